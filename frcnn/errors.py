@@ -1,0 +1,21 @@
+"""The errors a person can cause: each message names the file, key or box, and what to do.
+
+The command lines print them as one line and exit with status 2; anything else that is raised is a
+bug of ours and keeps its traceback.
+"""
+
+
+class FrcnnError(ValueError):
+    """Base class: something outside the code (a setting, a file, a box) has to change."""
+
+
+class ConfigError(FrcnnError):
+    """A setting has an unknown name or an impossible value."""
+
+
+class DataError(FrcnnError):
+    """A data set, an image or an annotation cannot be used."""
+
+
+class WeightsError(FrcnnError):
+    """A weight file is missing or does not fit the model."""
