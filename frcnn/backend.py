@@ -1,0 +1,48 @@
+"""The few things that ``keras.ops`` lacks, for Keras' TensorFlow and JAX backends.
+
+Nothing here imports TensorFlow unless it is the backend in use, so that all model code runs where
+only JAX is installed.
+"""
+
+import keras
+
+IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+if keras.backend.backend() not in ("tensorflow", "jax"):
+    raise ImportError(
+        f"frcnn runs on Keras' tensorflow and jax backends, not on {keras.backend.backend()}: "
+        "set the environment variable KERAS_BACKEND"
+    )
+
+if IS_TENSORFLOW:
+    import tensorflow as tf
+else:
+    import jax
+
+
+def compiled(function):
+    """Return a pure function on tensors as one compiled graph, for use outside a Keras model.
+
+    TensorFlow traces it once or twice and keeps changing dimensions open; JAX compiles it for each
+    set of shapes.
+    """
+    if IS_TENSORFLOW:
+        return tf.function(function, reduce_retracing=True)
+    return jax.jit(function)
+
+
+def native_nms(boxes, scores, iou_threshold, max_output):
+    """Return TensorFlow's greedy NMS of one image: up to ``max_output`` indices, int32.
+
+    Its kernel has no XLA version, so models that use it must not be compiled by XLA.
+    """
+    return tf.image.non_max_suppression(boxes, scores, max_output, iou_threshold)
+
+
+def native_crop_and_resize(images, boxes, box_indices, crop_size):
+    """Return (N, crop_size, crop_size, C) bilinear samples of (B, H, W, C) float32 images.
+
+    ``boxes`` (N, 4) are ``[y1, x1, y2, x2]`` in units of the image's last row and column: the first
+    and last samples lie on the box's edges. Not for XLA either.
+    """
+    return tf.image.crop_and_resize(images, boxes, box_indices, (crop_size, crop_size))
