@@ -77,9 +77,7 @@ def crop_samples(features, first, step, points):
         (B·R, points, points, K) in the dtype of ``features``.
     """
     # Repeating the edge once makes samples up to one cell outside come out as the edge's value.
-    padded = ops.pad(
-        ops.cast(features, "float32"), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric"
-    )
+    padded = ops.pad(ops.cast(features, "float32"), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
     batch, count = ops.shape(first)[0], ops.shape(first)[1]
     last = ops.cast(ops.stack([ops.shape(padded)[2] - 1, ops.shape(padded)[1] - 1]), "float32")
     start = (first + 1.0) / last

@@ -1,0 +1,358 @@
+"""Every setting of a run, as frozen dataclasses: presets, JSON in and out, ``--set KEY=VALUE``.
+
+There is one system and no hidden default: ``RUN/config.json`` holds every value that the run used, and
+reading it back gives the same ``Config``. An unknown key or an impossible value is a ``ConfigError``
+that names the key.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+
+from frcnn.errors import ConfigError
+
+BACKBONES = ("vgg16", "resnet50", "mobilenet_v2", "tiny")
+PREPROCESSINGS = ("auto", "caffe", "torch", "tf", "none")
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("alternating",)
+BAD_DATA_POLICIES = ("error", "skip")
+AP_INTERPOLATIONS = ("11-point", "all-point")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they become batches."""
+
+    dataset: str = "voc"  # voc or shapes
+    dir: str = "data"  # where data sets live, or a bare VOC folder
+    year: str = "2007"  # of the devkit: 2007, 2012 or 07+12; not used for a bare folder
+    train_split: str = "trainval"
+    val_split: str = "test"
+    classes: tuple[str, ...] = ()  # empty: the devkit's 20, or those found in the training split
+    on_bad_data: str = "error"  # or skip: leave out images with faults and list them
+    short_side: int = 600  # pixels, after resizing
+    long_side: int = 1000  # at most, pixels
+    batch_size: int = 1
+    flip: float = 0.5  # probability of a horizontal flip
+    workers: int = 2  # threads that prepare batches ahead of the step
+    prefetch: int = 4  # batches they may be ahead
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    backbone: str = "vgg16"
+    weights: str = "imagenet"  # or none, or a file
+    preprocessing: str = "auto"  # what the weights want: caffe, torch, tf, none; auto: known by file
+    rpn_channels: int = 512
+    head_width: int = 4096  # of the two dense layers (vgg16, tiny)
+    head_dropout: float = 0.5
+    pool_size: int = 7  # bins a side, vgg16 and tiny; the others pool 14 for their last stage
+    pool_samples: int = 2  # bilinear samples a bin and axis
+
+
+@dataclass(frozen=True)
+class AnchorConfig:
+    """The anchors of a feature cell. Ren et al. 2015, section 3.1.1."""
+
+    sizes: tuple[float, ...] = (128.0, 256.0, 512.0)  # pixels of the network input
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    offset: float = 0.5  # where in its cell an anchor's centre lies
+
+
+@dataclass(frozen=True)
+class RpnConfig:
+    """Anchor assignment, anchor sampling and proposals. Ren et al. 2015, sections 3.1.2 to 3.3."""
+
+    positive_iou: float = 0.7
+    negative_iou: float = 0.3
+    samples: int = 256
+    positive_fraction: float = 0.5
+    nms_iou: float = 0.7
+    min_size: float = 1.0  # of a proposal, pixels
+    pre_nms_train: int = 12000
+    post_nms_train: int = 2000
+    pre_nms_test: int = 6000
+    post_nms_test: int = 300
+
+
+@dataclass(frozen=True)
+class RoiConfig:
+    """RoI sampling. Girshick 2015, section 2.3."""
+
+    samples: int = 128
+    positive_fraction: float = 0.25
+    positive_iou: float = 0.5
+    negative_iou_low: float = 0.0
+    delta_weights: tuple[float, ...] = (10.0, 10.0, 5.0, 5.0)  # dx, dy, dw, dh
+
+
+@dataclass(frozen=True)
+class DetectionConfig:
+    """From the classifier's outputs to detections, and how they are scored."""
+
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5  # within a class
+    max_detections: int = 100  # an image
+    ap_iou: float = 0.5
+    ap_interpolation: str = "all-point"  # VOC 2010 on; VOC 2007 took 11-point
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """One optimizer for each sub-model, made alike. Ren et al. 2015, section 3.2."""
+
+    name: str = "sgd"  # or adam
+    learning_rate: float = 1e-3
+    momentum: float = 0.9  # sgd
+    weight_decay: float = 5e-4  # of kernels; not of biases and scales
+    clip_norm: float = 10.0  # of all gradients of a sub-model together; 0: off
+    warmup_steps: int = 100  # the rate rises from 0 over these
+    decay_at: tuple[float, ...] = (0.75,)  # shares of the run after which the rate is multiplied
+    decay_factor: float = 0.1
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """``loss_weights`` handed to ``compile``: class loss, box loss."""
+
+    rpn: tuple[float, ...] = (1.0, 1.0)
+    classifier: tuple[float, ...] = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    schedule: str = "alternating"
+    epochs: int = 12
+    steps_per_epoch: int = 0  # 0: once through the training split
+    seed: int = 0
+    log_every: int = 10  # steps between scalars, which are the means over those steps
+    validate_every: int = 1  # epochs
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    anchors: AnchorConfig = field(default_factory=AnchorConfig)
+    rpn: RpnConfig = field(default_factory=RpnConfig)
+    roi: RoiConfig = field(default_factory=RoiConfig)
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self):
+        for key, allowed in (
+            ("data.dataset", tuple(PRESETS)),
+            ("data.on_bad_data", BAD_DATA_POLICIES),
+            ("model.backbone", BACKBONES),
+            ("model.preprocessing", PREPROCESSINGS),
+            ("detection.ap_interpolation", AP_INTERPOLATIONS),
+            ("optimizer.name", OPTIMIZERS),
+            ("train.schedule", SCHEDULES),
+        ):
+            if self.get(key) not in allowed:
+                raise ConfigError(f"{key} is {self.get(key)!r}, not one of {', '.join(allowed)}")
+        for key in AT_LEAST_ONE:
+            if self.get(key) < 1:
+                raise ConfigError(f"{key} must be at least 1, not {self.get(key)}")
+        for key in SHARES:
+            if not 0.0 <= self.get(key) <= 1.0:
+                raise ConfigError(f"{key} must lie between 0 and 1, not be {self.get(key)}")
+        for key in POSITIVE:
+            values = self.get(key)
+            if not values or min(values) <= 0:
+                raise ConfigError(f"{key} needs values above 0, not {values}")
+        for key, length in (("roi.delta_weights", 4), ("loss.rpn", 2), ("loss.classifier", 2)):
+            if len(self.get(key)) != length:
+                raise ConfigError(f"{key} needs {length} values, not {self.get(key)}")
+        if self.rpn.negative_iou > self.rpn.positive_iou:
+            raise ConfigError("rpn.negative_iou must not be above rpn.positive_iou")
+        if self.data.short_side > self.data.long_side:
+            raise ConfigError("data.short_side must not be above data.long_side")
+
+    def get(self, key):
+        """Return the value of a dotted key such as ``"rpn.samples"``."""
+        section, name = key.split(".")
+        return getattr(getattr(self, section), name)
+
+    def replace(self, values):
+        """Return a copy with some values changed.
+
+        Args:
+            values: {dotted key: value}; a value may be text, as a command line gives it.
+
+        Raises:
+            ConfigError: an unknown key, or a value that does not fit.
+        """
+        changes = {}
+        for key, value in values.items():
+            if key not in KEYS:
+                near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ConfigError(f"there is no setting {key!r}{hint}")
+            section, name = key.split(".")
+            changes.setdefault(section, {})[name] = _convert(key, value, KEYS[key])
+        sections = {
+            section: dataclasses.replace(getattr(self, section), **fields)
+            for section, fields in changes.items()
+        }
+        return dataclasses.replace(self, **sections)
+
+    def to_json(self):
+        """Return all settings as JSON text, {section: {name: value}}."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    def updated_from_json(self, text, source="JSON"):
+        """Return a copy with the settings of a JSON text, which need not hold all, put over it.
+
+        Args:
+            text: as ``to_json`` writes it.
+            source: what error messages call the text: its file's name.
+        """
+        try:
+            sections = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{source} is not JSON: {error}") from error
+        if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
+            raise ConfigError(f"{source} must hold sections: {{'train': {{'epochs': 4}}, ...}}")
+        flat = {f"{s}.{name}": value for s, fields in sections.items() for name, value in fields.items()}
+        try:
+            return self.replace(flat)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from error
+
+
+def parse_assignments(assignments):
+    """Return {key: text} of ``["KEY=VALUE", ...]``, for ``Config.replace``."""
+    pairs = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes KEY=VALUE, not {assignment!r}")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _convert(key, value, wanted):
+    """Return ``value`` as the type of setting ``key``: int, float, str or a tuple of one of these."""
+    if isinstance(wanted, types.GenericAlias):
+        item = typing.get_args(wanted)[0]
+        values = value.split(",") if isinstance(value, str) else value
+        if not isinstance(values, (list, tuple)):
+            raise ConfigError(f"{key} needs a list, not {value!r}")
+        return tuple(_convert(key, value, item) for value in values if value != "")
+    try:
+        if wanted is str:
+            if not isinstance(value, str):
+                raise ValueError
+            return value.strip()
+        number = float(value)
+        if isinstance(value, bool) or not math.isfinite(number) or wanted is int and number % 1:
+            raise ValueError
+        return wanted(number)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{key} needs {NOUNS[wanted]}, not {value!r}") from None
+
+
+NOUNS = {int: "a whole number", float: "a number", str: "text"}
+
+KEYS = {
+    f"{section.name}.{setting.name}": setting.type
+    for section in dataclasses.fields(Config)
+    for setting in dataclasses.fields(section.type)
+}
+
+AT_LEAST_ONE = (
+    "data.short_side",
+    "data.batch_size",
+    "data.workers",
+    "data.prefetch",
+    "model.rpn_channels",
+    "model.head_width",
+    "model.pool_size",
+    "model.pool_samples",
+    "rpn.samples",
+    "rpn.pre_nms_train",
+    "rpn.post_nms_train",
+    "rpn.pre_nms_test",
+    "rpn.post_nms_test",
+    "roi.samples",
+    "detection.max_detections",
+    "train.epochs",
+    "train.log_every",
+    "train.validate_every",
+)
+SHARES = (
+    "data.flip",
+    "model.head_dropout",
+    "anchors.offset",
+    "rpn.positive_iou",
+    "rpn.negative_iou",
+    "rpn.positive_fraction",
+    "rpn.nms_iou",
+    "roi.positive_fraction",
+    "roi.positive_iou",
+    "roi.negative_iou_low",
+    "detection.score_threshold",
+    "detection.nms_iou",
+    "detection.ap_iou",
+    "optimizer.momentum",
+)
+POSITIVE = ("anchors.sizes", "anchors.ratios", "roi.delta_weights")
+
+# What each data set is trained with unless told otherwise. ``voc`` is the paper's own setting.
+PRESETS = {
+    "voc": {},
+    # Small drawings that a small network learns from nothing in minutes on two CPU cores.
+    "shapes": {
+        "data.dataset": "shapes",
+        "data.train_split": "train",
+        "data.val_split": "val",
+        "data.short_side": 160,
+        "data.long_side": 224,
+        "data.batch_size": 4,
+        "model.backbone": "tiny",
+        "model.weights": "none",
+        "model.rpn_channels": 64,
+        "model.head_width": 128,
+        "model.head_dropout": 0.0,
+        "anchors.sizes": (24.0, 48.0, 80.0),
+        "rpn.samples": 64,
+        "rpn.pre_nms_train": 600,
+        "rpn.post_nms_train": 200,
+        "rpn.pre_nms_test": 300,
+        "rpn.post_nms_test": 50,
+        "roi.samples": 32,
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 1e-3,
+        "train.epochs": 10,
+    },
+}
+
+# What the optimizers start from: SGD as in the paper, Adam as in the old Keras trainers.
+OPTIMIZER_PRESETS = {
+    "sgd": {"optimizer.name": "sgd", "optimizer.learning_rate": 1e-3},
+    "adam": {
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 1e-5,
+        "optimizer.weight_decay": 0.0,
+    },
+}
+
+
+def preset(dataset):
+    """Return the ``Config`` that a data set is trained with by default."""
+    if dataset not in PRESETS:
+        raise ConfigError(f"there is no data set {dataset!r}; there are {', '.join(PRESETS)}")
+    return Config().replace(PRESETS[dataset])
