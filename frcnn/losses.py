@@ -42,8 +42,8 @@ def rpn_loss_cls(num_anchors):
     """Return the RPN's objectness loss: binary cross-entropy.
 
     ``y_true`` (..., 2·A): valid mask (1 for sampled anchors, else 0), then label (1 object,
-    0 background). ``y_pred`` (..., A): scores in [0, 1]. The value is the sum over valid anchors divided by
-    their number.
+    0 background). ``y_pred`` (..., A): scores in [0, 1]. The value is the sum over valid anchors divided
+    by their number.
 
     Args:
         num_anchors: A, anchors a cell.

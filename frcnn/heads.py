@@ -1,0 +1,108 @@
+"""The two heads: the region proposal network, and the classifier of regions.
+
+Letters: B images, L feature cells, A anchors a cell, R RoIs, P pool size, C classes with background
+last, D numbers a box regression has (4, or 6 for oriented boxes).
+"""
+
+import keras
+from keras import initializers, layers, ops
+
+from frcnn.roi_align import RoiAlign
+
+
+def rpn(features, num_anchors, channels=512, box_dim=4):
+    """Slide a small network over the features. Ren et al. 2015, section 3.1.
+
+    Args:
+        features: (B, h, w, K) Keras tensor.
+        num_anchors: A.
+        channels: of the 3x3 convolution.
+        box_dim: D.
+
+    Returns:
+        ``rpn_out_class`` (B, L, A) objectness scores and ``rpn_out_regress`` (B, L, A·D) deltas.
+    """
+    small = initializers.RandomNormal(stddev=0.01)
+    x = layers.Conv2D(
+        channels, 3, padding="same", activation="relu", kernel_initializer=small, name="rpn_conv"
+    )(features)
+    logits = layers.Conv2D(num_anchors, 1, kernel_initializer=small, name="rpn_class_logits")(x)
+    deltas = layers.Conv2D(num_anchors * box_dim, 1, kernel_initializer=small, name="rpn_deltas")(x)
+    logits = layers.Reshape((-1, num_anchors), name="rpn_class_cells")(logits)
+    # Scores and deltas leave in float32 whatever the precision inside.
+    scores = layers.Activation("sigmoid", dtype="float32", name="rpn_out_class")(logits)
+    deltas = layers.Reshape((-1, num_anchors * box_dim), dtype="float32", name="rpn_out_regress")(deltas)
+    return scores, deltas
+
+
+def classifier(
+    features,
+    rois,
+    num_classes,
+    stride,
+    pool_size,
+    pool_samples=2,
+    width=4096,
+    dropout=0.5,
+    tail=None,
+    box_dim=4,
+):
+    """Classify regions and refine their boxes. Girshick 2015, sections 2.1 and 2.2.
+
+    Args:
+        features: (B, h, w, K) Keras tensor.
+        rois: (B, R, 4) Keras tensor.
+        num_classes: C.
+        stride: pixels of the network input a feature cell.
+        pool_size: P.
+        pool_samples: bilinear samples a bin and axis.
+        width, dropout: of the two dense layers; not used where there is a tail.
+        tail: network for pooled RoIs, (N, P, P, K) to (N, p, p, k), whose output is averaged.
+        box_dim: D.
+
+    Returns:
+        ``dense_class_C`` (B, R, C) class scores and ``dense_regress_C`` (B, R, (C-1)·D) deltas.
+    """
+    x = RoiAlign(stride, pool_size, pool_samples, name="roi_align")(features, rois)
+    x = FoldRois(name="fold_rois")(x)
+    if tail is not None:
+        x = layers.GlobalAveragePooling2D(name="head_pool")(tail(x))
+    else:
+        x = layers.Flatten(name="head_flatten")(x)
+        for number in (1, 2):
+            x = layers.Dense(
+                width, activation="relu", kernel_initializer="he_normal", name=f"head_dense{number}"
+            )(x)
+            x = layers.Dropout(dropout, name=f"head_dropout{number}")(x)
+    class_init, box_init = (
+        initializers.RandomNormal(stddev=0.01),
+        initializers.RandomNormal(stddev=0.001),
+    )
+    logits = layers.Dense(num_classes, kernel_initializer=class_init, name="class_logits")(x)
+    deltas = layers.Dense((num_classes - 1) * box_dim, kernel_initializer=box_init, name="box_deltas")(x)
+    logits = UnfoldRois(name="class_rois")(logits, rois)
+    scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
+    deltas = UnfoldRois(dtype="float32", name=f"dense_regress_{num_classes}")(deltas, rois)
+    return scores, deltas
+
+
+@keras.saving.register_keras_serializable(package="frcnn")
+class FoldRois(layers.Layer):
+    """Put the RoIs of all images into one axis: (B, R, P, P, K) to (B·R, P, P, K)."""
+
+    def call(self, pooled):
+        return ops.reshape(pooled, (-1, *pooled.shape[2:]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, *input_shape[2:])
+
+
+@keras.saving.register_keras_serializable(package="frcnn")
+class UnfoldRois(layers.Layer):
+    """Give RoIs their images back: (B·R, k), with the (B, R, 4) rois, to (B, R, k)."""
+
+    def call(self, values, rois):
+        return ops.reshape(values, (ops.shape(rois)[0], ops.shape(rois)[1], values.shape[-1]))
+
+    def compute_output_shape(self, values_shape, rois_shape):
+        return (*rois_shape[:2], values_shape[-1])
