@@ -1,0 +1,279 @@
+"""A data set made by code: circles, squares and triangles on a cluttered ground, as VOC files.
+
+It needs no download, trains on a CPU in minutes, and goes through the same reader as real data. Its
+boxes are exact: a box is the hull of the pixels that show the object, so what another object hides
+is no part of it (VOC's own rule).
+
+- Antialiasing comes from signed distances, not from drawing large and shrinking: the share of a
+  pixel that a shape covers is the distance of its centre to the outline plus one half, clipped to
+  [0, 1]. A pixel belongs to the shape where the share is at least one half.
+- Each image has a generator of its own, seeded by the seed, the split and the image's number: an
+  image does not depend on how many others are made.
+"""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from frcnn.errors import DataError
+
+CLASSES = ("circle", "square", "triangle")
+SPLITS = {"train": 600, "val": 100}
+SETTINGS_FILE = "shapes.json"
+VERSION = 1  # raised when the same settings come to mean other pictures
+
+SIZES = (26.0, 92.0)  # diameter of a shape's circumscribed circle, pixels
+MIN_VISIBLE = 0.6  # share of every object that the others must leave visible
+MIN_CONTRAST = 90.0  # RGB distance from any pixel nearby, out of 441
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scene:
+    """One picture.
+
+    Attributes:
+        image: (height, width, 3) uint8, RGB.
+        owner: (height, width) int: which object each pixel shows, -1 for the ground.
+        labels: (G,) int, indices into ``CLASSES``; G is 1 to 6.
+        boxes: (G, 4) int, half-open pixels: the hull of each object's visible pixels.
+    """
+
+    image: np.ndarray
+    owner: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+
+
+def scene(rng):
+    """Draw a picture of 1 to 6 shapes, 192x144 to 256x192 pixels, one in four of them upright.
+
+    Args:
+        rng: numpy ``Generator``; it decides everything.
+
+    Returns:
+        A ``Scene``. No shape is cut off by the border.
+    """
+    width, height = int(rng.integers(192, 257)), int(rng.integers(144, 193))
+    if rng.random() < 0.25:
+        width, height = height, width
+    image = _ground(rng, width, height)
+    owner = np.full((height, width), -1)
+    areas, labels = [], []
+    wanted = rng.integers(1, 7)
+    for _ in range(40):  # places tried; a full picture ends up with fewer shapes
+        if len(labels) == wanted:
+            break
+        label = int(rng.integers(len(CLASSES)))
+        share = coverage(_outline(rng, label, width, height), width, height)
+        mask = share >= 0.5
+        left = np.array([np.sum((owner == i) & ~mask) for i in range(len(labels))])
+        if np.any(left < MIN_VISIBLE * np.array(areas)):
+            continue
+        _paint(rng, image, share)
+        owner[mask] = len(labels)
+        areas.append(mask.sum())
+        labels.append(label)
+    image += rng.normal(0.0, rng.uniform(1.0, 6.0), image.shape)
+    boxes = np.array([hull(owner == i) for i in range(len(labels))])
+    return Scene(image.clip(0, 255).astype(np.uint8), owner, np.array(labels), boxes)
+
+
+def generator(seed, split, number):
+    """Return the generator of one image of a data set, for ``scene``."""
+    return np.random.default_rng([seed, zlib.crc32(split.encode()), number])
+
+
+def coverage(outline, width, height):
+    """Return how much of each pixel a shape covers.
+
+    Args:
+        outline: ``(centre, radius)`` of a circle, or the (K, 2) corners of a convex polygon, x to
+            the right and y down, clockwise as seen; pixels, (0, 0) the image's top left corner.
+        width, height: of the image, pixels.
+
+    Returns:
+        (height, width) float in [0, 1]; at least 0.5 where the pixel's centre lies within.
+    """
+    x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    if isinstance(outline, tuple):
+        (centre_x, centre_y), radius = outline
+        inside = radius - np.hypot(x - centre_x, y - centre_y)
+    else:
+        inside = np.inf
+        for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+            along_x, along_y = (end - start) / np.linalg.norm(end - start)
+            distance = (y - start[1]) * along_x - (x - start[0]) * along_y
+            inside = np.minimum(inside, distance)
+    return np.clip(inside + 0.5, 0.0, 1.0)
+
+
+def hull(mask):
+    """Return ``[x1, y1, x2, y2]``, half-open, the smallest box around the true pixels of a mask."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def _outline(rng, label, width, height):
+    """Return a shape's outline, as ``coverage`` takes it, somewhere within the image."""
+    low, high = np.log(SIZES)
+    radius = 0.5 * np.exp(rng.uniform(low, high))  # as many small ones as large ones, by ratio
+    centre = rng.uniform([radius, radius], [width - radius, height - radius])
+    if CLASSES[label] == "circle":
+        return centre, radius
+    corners = 4 if CLASSES[label] == "square" else 3
+    angles = rng.uniform(0.0, 2.0 * np.pi) + np.arange(corners) * 2.0 * np.pi / corners
+    if corners == 3:
+        angles = angles + rng.uniform(-0.3, 0.3, corners)  # not all equilateral
+    return centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+
+
+def _ground(rng, width, height):
+    """Return a (height, width, 3) float picture without objects: gradient, blotches, strokes."""
+    middle = rng.uniform(40.0, 215.0, 3)
+    slope = rng.uniform(-35.0, 35.0, (2, 3))
+    y, x = np.mgrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j]
+    image = middle + x[..., None] * slope[0] + y[..., None] * slope[1]
+    blotches = rng.normal(0.0, rng.uniform(2.0, 14.0), (6, 8, 3))
+    image += cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
+    # Strokes are thin and open, so that none can be taken for a shape's outline.
+    for _ in range(rng.integers(2, 9)):
+        turns = rng.normal(rng.uniform(-0.12, 0.12), 0.1, rng.integers(3, 12)).cumsum()
+        angles = rng.uniform(0.0, 2.0 * np.pi) + turns
+        steps = rng.uniform(8.0, 20.0) * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        points = rng.uniform([0, 0], [width, height]) + steps.cumsum(axis=0)
+        colour = rng.uniform(0.0, 255.0, 3)
+        thickness = int(rng.integers(1, 4))
+        layer = np.zeros((height, width), np.uint8)
+        fixed = np.rint(points * 16).astype(np.int32)  # cv2 takes fractions of pixels as shifted ints
+        cv2.polylines(layer, [fixed], False, 255, thickness, cv2.LINE_AA, shift=4)
+        image += (layer / 255.0)[..., None] * (colour - image)
+    return image.clip(0, 255)
+
+
+def _paint(rng, image, share):
+    """Blend a shape into a float image, in place, in a colour that stands out where it lies."""
+    x1, y1, x2, y2 = hull(share > 0)
+    nearby = image[y1:y2:4, x1:x2:4].reshape(-1, 1, 3)
+    candidates = rng.uniform(0.0, 255.0, (32, 3))
+    contrast = np.linalg.norm(nearby - candidates, axis=-1).min(axis=0)
+    enough = contrast >= MIN_CONTRAST
+    colour = candidates[enough.argmax() if enough.any() else contrast.argmax()]
+    height, width = share.shape
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    y, x = np.mgrid[:height, :width]
+    shade = np.cos(angle) * (x - (x1 + x2) / 2) / (x2 - x1) + np.sin(angle) * (
+        (y - (y1 + y2) / 2) / (y2 - y1)
+    )
+    image += share[..., None] * (colour + 30.0 * shade[..., None] - image)
+
+
+def make(root, splits=None, seed=0):
+    """Write a VOC folder: annotations, JPEG files and split files.
+
+    It is made beside ``root`` and renamed when whole, so that what an interrupted run leaves is not
+    taken for a data set.
+
+    Args:
+        root: a folder that does not exist yet, or is empty.
+        splits: how many images each split has; None stands for ``SPLITS``.
+        seed: a whole number; the same seed gives the same files.
+
+    Raises:
+        DataError: ``root`` holds something, or cannot be written.
+    """
+    root, splits = Path(root), dict(splits or SPLITS)
+    try:
+        if root.exists() and any(root.iterdir()):
+            raise DataError(f"{root} is not empty: shapes are made in a folder of their own")
+        root.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{root.name}.part-", dir=root.parent))
+        try:
+            _write(part, splits, seed)
+            part.chmod(0o755)  # mkdtemp keeps others out
+            part.rename(root)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise DataError(f"cannot make the shapes data set in {root}: {error}") from error
+
+
+def ensure(root, splits=None, seed=0):
+    """Make the data set where there is none; leave it alone if it has these settings.
+
+    Args: as ``make``.
+
+    Raises:
+        DataError: ``root`` holds a data set of other settings, or something else.
+    """
+    root = Path(root)
+    wanted = _settings(dict(splits or SPLITS), seed)
+    if not (root / SETTINGS_FILE).is_file():
+        try:
+            make(root, splits, seed)
+        except DataError:
+            # Another process may have been first: then there is one now.
+            if not (root / SETTINGS_FILE).is_file():
+                raise
+    try:
+        there = json.loads((root / SETTINGS_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{root / SETTINGS_FILE} cannot be read: {error}; delete {root}") from error
+    if there != wanted:
+        raise DataError(
+            f"{root} holds shapes made with {json.dumps(there)}, wanted {json.dumps(wanted)}: "
+            "delete it or name another folder"
+        )
+
+
+def _settings(splits, seed):
+    return {"version": VERSION, "seed": seed, "splits": splits}
+
+
+def _write(folder, splits, seed):
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    for split, count in splits.items():
+        names = [f"{split}_{number:06d}" for number in range(count)]
+        for number, name in enumerate(tqdm(names, f"Making shapes, {split}", disable=None)):
+            drawn = scene(generator(seed, split, number))
+            picture = Image.fromarray(drawn.image)
+            picture.save(folder / "JPEGImages" / f"{name}.jpg", quality=95)
+            annotation = _annotation(f"{name}.jpg", drawn)
+            annotation.write(folder / "Annotations" / f"{name}.xml", encoding="utf-8")
+        lines = "".join(f"{name}\n" for name in names)
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(lines)
+    (folder / SETTINGS_FILE).write_text(json.dumps(_settings(splits, seed)) + "\n")
+
+
+def _annotation(filename, drawn):
+    """Return a scene's annotation as VOC has it: corners from 1, both inclusive."""
+    root = ElementTree.Element("annotation")
+    add = ElementTree.SubElement
+    add(root, "folder").text = "shapes"
+    add(root, "filename").text = filename
+    size = add(root, "size")
+    for name, value in zip(("height", "width", "depth"), drawn.image.shape, strict=True):
+        add(size, name).text = str(value)
+    add(root, "segmented").text = "0"
+    for label, (x1, y1, x2, y2) in zip(drawn.labels, drawn.boxes, strict=True):
+        element = add(root, "object")
+        add(element, "name").text = CLASSES[label]
+        add(element, "pose").text = "Unspecified"
+        add(element, "truncated").text = "0"
+        add(element, "difficult").text = "0"
+        box = add(element, "bndbox")
+        corners = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+        for name, value in corners.items():
+            add(box, name).text = str(value)
+    ElementTree.indent(root, "\t")
+    return ElementTree.ElementTree(root)

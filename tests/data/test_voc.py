@@ -1,0 +1,343 @@
+"""The VOC reader: corners worked by hand, both layouts, and every fault named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn.data import voc
+from frcnn.errors import ConfigError, DataError
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def an_object(name, *corners, difficult="<difficult>0</difficult>"):
+    tags = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    box = "".join(f"<{tag}>{value}</{tag}>" for tag, value in tags)
+    return f"<object><name>{name}</name>{difficult}<bndbox>{box}</bndbox></object>"
+
+
+def annotation(*objects, size=(40, 30), filename="anything.jpg"):
+    width, height = size
+    return (
+        f"<annotation><filename>{filename}</filename>"
+        f"<size><width>{width}</width><height>{height}</height></size>"
+        f"{''.join(objects)}</annotation>"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a function that writes a VOC folder of 40x30 images from {identifier: XML}."""
+
+    def write(annotations, split=None, at="pets", image="{}.jpg"):
+        root = tmp_path / at
+        for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+            (root / part).mkdir(parents=True, exist_ok=True)
+        for identifier, xml in annotations.items():
+            (root / "Annotations" / f"{identifier}.xml").write_text(xml)
+            if image:
+                Image.new("RGB", (40, 30)).save(root / "JPEGImages" / image.format(identifier))
+        listed = "\n".join(annotations) if split is None else split
+        (root / "ImageSets" / "Main" / "train.txt").write_text(listed)
+        return root
+
+    return write
+
+
+def one(folder, xml, **arguments):
+    """Read a data set of one image, ``a``."""
+    (sample,) = voc.read(folder({"a": xml}), "train", **arguments).samples
+    return sample
+
+
+def faults(root, **arguments):
+    """Return the lines that follow the first in the error of reading a folder."""
+    with pytest.raises(DataError) as caught:
+        voc.read(root, "train", **arguments)
+    return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+# What is right.
+
+
+def test_corners_become_half_open_pixels_counted_from_zero(folder):
+    sample = one(folder, annotation(an_object("cat", 1, 1, 10, 5), an_object("dog", 3, 4, 40, 30)))
+    np.testing.assert_array_equal(sample.boxes, [[0, 0, 10, 5], [2, 3, 40, 30]])
+    assert sample.boxes.dtype == np.float32 and sample.labels.dtype == np.int32
+    assert (sample.name, sample.width, sample.height) == ("a", 40, 30)
+
+
+def test_a_box_that_sticks_out_by_one_pixel_is_clipped(folder):
+    sample = one(folder, annotation(an_object("cat", 0, 0, 41, 31)))
+    np.testing.assert_array_equal(sample.boxes, [[0, 0, 40, 30]])
+
+
+def test_classes_are_the_sorted_names_found(folder):
+    root = folder(
+        {
+            "a": annotation(an_object("dog", 1, 1, 9, 9), an_object("cat", 1, 1, 9, 9)),
+            "b": annotation(an_object("bee", 1, 1, 9, 9)),
+        }
+    )
+    dataset = voc.read(root, "train")
+    assert dataset.name == "pets train"
+    assert dataset.classes == ("bee", "cat", "dog")
+    assert [sample.labels.tolist() for sample in dataset.samples] == [[2, 1], [0]]
+
+
+def test_given_classes_keep_their_order(folder):
+    sample = one(folder, annotation(an_object("cat", 1, 1, 9, 9)), classes=["dog", "cat"])
+    assert sample.labels.tolist() == [1]
+
+
+def test_an_image_without_objects_is_part_of_the_data_set(folder):
+    sample = one(folder, annotation(), classes=["cat"])
+    assert sample.boxes.shape == (0, 4) and sample.labels.shape == (0,)
+
+
+def test_difficult_is_per_object_and_may_be_missing(folder):
+    flags = ("<difficult>1</difficult>", "<difficult>0</difficult>", "")
+    objects = [an_object("cat", 1, 1, 9, 9, difficult=flag) for flag in flags]
+    assert one(folder, annotation(*objects)).difficult.tolist() == [True, False, False]
+
+
+def test_parts_of_an_object_are_no_objects(folder):
+    part = "<part><name>head</name><bndbox><xmin>2</xmin></bndbox></part></object>"
+    person = an_object("person", 1, 1, 9, 9).replace("</object>", part)
+    assert len(one(folder, annotation(person)).boxes) == 1
+
+
+@pytest.mark.parametrize("size", [(0, 0), ("", "")])
+def test_a_size_that_was_not_declared_is_no_fault(folder, size):
+    assert one(folder, annotation(size=size)).width == 40
+
+
+@pytest.mark.parametrize("image", ["{}.JPG", "{}.png", "{}.jpeg"])
+def test_the_image_is_found_by_identifier_whatever_its_suffix(folder, image):
+    root = folder({"a": annotation(filename="/etc/hosts")}, image=image)
+    (sample,) = voc.read(root, "train").samples
+    assert Path(sample.path) == root / "JPEGImages" / image.format("a")
+
+
+@pytest.mark.parametrize("filename", ["photo 7.jpg", "C:\\labels\\photo 7.jpg", "../../photo 7.JPG"])
+def test_else_the_image_is_found_by_the_last_part_of_filename(folder, filename):
+    root = folder({"a": annotation(filename=filename)}, image="photo 7.jpg")
+    (sample,) = voc.read(root, "train").samples
+    assert Path(sample.path) == root / "JPEGImages" / "photo 7.jpg"
+
+
+def test_split_files_may_have_blank_and_crlf_lines_and_a_second_column(folder):
+    split = "\ufeffa  1\r\n\r\nb -1\r\nc 1\n"
+    dataset = voc.read(folder({name: annotation() for name in ("a", "b", "c 1")}, split), "train")
+    assert [sample.name for sample in dataset.samples] == ["a", "b", "c 1"]
+
+
+# The devkit.
+
+
+@pytest.fixture
+def devkit(folder, tmp_path):
+    """Both years, with one image of the same identifier each."""
+    for year, name in (("2007", "cat"), ("2012", "dog")):
+        xml = annotation(an_object(name, 1, 1, 9, 9))
+        root = folder({"000001": xml}, at=f"VOCdevkit/VOC{year}")
+    (root.parent / "VOC2007/ImageSets/Main/test.txt").write_text("000001")
+    return tmp_path
+
+
+@pytest.mark.parametrize("below", ["", "VOCdevkit"])
+def test_a_devkit_has_the_official_classes(devkit, below):
+    dataset = voc.read(devkit / below, "train", year="2012")
+    assert dataset.name == "voc2012 train"
+    assert dataset.classes == voc.VOC_CLASSES and len(dataset.classes) == 20
+    assert dataset.classes[dataset.samples[0].labels[0]] == "dog"
+
+
+def test_without_a_year_a_devkit_is_2007(devkit):
+    assert voc.read(devkit, "train").name == "voc2007 train"
+
+
+def test_07_and_12_are_read_one_after_the_other_under_distinct_names(devkit):
+    dataset = voc.read(devkit, "train", year="07+12")
+    assert [sample.name for sample in dataset.samples] == ["VOC2007/000001", "VOC2012/000001"]
+
+
+def test_the_test_split_of_07_and_12_is_that_of_2007(devkit):
+    dataset = voc.read(devkit, "test", year="07+12")
+    assert dataset.name == "voc2007 test" and len(dataset) == 1
+
+
+# What is wrong.
+
+CAT = an_object("cat", 1, 1, 9, 9)
+BAD_BOXES = {
+    "inverted": ((9, 1, 5, 9), "inverted or at most one pixel thin: xmin 9, ymin 1, xmax 5, ymax 9"),
+    "thin": ((9, 1, 9, 9), "inverted or at most one pixel thin"),
+    "outside": ((50, 1, 60, 9), "reaches out of the 40x30 image"),
+    "out to the left": ((-1, 1, 9, 9), "reaches out of the 40x30 image"),
+    "out below": ((1, 1, 9, 32), "reaches out of the 40x30 image"),
+    "just past the edge": ((40.5, 1, 41, 9), "reaches out of the 40x30 image"),
+    "NaN": ((1, "nan", 9, 9), "<ymin> is 'nan', not a number"),
+    "infinite": ((1, 1, "1e999", 9), "<xmax> is '1e999', not a number"),
+    "words": ((1, 1, 9, "nine"), "<ymax> is 'nine', not a number"),
+    "empty": ((1, 1, 9, ""), "<ymax> is '', not a number"),
+}
+
+
+@pytest.mark.parametrize("corners, message", BAD_BOXES.values(), ids=BAD_BOXES)
+def test_a_bad_box_is_named_by_file_and_number(folder, corners, message):
+    root = folder({"a": annotation(CAT, an_object("cat", *corners))})
+    (fault,) = faults(root)
+    assert fault.startswith(f"{root / 'Annotations' / 'a.xml'} box 2: ") and message in fault
+
+
+BAD_OBJECTS = {
+    "no box": ("<object><name>cat</name></object>", "has no <xmin>"),
+    "no corner": (CAT.replace("<ymin>1</ymin>", ""), "has no <ymin>"),
+    "no name": (an_object(" ", 1, 1, 9, 9), "has no <name>"),
+    "unknown class": (an_object("cow", 1, 1, 9, 9), "unknown class 'cow'; expected one of cat, dog"),
+    "difficult": (CAT.replace("t>0<", "t>maybe<"), "<difficult> is 'maybe', expected 0 or 1"),
+}
+
+
+@pytest.mark.parametrize("bad, message", BAD_OBJECTS.values(), ids=BAD_OBJECTS)
+def test_a_bad_object_is_named_by_file_and_number(folder, bad, message):
+    (fault,) = faults(folder({"a": annotation(bad)}), classes=("cat", "dog"))
+    assert fault.endswith(f"a.xml box 1: {message}")
+
+
+BAD_XML = {
+    "broken": ("<annotation>", "cannot be read as XML"),
+    "empty": ("", "cannot be read as XML"),
+    "unknown encoding": ("<?xml version='1.0' encoding='martian'?><annotation/>", "as XML"),
+    "another document": ("<html></html>", "holds <html>, expected <annotation>"),
+    "entity": ("<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>", "as XML: Entities"),
+    "external": ("<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/hosts'>]><annotation/>", "as XML"),
+}
+
+
+@pytest.mark.parametrize("xml, message", BAD_XML.values(), ids=BAD_XML)
+def test_a_bad_annotation_is_named(folder, xml, message):
+    (fault,) = faults(folder({"a": xml}))
+    assert "a.xml: " in fault and message in fault
+
+
+def test_a_declared_size_unlike_the_real_one_is_a_fault(folder):
+    (fault,) = faults(folder({"a": annotation(size=(40, 31))}))
+    assert "declares a height of 31" in fault and "is 40x30" in fault
+
+
+def test_a_missing_image_is_a_fault_also_if_filename_leads_to_one_elsewhere(folder, tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "elsewhere.jpg")
+    (fault,) = faults(folder({"a": annotation(filename="../../elsewhere.jpg")}, image=None))
+    assert "there is no image" in fault
+
+
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_a_file_that_is_no_image_is_a_fault_beside_those_of_its_boxes(folder, content):
+    root = folder({"a": annotation(an_object("cat", 9, 1, 5, 9))})
+    (root / "JPEGImages" / "a.jpg").write_bytes(content)
+    assert ["cannot be opened" in fault for fault in faults(root)] == [True, False]
+
+
+def test_a_split_file_names_missing_and_repeated_images_by_line(folder):
+    root = folder({"a": annotation()}, split="a\n../a\nnowhere\n\na\n")
+    missing, nowhere, repeated = faults(root)
+    assert "train.txt line 2: there is no" in missing
+    assert "train.txt line 3: there is no" in nowhere
+    assert "train.txt line 5: 'a' is listed before, in line 1" in repeated
+
+
+def test_all_faults_are_counted_and_twenty_listed(folder):
+    boxes = [an_object("cat", 9, 1, 5, 9)] * 12
+    root = folder({"a": annotation(*boxes), "b": annotation(*boxes), "c": annotation()})
+    with pytest.raises(DataError, match="24 faults in 2 images"):
+        voc.read(root, "train")
+    listed = faults(root)
+    assert len(listed) == 21 and listed[-1] == "and 4 more"
+
+
+def test_skip_leaves_out_whole_images_and_records_them(folder):
+    thin = an_object("rat", 9, 1, 9, 9)
+    root = folder(
+        {"a": annotation(CAT), "b": annotation(CAT, thin, thin), "c": annotation(CAT)},
+        split="a\nb\nc\nd\na\n",
+    )
+    dataset = voc.read(root, "train", on_bad_data="skip")
+    assert [sample.name for sample in dataset.samples] == ["a", "c"]
+    assert dataset.classes == ("cat",)  # not the rat of an image that is left out
+    reasons = dict(dataset.skipped)
+    assert list(reasons) == ["b", "d", "a"]
+    assert "box 2" in reasons["b"] and "box 3" in reasons["b"]
+    assert "listed before" in reasons["a"]
+
+
+def test_nothing_left_is_an_error_also_with_skip(folder):
+    with pytest.raises(DataError, match="every image has a fault; the first is .*a.xml"):
+        voc.read(folder({"a": "<annotation>"}), "train", on_bad_data="skip")
+
+
+def test_an_empty_split_is_an_error(folder):
+    with pytest.raises(DataError, match="train.txt lists no image"):
+        voc.read(folder({}, split="\n \n"), "train")
+
+
+def test_a_missing_split_is_an_error_that_lists_those_there_are(folder):
+    root = folder({"a": annotation()})
+    (root / "ImageSets" / "Main" / "cat_train.txt").write_text("a 1")
+    with pytest.raises(DataError, match="val.txt does not exist; the splits there are: train$"):
+        voc.read(root, "val")
+
+
+MISSING = [
+    (None, "python scripts/download.py voc2007"),
+    ("2012", "python scripts/download.py voc2012"),
+    ("07+12", "python scripts/download.py voc2007 voc2012"),
+]
+
+
+@pytest.mark.parametrize("year, command", MISSING)
+def test_no_data_is_one_line_that_says_how_to_fetch_it(tmp_path, monkeypatch, year, command):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        voc.read("data", "trainval", year)
+    assert f"`{command}`" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_year_of_a_bare_folder_is_an_error(folder):
+    with pytest.raises(DataError, match="leave out the year"):
+        voc.read(folder({"a": annotation()}), "train", year="2007")
+
+
+@pytest.mark.parametrize("wrong", [{"year": "1999"}, {"on_bad_data": "ignore"}])
+def test_an_unknown_setting_is_an_error_that_shows_what_was_expected(folder, wrong):
+    with pytest.raises(ConfigError, match="expected"):
+        voc.read(folder({"a": annotation()}), "train", **wrong)
+
+
+# Real data.
+
+
+def real(name):
+    if not (REAL / name).is_dir():
+        pytest.skip(f"the real data set {name} is not in {REAL}")
+    return REAL / name
+
+
+def test_real_cards():
+    cards = voc.read(real("cards"), "test")
+    assert cards.classes == ("ace", "jack", "king", "nine", "queen", "ten")
+    assert len(cards) == 67 and sum(len(sample.boxes) for sample in cards.samples) == 143
+    first = cards.samples[0]
+    assert (first.name, first.width, first.height) == ("IMG_2383", 378, 504)
+    np.testing.assert_array_equal(first.boxes, [[96, 135, 275, 368]])
+
+
+def test_real_cells_have_one_degenerate_box_in_train():
+    (fault,) = faults(real("bccd"))
+    assert "BloodImage_00343.xml box 4: is inverted or at most one pixel thin" in fault
+    dataset = voc.read(real("bccd"), "train", on_bad_data="skip")
+    assert len(dataset) == 204
+    assert dataset.skipped == (("BloodImage_00343", fault),)
