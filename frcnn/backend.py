@@ -46,3 +46,23 @@ def native_crop_and_resize(images, boxes, box_indices, crop_size):
     and last samples lie on the box's edges. Not for XLA either.
     """
     return tf.image.crop_and_resize(images, boxes, box_indices, (crop_size, crop_size))
+
+
+def prepare_device():
+    """Make ready the device that training will run on and return its description.
+
+    A GPU is used where there is one; its memory is then taken as needed, not all at once, so that
+    others can share it.
+    """
+    if not IS_TENSORFLOW:
+        return (
+            ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices()) + ", JAX"
+        )
+    # Images differ in shape, so each step is traced twice before its sizes are left open; that is no
+    # reason to warn.
+    tf.get_logger().setLevel("ERROR")
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return f"GPU: {', '.join(names)}" if gpus else "CPU: TensorFlow sees no GPU"

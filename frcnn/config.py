@@ -17,7 +17,6 @@ from frcnn.errors import ConfigError
 
 BACKBONES = ("vgg16", "resnet50", "mobilenet_v2", "tiny")
 PREPROCESSINGS = ("auto", "caffe", "torch", "tf", "none")
-OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("alternating",)
 BAD_DATA_POLICIES = ("error", "skip")
 AP_INTERPOLATIONS = ("11-point", "all-point")
@@ -29,7 +28,7 @@ class DataConfig:
 
     dataset: str = "voc"  # voc or shapes
     dir: str = "data"  # where data sets live, or a bare VOC folder
-    year: str = "2007"  # of the devkit: 2007, 2012 or 07+12; not used for a bare folder
+    year: str = ""  # of the devkit: 2007 (also when empty), 2012 or 07+12; empty for a bare folder
     train_split: str = "trainval"
     val_split: str = "test"
     classes: tuple[str, ...] = ()  # empty: the devkit's 20, or those found in the training split
@@ -158,7 +157,7 @@ class Config:
             ("model.backbone", BACKBONES),
             ("model.preprocessing", PREPROCESSINGS),
             ("detection.ap_interpolation", AP_INTERPOLATIONS),
-            ("optimizer.name", OPTIMIZERS),
+            ("optimizer.name", tuple(OPTIMIZER_PRESETS)),
             ("train.schedule", SCHEDULES),
         ):
             if self.get(key) not in allowed:
@@ -356,3 +355,10 @@ def preset(dataset):
     if dataset not in PRESETS:
         raise ConfigError(f"there is no data set {dataset!r}; there are {', '.join(PRESETS)}")
     return Config().replace(PRESETS[dataset])
+
+
+def optimizer_preset(name):
+    """Return the settings that an optimizer starts from, {key: value}."""
+    if name not in OPTIMIZER_PRESETS:
+        raise ConfigError(f"optimizer.name is {name!r}, not one of {', '.join(OPTIMIZER_PRESETS)}")
+    return OPTIMIZER_PRESETS[name]

@@ -6,10 +6,16 @@ whole batch. The regression losses cannot see that number, so here it is folded 
 where an anchor or RoI is positive its mask is 1 / number, elsewhere 0.
 """
 
+import functools
+
+import keras
 from keras import ops
 
+from frcnn import anchors as anchor_ops
 from frcnn import boxes as box_ops
 from frcnn.anchors import IGNORED, POSITIVE
+from frcnn.backend import compiled
+from frcnn.sampling import random_order, sample_anchors
 
 
 def rpn_targets(anchors, labels, matches, gt_boxes, num_anchors):
@@ -70,3 +76,54 @@ def roi_targets(rois, labels, matches, gt_boxes, num_classes, delta_weights):
     deltas = ops.tile(deltas, (1, 1, background)) * of_class
     mask = of_class / ops.maximum(ops.sum(y_class), 1.0)
     return y_class, ops.concatenate([mask, deltas], axis=-1)
+
+
+class RpnTargeter:
+    """Assign and sample the anchors of a batch: what the input pipeline's workers run.
+
+    Args:
+        anchor_config: ``AnchorConfig``.
+        rpn_config: ``RpnConfig``.
+        stride: pixels of the network input a feature cell.
+    """
+
+    def __init__(self, anchor_config, rpn_config, stride):
+        self.stride = stride
+        self.offset = anchor_config.offset
+        self.base = anchor_ops.base_anchors(anchor_config.sizes, anchor_config.ratios)
+        num_anchors = len(self.base)
+
+        def targets(anchors, gt_boxes, gt_labels, image_sizes, order):
+            labels, matches = anchor_ops.assign(
+                anchors,
+                gt_boxes,
+                gt_labels >= 0,
+                image_sizes,
+                rpn_config.positive_iou,
+                rpn_config.negative_iou,
+            )
+            labels = sample_anchors(labels, order, rpn_config.samples, rpn_config.positive_fraction)
+            return rpn_targets(anchors, labels, matches, gt_boxes, num_anchors)
+
+        self._targets = compiled(targets)
+        self._grid = functools.lru_cache(maxsize=64)(self._make_grid)
+
+    def __call__(self, batch, generator):
+        """Return numpy (y_class, y_regress) for a ``Batch``; see ``rpn_targets``.
+
+        Args:
+            batch: ``frcnn.data.pipeline.Batch``.
+            generator: ``numpy.random.Generator`` that the sample is drawn from.
+        """
+        # On the CPU, so that the workers leave a GPU to the training step.
+        with keras.device("cpu:0"):
+            anchors = self._grid(
+                batch.images.shape[1] // self.stride, batch.images.shape[2] // self.stride
+            )
+            order = random_order(generator, len(batch.images), len(anchors))
+            targets = self._targets(anchors, batch.gt_boxes, batch.gt_labels, batch.image_sizes, order)
+            return tuple(ops.convert_to_numpy(target) for target in targets)
+
+    def _make_grid(self, height, width):
+        anchors = anchor_ops.grid(height, width, self.stride, self.base, self.offset)
+        return ops.convert_to_numpy(anchors)

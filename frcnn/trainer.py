@@ -1,0 +1,232 @@
+"""The loop: data, steps, validation, checkpoints, logs.
+
+``train`` puts a run together from a config; ``Trainer`` runs it. What a step is, a schedule knows
+(``frcnn.schedules``).
+"""
+
+import csv
+import dataclasses
+import pathlib
+import time
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from frcnn import backend, checkpoints, metrics_csv, models, weights
+from frcnn.data import datasets
+from frcnn.data.pipeline import Pipeline
+from frcnn.detector import Detector
+from frcnn.errors import ConfigError, DataError
+from frcnn.logging import RunLogger
+from frcnn.metrics.voc_ap import format_table, voc_ap
+from frcnn.schedules import Alternating
+from frcnn.targets import RpnTargeter
+
+SCHEDULES = {"alternating": Alternating}
+
+# What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
+EPOCH_TAGS = (
+    "total_loss",
+    "rpn/loss",
+    "rpn/loss_cls",
+    "rpn/loss_regr",
+    "classifier/loss",
+    "classifier/loss_cls",
+    "classifier/loss_regr",
+    "classifier/accuracy",
+    "rpn/recall",
+    "rpn/mean_overlapping_boxes",
+    "classifier/positive_rois",
+)
+
+
+def train(config, run_dir):
+    """Train as a config says and return the validation ``VocAp`` of the last epoch.
+
+    Writes to ``run_dir``: ``config.json``, ``train/`` and ``validation/`` (TensorBoard),
+    ``metrics.csv``, ``last.weights.h5``, ``best.weights.h5`` (best validation mAP) and, where images
+    were left out, ``skipped.csv``.
+
+    Args:
+        config: ``frcnn.config.Config``.
+        run_dir: a folder that holds no run yet; made if missing.
+
+    Raises:
+        FrcnnError: data, weights, settings or folder do not serve.
+    """
+    run_dir = pathlib.Path(run_dir)
+    if (run_dir / "config.json").exists():
+        raise ConfigError(f"{run_dir} holds a run already: give another folder with --out")
+    print(f"device: {backend.prepare_device()}")
+    weight_file = weights.locate(config.model.weights, config.model.backbone)
+
+    train_set, val_set = datasets.load(config.data)
+    for dataset in (train_set, val_set):
+        print(dataset.summary())
+        if not len(dataset):
+            raise DataError(f"{dataset.name} has no image to work with")
+    config = config.replace({"data.classes": train_set.classes})
+    if config.model.preprocessing == "auto":
+        preprocessing = weights.preprocessing_for(weight_file, config.model.backbone)
+        config = config.replace({"model.preprocessing": preprocessing})
+
+    # Keras draws initial weights and dropout from its global generator, which is seeded only here.
+    keras.utils.set_random_seed(config.train.seed)
+    built = models.build(config, len(train_set.classes))
+    if weight_file:
+        print(f"{weight_file}: {weights.fill(built.detector, weight_file).summary()}")
+
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.json").write_text(config.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write to the run folder {run_dir}: {error}") from error
+    _write_skipped(run_dir / "skipped.csv", (train_set, val_set))
+    return Trainer(built, config, train_set, val_set, run_dir).fit()
+
+
+class Trainer:
+    """Trains ``Models`` on one data set and validates on another.
+
+    Args:
+        models: ``frcnn.models.Models``.
+        config: the ``Config`` they were built from.
+        train_set, val_set: ``frcnn.data.dataset.Dataset`` with the same classes.
+        run_dir: existing folder, ``pathlib.Path``.
+    """
+
+    def __init__(self, models, config, train_set, val_set, run_dir):
+        self.models = models
+        self.config = config
+        self.classes = train_set.classes
+        self.run_dir = run_dir
+        targeter = RpnTargeter(config.anchors, config.rpn, models.stride)
+        common = (config.data, models.stride, config.train.seed)
+        self.batches = Pipeline(train_set, *common, training=True, make_targets=targeter)
+        self.val_batches = Pipeline(val_set, *common, training=False, make_targets=targeter)
+        self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
+        self.schedule = SCHEDULES[config.train.schedule](
+            models,
+            config,
+            self.steps_per_epoch * config.train.epochs,
+            np.random.default_rng((config.train.seed, 1)),
+        )
+        self.step = 0
+        self.best = -1.0
+
+    def fit(self):
+        """Run all epochs and return the last validation's ``VocAp``."""
+        started, seconds, result = time.perf_counter(), 0.0, None
+        stream = self._stream()
+        with RunLogger(self.run_dir) as logger:
+            for epoch in range(1, self.config.train.epochs + 1):
+                epoch_started = time.perf_counter()
+                train_means = self._epoch(epoch, stream, logger)
+                seconds += time.perf_counter() - epoch_started
+                val_means = dict.fromkeys(EPOCH_TAGS)
+                if epoch % self.config.train.validate_every == 0 or epoch == self.config.train.epochs:
+                    val_means, result = self._validate(logger)
+                self._save(result)
+                self._write_row(epoch, seconds, train_means, val_means, result)
+        total = time.perf_counter() - started
+        print(f"{self.step} steps, {seconds:.0f} s of training, {total:.0f} s with validation")
+        return result
+
+    def _stream(self):
+        """Yield (batch, seconds waited for it) for ever, epoch after epoch of the data."""
+        number = 0
+        while True:
+            batches = self.batches.epoch(number)
+            while True:
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                yield batch, time.perf_counter() - asked
+            number += 1
+
+    def _epoch(self, epoch, stream, logger):
+        """Train one epoch and return the means of its scalars."""
+        means = Means()
+        title = f"epoch {epoch}/{self.config.train.epochs}"
+        with tqdm(total=self.steps_per_epoch, desc=title, unit="step", mininterval=1.0) as bar:
+            for _ in range(self.steps_per_epoch):
+                batch, waited = next(stream)
+                scalars = self.schedule.train_step(batch) | {"time/data": waited}
+                self.step += 1
+                means.add(scalars)
+                if self.step % self.config.train.log_every == 0:
+                    logger.write("train", self.step, scalars)
+                shown = {
+                    tag: f"{means[tag]:.3f}" for tag in ("rpn/loss", "classifier/loss", "total_loss")
+                }
+                bar.set_postfix(shown, refresh=False)
+                bar.update()
+        return means
+
+    def _validate(self, logger):
+        """Return the means of the validation scalars and the ``VocAp``, and log both.
+
+        They stand on the training step's axis, in a run of their own.
+        """
+        # The same RoIs every time, so that validation losses differ by the weights alone.
+        generator = np.random.default_rng((self.config.train.seed, 2))
+        detector = Detector(self.models, self.config, self.classes)
+        means, detections, truths = Means(), [], []
+        for batch in tqdm(
+            self.val_batches.epoch(), "validation", len(self.val_batches), False, unit="batch"
+        ):
+            means.add(self.schedule.validation_step(batch, generator), len(batch.samples))
+            sizes = [(sample.height, sample.width) for sample in batch.samples]
+            detections += detector.detect(batch.images, batch.image_sizes, sizes)
+            truths += [dataclasses.asdict(sample) for sample in batch.samples]
+        detection = self.config.detection
+        result = voc_ap(
+            detections, truths, len(self.classes), detection.ap_iou, detection.ap_interpolation
+        )
+        print(format_table(result, self.classes))
+        scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
+        ap = {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
+        logger.write("validation", self.step, scalars | ap | {"mAP": float(result.mean_ap)})
+        return means, result
+
+    def _save(self, result):
+        """Write the weights, and once more if they are the best yet."""
+        checkpoints.save(self.models, self.run_dir / "last.weights.h5")
+        # Without a number to compare (no object in the validation split) the last are the best.
+        score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
+        if score >= self.best:
+            self.best = score
+            checkpoints.save(self.models, self.run_dir / "best.weights.h5")
+
+    def _write_row(self, epoch, seconds, train_means, val_means, result):
+        row = {"epoch": epoch, "step": self.step, "train_seconds": round(seconds, 1)}
+        row["mAP"] = None if result is None else float(result.mean_ap)
+        for index, name in enumerate(self.classes):
+            row[f"AP/{name}"] = None if result is None else float(result.ap[index])
+        for run, means in (("train", train_means), ("validation", val_means)):
+            row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
+        metrics_csv.append_row(self.run_dir / "metrics.csv", row)
+
+
+class Means(dict):
+    """Running weighted means of named scalars; a step need not bring all names."""
+
+    def __init__(self):
+        super().__init__()
+        self._weights = {}
+
+    def add(self, scalars, weight=1.0):
+        """Take in the scalars of one step, {name: value}."""
+        for name, value in scalars.items():
+            total = self._weights[name] = self._weights.get(name, 0.0) + weight
+            self[name] = self.get(name, 0.0) + (value - self.get(name, 0.0)) * weight / total
+
+
+def _write_skipped(path, splits):
+    rows = [(dataset.name, *entry) for dataset in splits for entry in dataset.skipped]
+    if rows:
+        print(f"{len(rows)} images left out because of faults: see {path}")
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([("split", "image", "fault"), *rows])

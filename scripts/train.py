@@ -1,0 +1,95 @@
+"""Train a Faster R-CNN: ``python scripts/train.py --dataset voc``."""
+
+import argparse
+import datetime
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
+
+from frcnn import config as configs  # noqa: E402
+from frcnn.cli import run  # noqa: E402
+from frcnn.errors import ConfigError  # noqa: E402
+
+# Command-line option -> the setting it changes.
+OPTIONS = {
+    "data_dir": "data.dir",
+    "year": "data.year",
+    "train_split": "data.train_split",
+    "val_split": "data.val_split",
+    "on_bad_data": "data.on_bad_data",
+    "short_side": "data.short_side",
+    "long_side": "data.long_side",
+    "batch_size": "data.batch_size",
+    "backbone": "model.backbone",
+    "weights": "model.weights",
+    "schedule": "train.schedule",
+    "epochs": "train.epochs",
+    "steps_per_epoch": "train.steps_per_epoch",
+    "seed": "train.seed",
+    "lr": "optimizer.learning_rate",
+}
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Every other setting: --set KEY=VALUE, with the keys of frcnn/config.py or of any "
+        "RUN/config.json, such as --set rpn.samples=128 --set anchors.sizes=64,128,256.",
+    )
+    parser.add_argument("--dataset", default="voc", help=f"{' or '.join(configs.PRESETS)} (default voc)")
+    parser.add_argument(
+        "--data-dir", help="holds VOCdevkit/, or is a VOC folder with any classes (data)"
+    )
+    parser.add_argument("--year", help="of the devkit: 2007, 2012 or 07+12 (2007)")
+    parser.add_argument("--train-split", help="trainval")
+    parser.add_argument("--val-split", help="test")
+    parser.add_argument("--on-bad-data", help="error, or skip images with faults and list them")
+    parser.add_argument("--backbone", help=", ".join(configs.BACKBONES))
+    parser.add_argument("--weights", help="imagenet, none, or a file: .h5, .npz")
+    parser.add_argument("--schedule", help=", ".join(configs.SCHEDULES))
+    parser.add_argument("--epochs")
+    parser.add_argument("--steps-per-epoch", help="0: once through the training split")
+    parser.add_argument("--batch-size")
+    parser.add_argument("--short-side", help="of the resized image, pixels (600)")
+    parser.add_argument("--long-side", help="at most, pixels (1000)")
+    parser.add_argument("--lr", help="learning rate of both sub-models")
+    parser.add_argument("--optimizer", help="sgd, the paper's; or adam, as in the old Keras trainers")
+    parser.add_argument("--seed")
+    parser.add_argument("--out", help="run folder (runs/DATASET-BACKBONE-TIME)")
+    parser.add_argument("--config", help="JSON file with settings, such as another run's config.json")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
+    return parser.parse_args(argv)
+
+
+def make_config(arguments):
+    """Return the config: the data set's preset, then --config, then options, then --set."""
+    config = configs.preset(arguments.dataset)
+    if arguments.config:
+        path = pathlib.Path(arguments.config)
+        if not path.is_file():
+            raise ConfigError(f"there is no config file {path}")
+        config = config.updated_from_json(path.read_text(encoding="utf-8"), str(path))
+    if arguments.optimizer:
+        config = config.replace(configs.optimizer_preset(arguments.optimizer))
+    options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
+    config = config.replace({key: value for key, value in options.items() if value is not None})
+    return config.replace(configs.parse_assignments(arguments.set))
+
+
+def main(argv=None):
+    arguments = parse(argv)
+    config = make_config(arguments)
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
+
+    from frcnn import trainer  # TensorFlow takes seconds to import: not for --help or a bad option
+
+    trainer.train(config, out)
+    print(f"run folder: {out}\nlook at it:  tensorboard --logdir {out}")
+
+
+if __name__ == "__main__":
+    run(main)
