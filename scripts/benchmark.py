@@ -1,0 +1,96 @@
+"""Time the parts of a training step that are not convolutions: ``python scripts/benchmark.py ops``.
+
+Prints the median and the spread (first to last quartile) of each, in milliseconds, after a warm-up that
+compiles.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
+
+import numpy as np  # noqa: E402
+
+
+def operations(height, width, boxes):
+    """Return {name: function} at the paper's settings: stride 16, 9 anchors, 2000 proposals."""
+    from keras import ops
+
+    from frcnn.backend import compiled
+    from frcnn.config import Config
+    from frcnn.data.pipeline import Batch
+    from frcnn.proposals import propose
+    from frcnn.sampling import random_order, sample_rois
+    from frcnn.targets import RpnTargeter, roi_targets
+
+    config, rng = Config(), np.random.default_rng(0)
+
+    def random_boxes(count):
+        corner = rng.uniform(0, 0.6, (1, count, 2))
+        size = rng.uniform(0.05, 0.4, (1, count, 2))
+        scale = [width, height, width, height]
+        return (np.concatenate([corner, corner + size], axis=-1) * scale).astype("float32")
+
+    gt_boxes, gt_labels = random_boxes(boxes), np.arange(boxes, dtype="int32")[None] % 20
+    sizes = np.array([[height, width]], "float32")
+    pixels = np.zeros((1, -(-height // 16) * 16, -(-width // 16) * 16, 3), "uint8")
+    batch = Batch(pixels, sizes, gt_boxes, gt_labels, np.ones(1, "float32"), ())
+    targeter = RpnTargeter(config.anchors, config.rpn, stride=16)
+
+    candidates = random_boxes(config.rpn.post_nms_train)
+
+    @compiled
+    def sample(proposals, gt_boxes, gt_labels, order):
+        rois, labels, matches, _ = sample_rois(proposals, gt_boxes, gt_labels, order)
+        return roi_targets(rois, labels, matches, gt_boxes, 21, config.roi.delta_weights)
+
+    def sample_and_target():
+        order = random_order(rng, 1, candidates.shape[1] + boxes)
+        return [ops.convert_to_numpy(y) for y in sample(candidates, gt_boxes, gt_labels, order)]
+
+    anchors = random_boxes(pixels.shape[1] * pixels.shape[2] // 256 * 9)[0]
+    scores = rng.random((1, len(anchors)), "float32")
+    deltas = rng.normal(0, 0.1, (1, len(anchors), 4)).astype("float32")
+
+    @compiled
+    def propose_(anchors, scores, deltas):
+        return propose(
+            anchors, scores, deltas, sizes, config.rpn.pre_nms_train, config.rpn.post_nms_train
+        )
+
+    return {
+        "anchor targets": lambda: targeter(batch, rng),
+        "RoI sampling and targets": sample_and_target,
+        "proposals": lambda: ops.convert_to_numpy(propose_(anchors, scores, deltas)[0]),
+    }
+
+
+def measure(function, repeats):
+    """Return the quartiles of ``function``'s time, milliseconds."""
+    seconds = []
+    for _ in range(repeats + 3):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return np.quantile(seconds[3:], [0.25, 0.5, 0.75]) * 1e3
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["ops"])
+    parser.add_argument("--size", default="600x800", help="HEIGHTxWIDTH of the network input (600x800)")
+    parser.add_argument("--boxes", type=int, default=20, help="ground-truth boxes an image (20)")
+    parser.add_argument("--repeats", type=int, default=50)
+    arguments = parser.parse_args()
+    height, width = (int(side) for side in arguments.size.split("x"))
+    for name, function in operations(height, width, arguments.boxes).items():
+        low, median, high = measure(function, arguments.repeats)
+        print(f"{name:28} {median:7.2f} ms   ({low:.2f} to {high:.2f})")
+
+
+if __name__ == "__main__":
+    main()
