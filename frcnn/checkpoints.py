@@ -31,4 +31,5 @@ def load(models, path):
         raise WeightsError(f"there is no weight file {path}")
     filled = weights.fill(models.detector, pathlib.Path(path))
     if filled.missing or filled.misfits:
-        raise WeightsError(f"{path} is of another network: {filled.summary()}")
+        names = [*filled.missing, *(name for name, _, _ in filled.misfits)]
+        raise WeightsError(f"{path} is of another network: it does not fit {', '.join(names)}")

@@ -1,8 +1,34 @@
 """What the command lines share: how an error that a person can mend is shown."""
 
+import contextlib
+import os
 import sys
+import tempfile
 
 from frcnn.errors import FrcnnError
+
+
+@contextlib.contextmanager
+def quiet_import():
+    """Keep what is written to stderr within this context to itself, unless an exception leaves it.
+
+    TensorFlow's libraries greet there before they look at any setting; an error that is one line
+    should not have to be looked for among six others.
+    """
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(shown, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 def run(main):

@@ -132,7 +132,7 @@ class TrainConfig:
     epochs: int = 12
     steps_per_epoch: int = 0  # 0: once through the training split
     seed: int = 0
-    log_every: int = 10  # steps between scalars, which are the means over those steps
+    log_every: int = 10  # steps between scalars, each those of one step; the first is logged too
     validate_every: int = 1  # epochs
 
 
@@ -165,9 +165,16 @@ class Config:
         for key in AT_LEAST_ONE:
             if self.get(key) < 1:
                 raise ConfigError(f"{key} must be at least 1, not {self.get(key)}")
+        for key in NOT_NEGATIVE:
+            if any(value < 0 for value in _numbers(self.get(key))):
+                raise ConfigError(f"{key} must not be below 0, but is {self.get(key)}")
+        if self.train.seed >= 2**32:
+            raise ConfigError(f"train.seed must be below 2**32, not {self.train.seed}")
         for key in SHARES:
-            if not 0.0 <= self.get(key) <= 1.0:
+            if not all(0.0 <= value <= 1.0 for value in _numbers(self.get(key))):
                 raise ConfigError(f"{key} must lie between 0 and 1, not be {self.get(key)}")
+        if self.detection.ap_iou == 0.0:
+            raise ConfigError("detection.ap_iou must be above 0")
         for key in POSITIVE:
             values = self.get(key)
             if not values or min(values) <= 0:
@@ -177,6 +184,8 @@ class Config:
                 raise ConfigError(f"{key} needs {length} values, not {self.get(key)}")
         if self.rpn.negative_iou > self.rpn.positive_iou:
             raise ConfigError("rpn.negative_iou must not be above rpn.positive_iou")
+        if len(set(self.data.classes)) != len(self.data.classes):
+            raise ConfigError(f"data.classes names a class twice: {', '.join(self.data.classes)}")
         if self.data.short_side > self.data.long_side:
             raise ConfigError("data.short_side must not be above data.long_side")
 
@@ -219,17 +228,26 @@ class Config:
             text: as ``to_json`` writes it.
             source: what error messages call the text: its file's name.
         """
+        values = parse_json(text, source)
         try:
-            sections = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{source} is not JSON: {error}") from error
-        if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
-            raise ConfigError(f"{source} must hold sections: {{'train': {{'epochs': 4}}, ...}}")
-        flat = {f"{s}.{name}": value for s, fields in sections.items() for name, value in fields.items()}
-        try:
-            return self.replace(flat)
+            return self.replace(values)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
+
+
+def parse_json(text, source="JSON"):
+    """Return {dotted key: value} of JSON text, {section: {name: value}}, for ``Config.replace``."""
+    try:
+        sections = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{source} is not JSON: {error}") from error
+    if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
+        raise ConfigError(f"{source} must hold sections: {{'train': {{'epochs': 4}}, ...}}")
+    names = [section.name for section in dataclasses.fields(Config)]
+    for name in sections:
+        if name not in names:
+            raise ConfigError(f"{source}: there is no section {name!r}, only {', '.join(names)}")
+    return {f"{s}.{name}": value for s, fields in sections.items() for name, value in fields.items()}
 
 
 def parse_assignments(assignments):
@@ -241,6 +259,10 @@ def parse_assignments(assignments):
             raise ConfigError(f"--set takes KEY=VALUE, not {assignment!r}")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def _numbers(value):
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _convert(key, value, wanted):
@@ -292,6 +314,18 @@ AT_LEAST_ONE = (
     "train.log_every",
     "train.validate_every",
 )
+NOT_NEGATIVE = (
+    "rpn.min_size",
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "optimizer.warmup_steps",
+    "optimizer.decay_factor",
+    "loss.rpn",
+    "loss.classifier",
+    "train.steps_per_epoch",
+    "train.seed",
+)
 SHARES = (
     "data.flip",
     "model.head_dropout",
@@ -307,6 +341,7 @@ SHARES = (
     "detection.nms_iou",
     "detection.ap_iou",
     "optimizer.momentum",
+    "optimizer.decay_at",
 )
 POSITIVE = ("anchors.sizes", "anchors.ratios", "roi.delta_weights")
 
@@ -320,11 +355,11 @@ PRESETS = {
         "data.val_split": "val",
         "data.short_side": 160,
         "data.long_side": 224,
-        "data.batch_size": 4,
+        "data.batch_size": 2,
         "model.backbone": "tiny",
         "model.weights": "none",
         "model.rpn_channels": 64,
-        "model.head_width": 128,
+        "model.head_width": 192,
         "model.head_dropout": 0.0,
         "anchors.sizes": (24.0, 48.0, 80.0),
         "rpn.samples": 64,
@@ -332,7 +367,7 @@ PRESETS = {
         "rpn.post_nms_train": 200,
         "rpn.pre_nms_test": 300,
         "rpn.post_nms_test": 50,
-        "roi.samples": 32,
+        "roi.samples": 64,
         "optimizer.name": "adam",
         "optimizer.learning_rate": 1e-3,
         "train.epochs": 10,

@@ -59,13 +59,15 @@ def train(config, run_dir):
     if (run_dir / "config.json").exists():
         raise ConfigError(f"{run_dir} holds a run already: give another folder with --out")
     print(f"device: {backend.prepare_device()}")
-    weight_file = weights.locate(config.model.weights, config.model.backbone)
-
     train_set, val_set = datasets.load(config.data)
     for dataset in (train_set, val_set):
         print(dataset.summary())
         if not len(dataset):
             raise DataError(f"{dataset.name} has no image to work with")
+    if not train_set.classes:
+        raise DataError(f"{train_set.name} has no object, so there is no class to learn")
+    # After the data, so that nothing is downloaded for a run that cannot start.
+    weight_file = weights.locate(config.model.weights, config.model.backbone)
     config = config.replace({"data.classes": train_set.classes})
     if config.model.preprocessing == "auto":
         preprocessing = weights.preprocessing_for(weight_file, config.model.backbone)
@@ -124,7 +126,7 @@ class Trainer:
                 epoch_started = time.perf_counter()
                 train_means = self._epoch(epoch, stream, logger)
                 seconds += time.perf_counter() - epoch_started
-                val_means = dict.fromkeys(EPOCH_TAGS)
+                val_means, result = dict.fromkeys(EPOCH_TAGS), None
                 if epoch % self.config.train.validate_every == 0 or epoch == self.config.train.epochs:
                     val_means, result = self._validate(logger)
                 self._save(result)
@@ -156,7 +158,7 @@ class Trainer:
                 scalars = self.schedule.train_step(batch) | {"time/data": waited}
                 self.step += 1
                 means.add(scalars)
-                if self.step % self.config.train.log_every == 0:
+                if self.step == 1 or self.step % self.config.train.log_every == 0:
                     logger.write("train", self.step, scalars)
                 shown = {
                     tag: f"{means[tag]:.3f}" for tag in ("rpn/loss", "classifier/loss", "total_loss")

@@ -5,8 +5,11 @@ our own runs'), HDF5 as ``keras.applications`` and Keras 2 have it, and ``.npz``
 (HWIO) and ``Conv_k/bias``, k counting the backbone's convolutions from 0. Nothing in a file is executed.
 """
 
+import contextlib
 import dataclasses
+import os
 import pathlib
+import re
 
 import h5py
 import keras
@@ -14,7 +17,8 @@ import numpy as np
 from keras import layers
 
 from frcnn.backbones import BACKBONES
-from frcnn.errors import WeightsError
+from frcnn.config import Config
+from frcnn.errors import ConfigError, WeightsError
 
 _APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
@@ -81,19 +85,30 @@ def locate(weights, backbone):
     if backbone not in IMAGENET:
         raise WeightsError(f"there are no ImageNet weights for {backbone}: use --weights none or a file")
     url, md5 = IMAGENET[backbone]
+    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")  # Keras' own rule
     try:
-        return pathlib.Path(keras.utils.get_file(origin=url, file_hash=md5, cache_subdir="models"))
+        return pathlib.Path(
+            keras.utils.get_file(origin=url, file_hash=md5, cache_dir=home, cache_subdir="models")
+        )
     except Exception as error:  # get_file raises a bare Exception when the address cannot be reached
-        place = pathlib.Path(keras.config.keras_home()) / "models" / url.rsplit("/", 1)[1]
+        place = pathlib.Path(home) / "models" / url.rsplit("/", 1)[1]
         raise WeightsError(
             f"cannot download {url}: put that file at {place}, or name one with --weights FILE"
         ) from error
 
 
 def preprocessing_for(path, backbone):
-    """Return what a weight file was trained on: torchvision's for ``.npz``, else the backbone's own."""
+    """Return what a weight file was trained on.
+
+    That is torchvision's for ``.npz``; for a file in a run's folder what the run's config says; else the
+    backbone's own.
+    """
     if path is not None and path.suffix == ".npz":
         return "torch"
+    if path is not None and (path.parent / "config.json").is_file():
+        text = (path.parent / "config.json").read_text(encoding="utf-8", errors="replace")
+        with contextlib.suppress(ConfigError):  # raised where the file is no run's
+            return Config().updated_from_json(text).model.preprocessing
     return BACKBONES[backbone].preprocessing
 
 
@@ -109,11 +124,12 @@ def read(path, model):
     """
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            # Not np.load, which would take other files than zip archives, too.
+            with np.lib.npyio.NpzFile(path, allow_pickle=False) as file:
                 return _read_npz(file, model)
         with h5py.File(path) as file:
             return _read_keras2(file) if "layer_names" in _root(file).attrs else _read_keras3(file)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # whatever a damaged file makes h5py and zipfile raise
         raise WeightsError(f"cannot read weights from {path}: {error}") from error
 
 
@@ -125,7 +141,17 @@ def fill(model, path):
     Raises:
         WeightsError: nothing at all fits, or the file cannot be read.
     """
-    arrays = read(path, model)
+    return fill_layers(model, read(path, model), path)
+
+
+def fill_layers(model, arrays, source):
+    """Put arrays into the layers they are named after, and return the account, as ``fill`` does.
+
+    Args:
+        model: whose layers are filled, with those of models inside it.
+        arrays: {layer name: arrays in the order of the layer's weights}.
+        source: what the error message calls their origin: a file's name.
+    """
     filled, numbers, missing, misfits = [], 0, [], []
     own = weighted_layers(model)
     for layer in own:
@@ -142,7 +168,7 @@ def fill(model, path):
         numbers += sum(array.size for array in arrays[layer.name])
     if not filled:
         names = _few(layer.name for layer in own)
-        raise WeightsError(f"no layer of {path} fits: it has {_few(arrays)}, the model {names}")
+        raise WeightsError(f"no layer of {source} fits: it has {_few(arrays)}, the model {names}")
     unused = tuple(name for name in arrays if name not in {layer.name for layer in own})
     return Filled(tuple(filled), numbers, tuple(missing), tuple(misfits), unused)
 
@@ -183,14 +209,26 @@ def _read_keras2(file):
         name = name.decode() if isinstance(name, bytes) else name
         values = [root[name][weight][()] for weight in root[name].attrs["weight_names"]]
         if values:
-            arrays[name] = values
+            arrays[_current_name(name)] = values
     return arrays
+
+
+def _current_name(name):
+    """Return what Keras calls a layer now: MobileNetV2 was published with older names."""
+    match = re.fullmatch(r"(mobl|bn)(\d+)_conv_\2_(?:bn_)?(expand|depthwise|project)", name)
+    if not match:
+        return name
+    kind, number, part = match.groups()
+    block = "expanded_conv" if number == "0" else f"block_{number}"
+    return f"{block}_{part}" + ("_BN" if kind == "bn" else "")
 
 
 def _read_keras3(file):
     arrays = {}
 
-    def visit(_, group):
+    def visit(path, group):
+        if path.startswith("optimizer"):
+            return
         if isinstance(group, h5py.Group) and "name" in group.attrs and len(group):
             arrays[group.attrs["name"]] = [group[str(number)][()] for number in range(len(group))]
 

@@ -16,7 +16,9 @@ def main(argv=None):
     parser.add_argument("run", metavar="RUN", help="folder that train.py wrote")
     parser.add_argument("images", metavar="IMAGE", nargs="+")
     parser.add_argument("--weights", default="best.weights.h5", help="file in RUN (best.weights.h5)")
-    parser.add_argument("--score", type=float, default=0.5, help="show detections from this score on (0.5)")
+    parser.add_argument(
+        "--score", type=float, default=0.5, help="show detections from this score on (0.5)"
+    )
     parser.add_argument("--out", help="folder for the drawn images (RUN/predictions)")
     arguments = parser.parse_args(argv)
 

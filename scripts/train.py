@@ -10,11 +10,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn import config as configs  # noqa: E402
-from frcnn.cli import run  # noqa: E402
+from frcnn.cli import quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
+    "dataset": "data.dataset",
     "data_dir": "data.dir",
     "year": "data.year",
     "train_split": "data.train_split",
@@ -39,7 +40,7 @@ def parse(argv):
         epilog="Every other setting: --set KEY=VALUE, with the keys of frcnn/config.py or of any "
         "RUN/config.json, such as --set rpn.samples=128 --set anchors.sizes=64,128,256.",
     )
-    parser.add_argument("--dataset", default="voc", help=f"{' or '.join(configs.PRESETS)} (default voc)")
+    parser.add_argument("--dataset", help=f"{' or '.join(configs.PRESETS)} (default voc)")
     parser.add_argument(
         "--data-dir", help="holds VOCdevkit/, or is a VOC folder with any classes (data)"
     )
@@ -66,17 +67,19 @@ def parse(argv):
 
 def make_config(arguments):
     """Return the config: the data set's preset, then --config, then options, then --set."""
-    config = configs.preset(arguments.dataset)
+    dataset, text = arguments.dataset, "{}"
     if arguments.config:
         path = pathlib.Path(arguments.config)
         if not path.is_file():
             raise ConfigError(f"there is no config file {path}")
-        config = config.updated_from_json(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        dataset = dataset or configs.parse_json(text, str(path)).get("data.dataset")
+    config = configs.preset(dataset or "voc").updated_from_json(text, arguments.config)
     if arguments.optimizer:
         config = config.replace(configs.optimizer_preset(arguments.optimizer))
     options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
-    config = config.replace({key: value for key, value in options.items() if value is not None})
-    return config.replace(configs.parse_assignments(arguments.set))
+    options = {key: value for key, value in options.items() if value is not None}
+    return config.replace(options | configs.parse_assignments(arguments.set))
 
 
 def main(argv=None):
@@ -85,7 +88,8 @@ def main(argv=None):
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
 
-    from frcnn import trainer  # TensorFlow takes seconds to import: not for --help or a bad option
+    with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
+        from frcnn import trainer
 
     trainer.train(config, out)
     print(f"run folder: {out}\nlook at it:  tensorboard --logdir {out}")

@@ -41,7 +41,8 @@ def settle(dataset, faults, on_bad_data):
         ((name, reason), ...), one entry an image, for ``Dataset.skipped``.
 
     Raises:
-        DataError: with ``"error"``: the first ``LISTED`` faults, a line each, and their number.
+        DataError: with ``"error"``: the one fault in one line, or the number of faults and the first
+            ``LISTED`` of them, a line each.
         ConfigError: the policy is neither of the two.
     """
     if on_bad_data not in ("error", "skip"):
@@ -53,10 +54,13 @@ def settle(dataset, faults, on_bad_data):
         lines = [f"  {fault}" for fault in faults[:LISTED]]
         if len(faults) > LISTED:
             lines.append(f"  and {len(faults) - LISTED} more")
-        count = f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'}"
+        if len(faults) == 1:
+            raise DataError(
+                f"{dataset}: {faults[0]}; mend it, or leave the image out with --on-bad-data skip"
+            )
         images = f"{len(reasons)} {'image' if len(reasons) == 1 else 'images'}"
         raise DataError(
-            f"{dataset}: {count} in {images}; mend them, or leave these images out with "
+            f"{dataset}: {len(faults)} faults in {images}; mend them, or leave these images out with "
             "--on-bad-data skip\n" + "\n".join(lines)
         )
     return tuple((image, "; ".join(what)) for image, what in reasons.items())

@@ -1,0 +1,80 @@
+"""Fixtures: for the tests of the numeric core, on either backend, and a small data set and network.
+
+The core's tests run on the backend that ``KERAS_BACKEND`` names; ``test_jax.py`` runs them again on
+JAX.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from frcnn.config import preset
+from frcnn.data import shapes
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def golden():
+    """Return a function from a table's name to its arrays; ``golden/README.md`` tells of them."""
+    return lambda name: dict(np.load(GOLDEN / f"{name}.npz"))
+
+
+@pytest.fixture
+def gradient():
+    """Return ``gradient(function, value)``: numpy derivative of a scalar function at an array.
+
+    It comes in the dtype of ``value`` and asks whichever backend is in use.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return lambda function, value: np.asarray(jax.grad(function)(jax.numpy.asarray(value)))
+
+    import tensorflow as tf
+
+    def by_tape(function, value):
+        value = tf.constant(value)
+        with tf.GradientTape() as tape:
+            tape.watch(value)
+            result = function(value)
+        return tape.gradient(result, value).numpy()
+
+    return by_tape
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory):
+    """Return a VOC folder of drawn shapes, 8 images in ``train`` and 4 in ``val``: read, don't write."""
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    shapes.make(root, {"train": 8, "val": 4}, seed=3)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_config(shapes_folder):
+    """Return the config of a network that does everything, fast and badly, on ``shapes_folder``."""
+    values = {
+        "data.dataset": "voc",
+        "data.dir": str(shapes_folder),
+        "data.short_side": 80,
+        "data.long_side": 120,
+        "data.batch_size": 2,
+        "model.preprocessing": "tf",
+        "model.rpn_channels": 16,
+        "model.head_width": 16,
+        "model.pool_size": 3,
+        "anchors.sizes": (16.0, 32.0),
+        "rpn.samples": 32,
+        "rpn.pre_nms_train": 100,
+        "rpn.post_nms_train": 40,
+        "rpn.post_nms_test": 20,
+        "roi.samples": 16,
+    }
+    return preset("shapes").replace(values)

@@ -1,0 +1,130 @@
+"""From the file to the network input: image and boxes stay together."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn.data import augment
+from frcnn.errors import DataError
+
+
+def marked(width, height, *box):
+    """Return a black image with one white box, and that box as (1, 4)."""
+    image = np.zeros((height, width, 3), "uint8")
+    x1, y1, x2, y2 = box
+    image[y1:y2, x1:x2] = 255
+    return image, np.array([box], "float32")
+
+
+def white(image):
+    """Return the (1, 4) hull of an image's white pixels."""
+    y, x = np.nonzero(image[..., 0] > 127)
+    return np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], "float32")
+
+
+# Reading.
+
+
+def test_an_image_comes_as_rgb(tmp_path):
+    Image.new("RGB", (3, 2), (200, 100, 50)).save(tmp_path / "a.png")
+    image = augment.load(str(tmp_path / "a.png"))
+    assert image.shape == (2, 3, 3) and image.dtype == "uint8"
+    assert (image == (200, 100, 50)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_any_kind_of_picture_comes_with_three_channels(tmp_path, mode):
+    Image.new(mode, (3, 2)).save(tmp_path / "a.png")
+    assert augment.load(str(tmp_path / "a.png")).shape == (2, 3, 3)
+
+
+def test_pixels_are_those_stored_whatever_exif_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert augment.load(str(tmp_path / "a.jpg")).shape == (20, 30, 3)
+
+
+def test_what_cannot_be_decoded_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    for name in ("a.jpg", "missing.jpg"):
+        with pytest.raises(DataError, match=str(tmp_path / name)):
+            augment.load(str(tmp_path / name))
+
+
+# Resizing. Ren et al. 2015, section 3.3: the short side to 600, the long side at most 1000.
+
+
+@pytest.mark.parametrize(
+    "size, resized",
+    [
+        ((500, 375), (800, 600)),
+        ((375, 500), (600, 800)),
+        ((1600, 1200), (800, 600)),
+        ((1000, 400), (1000, 400)),
+        ((2000, 400), (1000, 200)),
+        ((100, 900), (111, 1000)),
+        ((5000, 1), (1000, 1)),
+    ],
+)
+def test_the_short_side_decides_unless_the_long_one_gets_too_long(size, resized):
+    image, boxes = augment.resize(
+        np.zeros((size[1], size[0], 3), "uint8"), np.zeros((0, 4), "float32"), 600, 1000
+    )
+    assert (image.shape[1], image.shape[0]) == resized
+    assert boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (160, 120), (97, 61), (61, 97)])
+def test_boxes_are_resized_with_the_image(size):
+    width, height = size
+    whole = (0, 0, width, height)
+    part = (width // 4, height // 5, width // 2, height // 2)
+    image, box = marked(width, height, *part)
+    resized, boxes = augment.resize(image, np.concatenate([box, [whole]]).astype("float32"), 80, 120)
+    assert boxes.dtype == "float32"
+    # The whole image stays the whole image, to the pixel, on both axes.
+    np.testing.assert_allclose(boxes[1], [0, 0, resized.shape[1], resized.shape[0]], rtol=1e-6)
+    np.testing.assert_allclose(boxes[:1], white(resized), atol=1.0)
+
+
+# Mirroring.
+
+
+def test_mirroring_takes_the_boxes_along():
+    image, boxes = marked(10, 6, 1, 2, 4, 5)
+    mirrored, new = augment.flip(image, boxes)
+    np.testing.assert_array_equal(new, [[6, 2, 9, 5]])
+    np.testing.assert_array_equal(new, white(mirrored))
+    back, old = augment.flip(mirrored, new)
+    np.testing.assert_array_equal(back, image)
+    np.testing.assert_array_equal(old, boxes)
+
+
+def test_mirroring_does_without_boxes_and_leaves_its_input_alone():
+    image, _ = marked(4, 2, 0, 0, 1, 1)
+    before = image.copy()
+    mirrored, boxes = augment.flip(image, np.zeros((0, 4), "float32"))
+    assert boxes.shape == (0, 4) and mirrored[0, 3, 0] == 255
+    np.testing.assert_array_equal(image, before)
+    cv2.resize(mirrored, (2, 2))  # wants contiguous memory
+
+
+# Padding.
+
+
+def test_images_are_padded_at_the_right_and_below_to_the_multiple():
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, shape).astype("uint8") for shape in ((17, 30, 3), (12, 33, 3))]
+    padded = augment.pad(images, 16)
+    assert padded.shape == (2, 32, 48, 3) and padded.dtype == "uint8"
+    for row, image in zip(padded, images):
+        height, width = image.shape[:2]
+        np.testing.assert_array_equal(row[:height, :width], image)
+        assert (row[height:] == augment.PADDING_RGB).all()
+        assert (row[:, width:] == augment.PADDING_RGB).all()
+
+
+def test_an_image_that_fits_is_not_padded():
+    assert augment.pad([np.zeros((32, 48, 3), "uint8")], 16).shape == (1, 32, 48, 3)

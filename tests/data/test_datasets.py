@@ -1,0 +1,54 @@
+"""Both splits of a data set, with one list of classes."""
+
+import pytest
+
+from frcnn.config import DataConfig
+from frcnn.data import datasets, shapes
+from frcnn.errors import DataError
+
+
+def test_a_bare_voc_folder(shapes_folder):
+    config = DataConfig(dir=str(shapes_folder), train_split="train", val_split="val")
+    train, val = datasets.load(config)
+    assert (len(train), len(val)) == (8, 4)
+    assert train.classes == val.classes == ("circle", "square", "triangle")
+
+
+def test_the_configs_classes_give_the_order(shapes_folder):
+    classes = ("triangle", "square", "circle", "star")
+    config = DataConfig(dir=str(shapes_folder), train_split="train", val_split="val", classes=classes)
+    train, val = datasets.load(config)
+    assert train.classes == val.classes == classes
+    with pytest.raises(DataError, match="unknown class 'triangle'"):
+        datasets.load(DataConfig(**{**vars(config), "classes": ("circle", "square")}))
+
+
+def test_validation_has_the_classes_of_training(tmp_path):
+    shapes.make(tmp_path / "data", {"train": 1, "val": 12}, seed=1)
+    for path in (tmp_path / "data" / "Annotations").glob("train*"):
+        path.write_text(path.read_text().replace("square", "circle").replace("triangle", "circle"))
+    config = DataConfig(dir=str(tmp_path / "data"), train_split="train", val_split="val")
+    with pytest.raises(DataError, match="unknown class '(square|triangle)'; expected one of circle"):
+        datasets.load(config)
+
+
+def test_shapes_are_made_once_under_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(shapes, "SPLITS", {"train": 3, "val": 2})
+    config = DataConfig(dataset="shapes", dir=str(tmp_path), train_split="train", val_split="val")
+    train, val = datasets.load(config)
+    assert (len(train), len(val)) == (3, 2)
+    made = (tmp_path / "shapes" / "JPEGImages" / "val_000000.jpg").stat().st_mtime_ns
+    datasets.load(config)
+    assert (tmp_path / "shapes" / "JPEGImages" / "val_000000.jpg").stat().st_mtime_ns == made
+
+
+def test_no_data_says_how_to_get_it(tmp_path):
+    with pytest.raises(DataError, match="python scripts/download.py voc2007"):
+        datasets.load(DataConfig(dir=str(tmp_path)))
+    with pytest.raises(DataError, match="python scripts/download.py voc2007 voc2012"):
+        datasets.load(DataConfig(dir=str(tmp_path), year="07+12"))
+
+
+def test_an_unknown_split_names_those_there_are(shapes_folder):
+    with pytest.raises(DataError, match="tain.txt does not exist; the splits there are: train, val"):
+        datasets.load(DataConfig(dir=str(shapes_folder), train_split="tain", val_split="val"))

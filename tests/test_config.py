@@ -1,0 +1,194 @@
+"""Settings: what goes in comes out, and what cannot be is refused by its name."""
+
+import json
+
+import pytest
+
+from frcnn import config as configs
+from frcnn.config import Config, parse_assignments, preset
+from frcnn.errors import ConfigError
+
+
+def refused(values):
+    """Return the message with which a default config refuses some values."""
+    with pytest.raises(ConfigError) as caught:
+        Config().replace(values)
+    return str(caught.value)
+
+
+# JSON.
+
+
+@pytest.mark.parametrize("dataset", ["voc", "shapes"])
+def test_json_gives_back_the_config(dataset):
+    config = preset(dataset).replace({"data.classes": ("cat", "dog"), "anchors.sizes": "32,64.5"})
+    assert Config().updated_from_json(config.to_json()) == config
+
+
+def test_json_holds_every_value_in_sections():
+    sections = json.loads(Config().to_json())
+    assert sections["data"]["short_side"] == 600 and sections["data"]["long_side"] == 1000
+    assert sections["anchors"]["sizes"] == [128.0, 256.0, 512.0]
+    flat = {f"{section}.{name}" for section, values in sections.items() for name in values}
+    assert flat == set(configs.KEYS)
+
+
+def test_json_may_hold_a_part_and_the_rest_stays():
+    config = preset("shapes").updated_from_json('{"train": {"epochs": 3}}')
+    assert config == preset("shapes").replace({"train.epochs": 3})
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("{", "run.json is not JSON"),
+        ("[]", "run.json must hold sections"),
+        ('{"train": 3}', "run.json must hold sections"),
+        ('{"train": {"epoch": 3}}', "run.json: there is no setting 'train.epoch'.*train.epochs"),
+        ('{"trian": {}}', "run.json: there is no section 'trian', only .*train"),
+        ('{"train": {"epochs": "some"}}', "run.json: train.epochs needs a whole number, not 'some'"),
+        ('{"train": {"epochs": null}}', "train.epochs needs a whole number"),
+        ('{"optimizer": {"learning_rate": NaN}}', "optimizer.learning_rate needs a number"),
+        ('{"data": {"classes": 3}}', "data.classes needs a list, not 3"),
+    ],
+)
+def test_bad_json_is_refused_with_the_name_of_its_file(text, says):
+    with pytest.raises(ConfigError, match=says):
+        Config().updated_from_json(text, "run.json")
+
+
+# Single values.
+
+
+@pytest.mark.parametrize(
+    "key, hint",
+    [
+        ("train.epoch", "did you mean train.epochs?"),
+        ("epochs", "did you mean train.epochs?"),
+        ("trian.epochs", "did you mean train.epochs?"),
+        ("rpn.sample", "did you mean rpn.samples?"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_a_hint(key, hint):
+    message = refused({key: "4"})
+    assert repr(key) in message and hint in message
+
+
+@pytest.mark.parametrize("key", ["", "zzz", "a.b.c"])
+def test_a_key_like_no_other_gets_no_hint(key):
+    assert refused({key: "1"}) == f"there is no setting {key!r}"
+
+
+@pytest.mark.parametrize(
+    "key, text, value",
+    [
+        ("train.epochs", "4", 4),
+        ("optimizer.learning_rate", "1e-4", 1e-4),
+        ("anchors.sizes", "64,128,256", (64.0, 128.0, 256.0)),
+        ("anchors.sizes", "64", (64.0,)),
+        ("data.classes", "cat,dining table", ("cat", "dining table")),
+        ("model.backbone", "resnet50", "resnet50"),
+        ("optimizer.decay_at", "", ()),
+    ],
+)
+def test_a_value_is_taken_from_text(key, text, value):
+    config = Config().replace({key: text})
+    assert config.get(key) == value and type(config.get(key)) is type(value)
+    assert Config().get(key) != value  # a copy was changed
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("data.dataset", "coco2"),
+        ("model.backbone", "VGG16"),
+        ("model.preprocessing", "bgr"),
+        ("optimizer.name", "sdg"),
+        ("train.schedule", "alternate"),
+        ("data.on_bad_data", "ignore"),
+        ("detection.ap_interpolation", "10-point"),
+        ("train.epochs", "0"),
+        ("train.epochs", "2.5"),
+        ("train.epochs", "nan"),
+        ("train.epochs", True),
+        ("train.epochs", [2]),
+        ("train.steps_per_epoch", -1),
+        ("train.seed", -1),
+        ("train.seed", 2**32),
+        ("data.batch_size", 0),
+        ("data.workers", 0),
+        ("data.short_side", 0),
+        ("data.flip", 1.5),
+        ("data.classes", "cat,cat"),
+        ("data.year", 2012),
+        ("model.head_dropout", -0.1),
+        ("rpn.positive_iou", 70),
+        ("rpn.min_size", -1),
+        ("anchors.sizes", ""),
+        ("anchors.sizes", "32,-64"),
+        ("anchors.ratios", "0,1"),
+        ("anchors.sizes", "big"),
+        ("roi.delta_weights", "10,10,5"),
+        ("loss.rpn", "1"),
+        ("loss.classifier", "1,-1"),
+        ("detection.ap_iou", 0),
+        ("optimizer.learning_rate", -1e-3),
+        ("optimizer.learning_rate", "inf"),
+        ("optimizer.weight_decay", -1),
+        ("optimizer.clip_norm", -1),
+        ("optimizer.warmup_steps", -5),
+        ("optimizer.decay_at", "0.5,2"),
+        ("optimizer.decay_factor", -0.1),
+    ],
+)
+def test_an_impossible_value_is_refused_by_its_key(key, value):
+    message = refused({key: value})
+    assert key in message and "\n" not in message
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    assert "rpn.negative_iou" in refused({"rpn.negative_iou": 0.8})
+    assert "data.short_side" in refused({"data.long_side": 500})
+    Config().replace({"data.long_side": 500, "data.short_side": 300})  # both at once will do
+
+
+# --set and the presets.
+
+
+def test_assignments_are_split_at_the_first_equals_sign():
+    pairs = parse_assignments(["train.epochs=4", " data.dir = /a=b "])
+    assert pairs == {"train.epochs": "4", "data.dir": "/a=b"}
+    assert Config().replace(pairs).data.dir == "/a=b"
+    with pytest.raises(ConfigError, match="--set takes KEY=VALUE, not 'train.epochs'"):
+        parse_assignments(["train.epochs"])
+
+
+def test_voc_is_trained_as_the_paper_says():
+    config = preset("voc")
+    assert (config.data.short_side, config.data.long_side) == (600, 1000)
+    assert (config.rpn.positive_iou, config.rpn.negative_iou, config.rpn.samples) == (0.7, 0.3, 256)
+    assert (config.rpn.pre_nms_train, config.rpn.post_nms_train) == (12000, 2000)
+    assert (config.rpn.pre_nms_test, config.rpn.post_nms_test) == (6000, 300)
+    assert (config.rpn.nms_iou, config.rpn.positive_fraction) == (0.7, 0.5)
+    assert (config.roi.samples, config.roi.positive_fraction) == (128, 0.25)
+    assert config.roi.positive_iou == 0.5
+    assert (config.optimizer.name, config.optimizer.learning_rate) == ("sgd", 1e-3)
+    assert (config.optimizer.momentum, config.optimizer.weight_decay) == (0.9, 5e-4)
+    assert (config.model.backbone, config.model.head_width) == ("vgg16", 4096)
+
+
+def test_shapes_need_no_download_and_no_weights():
+    config = preset("shapes")
+    assert (config.model.backbone, config.model.weights) == ("tiny", "none")
+
+
+def test_adam_starts_from_the_rate_of_the_old_trainers():
+    config = Config().replace(configs.optimizer_preset("adam"))
+    assert (config.optimizer.name, config.optimizer.learning_rate) == ("adam", 1e-5)
+
+
+def test_unknown_presets_are_refused():
+    with pytest.raises(ConfigError, match="'coco2'.*voc, shapes"):
+        preset("coco2")
+    with pytest.raises(ConfigError, match="'sdg'.*sgd, adam"):
+        configs.optimizer_preset("sdg")
