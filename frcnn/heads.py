@@ -7,31 +7,44 @@ last, D numbers a box regression has (4, or 6 for oriented boxes).
 import keras
 from keras import initializers, layers, ops
 
+from frcnn import blocks
 from frcnn.roi_align import RoiAlign
 
 
-def rpn(features, num_anchors, channels=512, box_dim=4):
-    """Slide a small network over the features. Ren et al. 2015, section 3.1.
+def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
+    """Slide one small network over the features of every level. Ren et al. 2015, section 3.1.
 
     Args:
-        features: (B, h, w, K) Keras tensor.
+        features: (B, h, w, K) Keras tensor, or a list of them: a pyramid's levels (Lin et al. 2017,
+            section 4.1), which share the weights.
         num_anchors: A.
-        channels: of the 3x3 convolution.
+        channels: of the 3x3 convolutions.
         box_dim: D.
+        conv_depth: how many 3x3 convolutions; the paper has 1.
 
     Returns:
-        ``rpn_out_class`` (B, L, A) objectness scores and ``rpn_out_regress`` (B, L, A·D) deltas.
+        ``rpn_out_class`` (B, L, A) objectness scores and ``rpn_out_regress`` (B, L, A·D) deltas, level
+        after level. The layer ``rpn_class_cells`` holds the scores' logits.
     """
     small = initializers.RandomNormal(stddev=0.01)
-    x = layers.Conv2D(
-        channels, 3, padding="same", activation="relu", kernel_initializer=small, name="rpn_conv"
-    )(features)
-    logits = layers.Conv2D(num_anchors, 1, kernel_initializer=small, name="rpn_class_logits")(x)
-    deltas = layers.Conv2D(num_anchors * box_dim, 1, kernel_initializer=small, name="rpn_deltas")(x)
-    logits = layers.Reshape((-1, num_anchors), name="rpn_class_cells")(logits)
+    convolutions = [
+        layers.Conv2D(
+            channels, 3, padding="same", activation="relu", kernel_initializer=small, name=name
+        )
+        for name in ("rpn_conv", *(f"rpn_conv{number}" for number in range(2, conv_depth + 1)))
+    ]
+    to_logits = layers.Conv2D(num_anchors, 1, kernel_initializer=small, name="rpn_class_logits")
+    to_deltas = layers.Conv2D(num_anchors * box_dim, 1, kernel_initializer=small, name="rpn_deltas")
+    logits, deltas = [], []
+    for x in [features] if isinstance(features, keras.KerasTensor) else features:
+        for convolution in convolutions:
+            x = convolution(x)
+        logits.append(layers.Reshape((-1, num_anchors))(to_logits(x)))
+        deltas.append(layers.Reshape((-1, num_anchors * box_dim))(to_deltas(x)))
+    logits = layers.Concatenate(axis=1, name="rpn_class_cells")(logits)
     # Scores and deltas leave in float32 whatever the precision inside.
     scores = layers.Activation("sigmoid", dtype="float32", name="rpn_out_class")(logits)
-    deltas = layers.Reshape((-1, num_anchors * box_dim), dtype="float32", name="rpn_out_regress")(deltas)
+    deltas = layers.Concatenate(axis=1, dtype="float32", name="rpn_out_regress")(deltas)
     return scores, deltas
 
 
@@ -68,22 +81,59 @@ def classifier(
     if tail is not None:
         x = layers.GlobalAveragePooling2D(name="head_pool")(tail(x))
     else:
-        x = layers.Flatten(name="head_flatten")(x)
-        for number in (1, 2):
-            x = layers.Dense(
-                width, activation="relu", kernel_initializer="he_normal", name=f"head_dense{number}"
-            )(x)
-            x = layers.Dropout(dropout, name=f"head_dropout{number}")(x)
+        x = dense_head(x, (width, width), dropout)
+    logits, deltas = predictor(x, num_classes, box_dim)
+    logits = UnfoldRois(name="class_rois")(logits, rois)
+    scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
+    deltas = UnfoldRois(dtype="float32", name=f"dense_regress_{num_classes}")(deltas, rois)
+    return scores, deltas
+
+
+def dense_head(x, widths, dropout=0.0):
+    """Flatten pooled RoIs (N, P, P, K) and put dense layers on them; (N, last width) comes out."""
+    x = layers.Flatten(name="head_flatten")(x)
+    for number, width in enumerate(widths, start=1):
+        x = layers.Dense(
+            width, activation="relu", kernel_initializer="he_normal", name=f"head_dense{number}"
+        )(x)
+        x = layers.Dropout(dropout, name=f"head_dropout{number}")(x)
+    return x
+
+
+def convolutional_head(
+    x, depth=4, channels=256, width=1024, epsilon=blocks.EPSILON, frozen_batch_norm=False
+):
+    """Put 3x3 convolutions with batch normalization on pooled RoIs, then one dense layer.
+
+    Wu and He 2018 ("Group normalization"), section 4.2, there with group normalization.
+
+    Args:
+        x: (N, P, P, K) Keras tensor.
+        depth, channels: of the convolutions.
+        width: of the dense layer.
+        epsilon: of batch normalization.
+        frozen_batch_norm: whether batch normalization keeps its statistics and scales.
+
+    Returns:
+        (N, width) Keras tensor.
+    """
+    for number in range(1, depth + 1):
+        names = (f"head_conv{number}", f"head_conv{number}_bn")
+        x = blocks.conv_bn(
+            x, channels, 3, names, 1, "relu", epsilon, trainable_norm=not frozen_batch_norm
+        )
+    return dense_head(x, (width,))
+
+
+def predictor(x, num_classes, box_dim=4):
+    """Return class logits (N, C) and box deltas (N, (C-1)·D) from (N, k) regions."""
     class_init, box_init = (
         initializers.RandomNormal(stddev=0.01),
         initializers.RandomNormal(stddev=0.001),
     )
     logits = layers.Dense(num_classes, kernel_initializer=class_init, name="class_logits")(x)
     deltas = layers.Dense((num_classes - 1) * box_dim, kernel_initializer=box_init, name="box_deltas")(x)
-    logits = UnfoldRois(name="class_rois")(logits, rois)
-    scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
-    deltas = UnfoldRois(dtype="float32", name=f"dense_regress_{num_classes}")(deltas, rois)
-    return scores, deltas
+    return logits, deltas
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
