@@ -57,7 +57,8 @@ def assign(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, negative_
 
     Positive: IoU of at least ``positive_iou`` with some box, or the best IoU that some box gets from
     any anchor (all anchors that tie for it). Negative: IoU below ``negative_iou`` with every box.
-    Ignored: the rest, and anchors whose centre lies outside the image, in the padding of its batch.
+    Ignored: the rest, and anchors whose centre lies outside the image, in the padding of its batch;
+    those are nobody's best either.
     The paper ignores every anchor that crosses the image's border; keeping them, as later
     implementations do, lets the RPN learn boxes at the border.
 
@@ -72,17 +73,17 @@ def assign(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, negative_
         labels, (B, N) int32 POSITIVE, NEGATIVE or IGNORED, and matches, (B, N) int32 index of the
         box that the anchor overlaps most (the first of equals).
     """
+    centre = 0.5 * (anchors[:, :2] + anchors[:, 2:])
+    limits = ops.cast(image_sizes, "float32")
+    inside = (centre[None, :, 0] < limits[:, 1:]) & (centre[None, :, 1] < limits[:, :1])
     # (B, G, N): with the long axis last, the reductions over boxes run over whole vectors.
-    overlaps = box_ops.iou(gt_boxes, anchors) * ops.cast(gt_valid, "float32")[..., None]
+    counts = ops.cast(gt_valid[..., None] & inside[:, None, :], "float32")
+    overlaps = box_ops.iou(gt_boxes, anchors) * counts
     best = ops.max(overlaps, axis=1)
     best_of_box = ops.max(overlaps, axis=2, keepdims=True)
     # A box that no anchor touches has a best IoU of 0, which is nobody's merit.
     is_best = ops.any((overlaps == best_of_box) & (best_of_box > 0.0), axis=1)
     labels = ops.where(best < negative_iou, NEGATIVE, IGNORED)
     labels = ops.where((best >= positive_iou) | is_best, POSITIVE, labels)
-
-    centre = 0.5 * (anchors[:, :2] + anchors[:, 2:])
-    limits = ops.cast(image_sizes, "float32")
-    inside = (centre[None, :, 0] < limits[:, 1:]) & (centre[None, :, 1] < limits[:, :1])
     labels = ops.where(inside, labels, IGNORED)
     return ops.cast(labels, "int32"), ops.cast(ops.argmax(overlaps, axis=1), "int32")

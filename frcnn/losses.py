@@ -15,6 +15,7 @@ Decided here:
 - Smooth L1 bends at 1/9 (``SMOOTH_L1_BETA``) in both sub-models.
 """
 
+import keras
 from keras import losses, ops
 
 SMOOTH_L1_BETA = 1.0 / 9.0
@@ -23,14 +24,23 @@ SMOOTH_L1_BETA = 1.0 / 9.0
 # wherever float32 can express both; 1 - score cannot be told from 0 below 2**-24.
 SMALLEST_SCORE = 1e-30
 SMALLEST_COMPLEMENT = 2.0**-24
+# A score that comes in float16 gets its gradient in float16, which ends at 65504.
+SMALLEST_FLOAT16_SCORE = 2.0**-14
 
 
 class _SummedLoss(losses.Loss):
     """A loss given as a function that returns the summands: (...,) from (..., k) and (..., m)."""
 
-    def __init__(self, summands, name):
+    def __init__(self, summands, name, of_scores=False):
         super().__init__(name=name, reduction="sum", dtype="float32")
         self.summands = summands
+        self.of_scores = of_scores
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.convert_to_tensor(y_pred)
+        if self.of_scores and keras.backend.standardize_dtype(y_pred.dtype) == "float16":
+            y_pred = ops.maximum(ops.cast(y_pred, "float32"), SMALLEST_FLOAT16_SCORE)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
         values = self.summands(y_true, y_pred)
@@ -56,7 +66,7 @@ def rpn_loss_cls(num_anchors):
         entropy = -(label * if_object + (1.0 - label) * if_background)
         return ops.sum(valid * entropy, axis=-1) / ops.maximum(ops.sum(valid), 1.0)
 
-    return _SummedLoss(summands, "rpn_loss_cls")
+    return _SummedLoss(summands, "rpn_loss_cls", of_scores=True)
 
 
 def rpn_loss_regr(num_anchors, box_dim=4):
@@ -79,7 +89,7 @@ def _class_summands(y_true, y_pred):
     return ops.sum(entropy, axis=-1) / ops.maximum(ops.sum(y_true), 1.0)
 
 
-class_loss_cls = _SummedLoss(_class_summands, "class_loss_cls")
+class_loss_cls = _SummedLoss(_class_summands, "class_loss_cls", of_scores=True)
 """The classifier's loss over classes: categorical cross-entropy.
 
 ``y_true`` (..., C): one-hot; an all-zero row is padding. ``y_pred`` (..., C): scores that add up to 1.

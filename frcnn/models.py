@@ -16,6 +16,7 @@ from frcnn import anchors as anchor_ops
 from frcnn import boxes as box_ops
 from frcnn import heads
 from frcnn.backbones import BACKBONES, Preprocess
+from frcnn.backend import IS_TENSORFLOW
 from frcnn.detections import detect
 from frcnn.proposals import propose
 from frcnn.sampling import sample_rois
@@ -97,9 +98,10 @@ def build(config, num_object_classes):
     detected = Detect(config)(proposed, scores, deltas, sizes)
     detector = keras.Model([images, sizes], detected, name="detector")
 
-    # XLA has no kernel for TensorFlow's NMS and crop_and_resize; "auto" would choose it on a GPU.
+    # XLA has no kernel for TensorFlow's NMS and crop_and_resize; "auto" would choose it on a GPU. JAX
+    # has nothing but XLA: without it, it would run op by op.
     for model in (sampler, detector):
-        model.compile(jit_compile=False)
+        model.compile(jit_compile=not IS_TENSORFLOW)
     return Models(rpn, classifier, sampler, detector, num_classes, num_anchors, backbone.stride)
 
 

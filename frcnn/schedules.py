@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from frcnn import losses, optimizers
+from frcnn.backend import IS_TENSORFLOW
 from frcnn.logging import named_scalars, with_total_loss
 from frcnn.sampling import random_order
 
@@ -86,8 +87,8 @@ class Alternating:
 def compile_sub_models(models, config, total_steps):
     """Give each sub-model its losses, its metrics and an optimizer of its own.
 
-    XLA is off: TensorFlow's crop_and_resize has no kernel for it, and it would compile anew for every
-    image shape.
+    XLA is off under TensorFlow, whose crop_and_resize has no kernel for it, and which would compile anew
+    for every image shape. JAX cannot do without: it would run op by op.
     """
     class_name, box_name = models.classifier.output_names
     rpn, classifier = models.rpn, models.classifier
@@ -95,14 +96,14 @@ def compile_sub_models(models, config, total_steps):
         optimizer=optimizers.make(config.optimizer, total_steps, rpn.trainable_variables),
         loss=[losses.rpn_loss_cls(models.num_anchors), losses.rpn_loss_regr(models.num_anchors)],
         loss_weights=list(config.loss.rpn),
-        jit_compile=False,
+        jit_compile=not IS_TENSORFLOW,
     )
     classifier.compile(
         optimizer=optimizers.make(config.optimizer, total_steps, classifier.trainable_variables),
         loss=[losses.class_loss_cls, losses.class_loss_regr(models.num_classes - 1)],
         loss_weights=list(config.loss.classifier),
         metrics={class_name: RoiAccuracy()},
-        jit_compile=False,
+        jit_compile=not IS_TENSORFLOW,
     )
 
 

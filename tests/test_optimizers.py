@@ -1,0 +1,101 @@
+"""The optimizers' course: warm-up, decay, momentum, clipping, weight decay."""
+
+import keras
+import numpy as np
+import pytest
+
+from frcnn import optimizers
+from frcnn.config import OptimizerConfig
+from frcnn.optimizers import WarmUpAndSteps
+
+PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "warmup_steps": 0, "decay_at": ()}
+
+
+def made(variables, total_steps=100, **settings):
+    config = OptimizerConfig(**{**PLAIN, **settings})
+    return optimizers.make(config, total_steps, variables)
+
+
+def variable(*values, name="kernel"):
+    return keras.Variable(np.array(values, "float32"), name=name)
+
+
+def step(optimizer, variables, *gradients):
+    optimizer.apply([keras.ops.convert_to_tensor(np.array(g, "float32")) for g in gradients], variables)
+
+
+# --- the learning rate -----------------------------------------------------------------------
+
+
+def test_rate_rises_stays_and_falls():
+    rate = WarmUpAndSteps(peak=0.8, warmup_steps=4, boundaries=[10, 15], factor=0.1)
+    rates = [float(rate(number)) for number in range(17)]
+    expected = [0.2, 0.4, 0.6] + [0.8] * 7 + [0.08] * 5 + [0.008] * 2
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert float(WarmUpAndSteps(0.5, 0, [], 0.1)(0)) == 0.5
+
+
+def test_the_rate_is_saved_with_its_settings():
+    rate = WarmUpAndSteps(0.8, 4, (10, 15), 0.1)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
+    assert [float(again(n)) for n in (0, 12)] == [float(rate(n)) for n in (0, 12)]
+
+
+def test_the_papers_schedule_cuts_the_rate_after_three_quarters():
+    config = OptimizerConfig()
+    assert (config.name, config.learning_rate, config.momentum) == ("sgd", 1e-3, 0.9)
+    weight = variable(1.0)
+    optimizer = optimizers.make(config, total_steps=80_000, variables=[weight])
+    for number, expected in [(1000, 1e-3), (59_999, 1e-3), (60_000, 1e-4), (79_999, 1e-4)]:
+        optimizer.iterations.assign(number)
+        np.testing.assert_allclose(float(optimizer.learning_rate), expected, rtol=1e-6)
+
+
+# --- a step ----------------------------------------------------------------------------------
+
+
+def test_sgd_with_momentum_by_hand():
+    weight = variable(1.0)
+    optimizer = made([weight], learning_rate=0.1, momentum=0.9)
+    step(optimizer, [weight], [2.0])  # velocity -0.2
+    step(optimizer, [weight], [1.0])  # velocity 0.9 * -0.2 - 0.1 = -0.28
+    np.testing.assert_allclose(np.asarray(weight), [1 - 0.2 - 0.28], rtol=1e-6)
+
+
+def test_adams_first_step_is_the_rate():
+    weight = variable(1.0, 1.0)
+    optimizer = made([weight], name="adam", learning_rate=1e-3)
+    assert isinstance(optimizer, keras.optimizers.Adam)
+    step(optimizer, [weight], [5.0, -0.01])  # whatever the gradient's size
+    np.testing.assert_allclose(np.asarray(weight), [1 - 1e-3, 1 + 1e-3], rtol=1e-5)
+
+
+def test_gradients_are_clipped_together():
+    one, other = variable(0.0), variable(0.0)
+    optimizer = made([one, other], learning_rate=1.0, clip_norm=1.0)
+    step(optimizer, [one, other], [30.0], [40.0])  # norm 50
+    np.testing.assert_allclose([np.asarray(one)[0], np.asarray(other)[0]], [-0.6, -0.8], rtol=1e-5)
+    # Those that are short enough stay as they are.
+    step(optimizer, [one, other], [0.3], [0.4])
+    np.testing.assert_allclose([np.asarray(one)[0], np.asarray(other)[0]], [-0.9, -1.2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_weight_decay_shrinks_kernels_only(name):
+    names = ("kernel", "bias", "gamma", "beta")
+    variables = [variable(1.0, name=own) for own in names]
+    optimizer = made(variables, name=name, learning_rate=0.1, weight_decay=0.5)
+    step(optimizer, variables, *[[0.0]] * 4)
+    decayed = [float(np.asarray(v)[0]) for v in variables]
+    np.testing.assert_allclose(decayed, [1 - 0.1 * 0.5, 1, 1, 1], rtol=1e-6)
+
+
+def test_each_sub_model_has_an_optimizer_built_for_its_own_variables():
+    mine, other = variable(1.0), variable(1.0)
+    optimizer = made([mine], learning_rate=0.1)
+    assert optimizer.built
+    with pytest.raises((ValueError, KeyError)):
+        step(optimizer, [other], [1.0])

@@ -1,0 +1,83 @@
+"""The same few training steps on whichever backend: ``python train_steps.py`` prints their losses.
+
+Weights and inputs come from numpy, so that two backends start from the same numbers. No dropout.
+"""
+
+import json
+
+import numpy as np
+
+from frcnn import config as configs
+from frcnn.models import build
+from frcnn.sampling import random_order
+from frcnn.schedules import compile_sub_models
+from frcnn.targets import RpnTargeter
+
+CONFIG = configs.preset("shapes").replace(
+    {
+        "model.preprocessing": "tf",
+        "model.rpn_channels": 8,
+        "model.head_width": 16,
+        "rpn.samples": 32,
+        "rpn.pre_nms_train": 60,
+        "rpn.post_nms_train": 20,
+        "rpn.pre_nms_test": 60,
+        "rpn.post_nms_test": 8,
+        "roi.samples": 16,
+        "detection.max_detections": 5,
+    }
+)
+
+
+class Batch:
+    """Two noisy images of 64 x 80 pixels, the second padded and with one object of three less."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.images = rng.integers(0, 256, (2, 64, 80, 3)).astype("uint8")
+        self.image_sizes = np.array([[64, 80], [60, 72]], "float32")
+        self.gt_boxes = np.array(
+            [[[4, 6, 40, 40], [50, 20, 75, 60]], [[10, 10, 50, 56], [0, 0, 0, 0]]], "float32"
+        )
+        self.gt_labels = np.array([[0, 2], [1, -1]], "int32")
+        self.weights = np.array([1.0, 0.5], "float32")
+
+
+def made_models(config=CONFIG):
+    """Return ``Models`` for 3 object classes whose weights numpy drew."""
+    models = build(config, num_object_classes=3)
+    rng = np.random.default_rng(1)
+    # The classifier's first: those that the RPN shares with it are drawn once, in one order.
+    variables = {variable.path: variable for variable in models.classifier.weights + models.rpn.weights}
+    for variable in variables.values():
+        fan_in = max(np.prod(variable.shape[:-1]), 1)
+        variable.assign(rng.normal(0, np.sqrt(1 / fan_in), variable.shape).astype("float32"))
+    return models
+
+
+def losses_of_steps(steps=3):
+    """Return {"rpn": [logs, ...], "classifier": [logs, ...]}, a step's logs each."""
+    models, batch = made_models(), Batch()
+    compile_sub_models(models, CONFIG.replace({"optimizer.warmup_steps": 0}), total_steps=100)
+    generator = np.random.default_rng(2)
+    targets = RpnTargeter(CONFIG.anchors, CONFIG.rpn, models.stride)(batch, generator)
+    options = {"sample_weight": batch.weights, "return_dict": True}
+    logs = {"rpn": [], "classifier": []}
+    order = random_order(generator, 2, CONFIG.rpn.post_nms_train + 2)
+    inputs = [batch.images, batch.image_sizes, batch.gt_boxes, batch.gt_labels, order]
+    # Sampled once: proposals of near equal score may change places between backends as training goes on.
+    sampled = models.sampler.predict_on_batch(inputs)
+    rois = [batch.images, sampled["rois"]]
+    for _ in range(steps):
+        logs["rpn"].append(models.rpn.train_on_batch(batch.images, list(targets), **options))
+        logs["classifier"].append(
+            models.classifier.train_on_batch(rois, [sampled["y_class"], sampled["y_regress"]], **options)
+        )
+    return {
+        name: [{key: float(value) for key, value in step.items()} for step in steps]
+        for name, steps in logs.items()
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(losses_of_steps()))
