@@ -31,7 +31,8 @@ class Preprocess(layers.Layer):
     """
 
     def __init__(self, mode, **kwargs):
-        super().__init__(**kwargs)
+        # bfloat16 cannot tell 254 from 253 once the mean is off.
+        super().__init__(dtype="float32", **kwargs)
         self.mode = mode
 
     def call(self, images):

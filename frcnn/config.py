@@ -18,6 +18,7 @@ from frcnn.errors import ConfigError
 BACKBONES = ("vgg16", "resnet50", "mobilenet_v2", "tiny")
 PREPROCESSINGS = ("auto", "caffe", "torch", "tf", "none")
 SCHEDULES = ("alternating",)
+PRECISIONS = ("float32", "mixed_bfloat16")
 BAD_DATA_POLICIES = ("error", "skip")
 AP_INTERPOLATIONS = ("11-point", "all-point")
 
@@ -129,6 +130,7 @@ class TrainConfig:
     """The loop."""
 
     schedule: str = "alternating"
+    precision: str = "float32"  # or mixed_bfloat16: bfloat16 layers, float32 weights, losses and boxes
     epochs: int = 12
     steps_per_epoch: int = 0  # 0: once through the training split
     seed: int = 0
@@ -159,6 +161,7 @@ class Config:
             ("detection.ap_interpolation", AP_INTERPOLATIONS),
             ("optimizer.name", tuple(OPTIMIZER_PRESETS)),
             ("train.schedule", SCHEDULES),
+            ("train.precision", PRECISIONS),
         ):
             if self.get(key) not in allowed:
                 raise ConfigError(f"{key} is {self.get(key)!r}, not one of {', '.join(allowed)}")
@@ -370,7 +373,7 @@ PRESETS = {
         "roi.samples": 64,
         "optimizer.name": "adam",
         "optimizer.learning_rate": 1e-3,
-        "train.epochs": 10,
+        "train.epochs": 8,
     },
 }
 

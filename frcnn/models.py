@@ -55,6 +55,15 @@ def build(config, num_object_classes):
         config: ``frcnn.config.Config`` whose ``model.preprocessing`` is no longer "auto".
         num_object_classes: C - 1.
     """
+    outside = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.train.precision)
+    try:
+        return _build(config, num_object_classes)
+    finally:
+        keras.config.set_dtype_policy(outside)
+
+
+def _build(config, num_object_classes):
     num_classes = num_object_classes + 1
     num_anchors = len(config.anchors.sizes) * len(config.anchors.ratios)
 

@@ -27,6 +27,7 @@ OPTIONS = {
     "backbone": "model.backbone",
     "weights": "model.weights",
     "schedule": "train.schedule",
+    "precision": "train.precision",
     "epochs": "train.epochs",
     "steps_per_epoch": "train.steps_per_epoch",
     "seed": "train.seed",
@@ -51,6 +52,7 @@ def parse(argv):
     parser.add_argument("--backbone", help=", ".join(configs.BACKBONES))
     parser.add_argument("--weights", help="imagenet, none, or a file: .h5, .npz")
     parser.add_argument("--schedule", help=", ".join(configs.SCHEDULES))
+    parser.add_argument("--precision", help=", ".join(configs.PRECISIONS))
     parser.add_argument("--epochs")
     parser.add_argument("--steps-per-epoch", help="0: once through the training split")
     parser.add_argument("--batch-size")
