@@ -1,0 +1,44 @@
+"""``train.precision``: bfloat16 inside the layers, float32 where it matters."""
+
+import keras
+import numpy as np
+
+from frcnn import models
+from frcnn.config import preset
+
+SETTINGS = {"model.preprocessing": "tf", "model.head_width": 16, "rpn.post_nms_test": 8}
+
+
+def build(precision):
+    config = preset("shapes").replace(SETTINGS | {"train.precision": precision})
+    return models.build(config, 3)
+
+
+def test_mixed_bfloat16_computes_in_bfloat16_and_hands_out_float32():
+    built = build("mixed_bfloat16")
+    convolution = built.rpn.get_layer("tiny_conv1")
+    assert convolution.compute_dtype == "bfloat16"
+    assert convolution.kernel.dtype == "float32"
+    assert built.rpn.get_layer("preprocess").compute_dtype == "float32"
+    images = np.zeros((1, 64, 64, 3), "uint8")
+    rois = np.array([[[4.3, 4.7, 50.1, 60.9]]], "float32")
+    outputs = [*built.rpn.predict_on_batch(images), *built.classifier.predict_on_batch([images, rois])]
+    assert {output.dtype for output in outputs} == {np.dtype("float32")}
+
+
+def test_mixed_bfloat16_gives_nearly_the_scores_of_float32():
+    exact, rounded = build("float32"), build("mixed_bfloat16")
+    rounded.detector.set_weights(exact.detector.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), "uint8")
+    rois = np.array([[[10.0, 10.0, 60.0, 70.0], [300.3, 0.0, 400.7, 90.2]]], "float32")
+    for name, inputs in (("rpn", images), ("classifier", [images, rois])):
+        ours, theirs = (getattr(m, name).predict_on_batch(inputs) for m in (rounded, exact))
+        for got, wanted in zip(ours, theirs):
+            # bfloat16 has 8 bits: a hundredth of what the scores and deltas span, and not nothing.
+            assert 0 < np.abs(got - wanted).max() < 0.02
+
+
+def test_the_policy_outside_is_left_alone():
+    before = keras.config.dtype_policy().name
+    build("mixed_bfloat16")
+    assert keras.config.dtype_policy().name == before
