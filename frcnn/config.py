@@ -176,6 +176,8 @@ class Config:
         for key in SHARES:
             if not all(0.0 <= value <= 1.0 for value in _numbers(self.get(key))):
                 raise ConfigError(f"{key} must lie between 0 and 1, not be {self.get(key)}")
+        if self.optimizer.momentum == 1.0:
+            raise ConfigError("optimizer.momentum must be below 1")
         if self.detection.ap_iou == 0.0:
             raise ConfigError("detection.ap_iou must be above 0")
         for key in POSITIVE:

@@ -59,6 +59,9 @@ def make(config, total_steps, variables):
         "weight_decay": config.weight_decay or None,
     }
     if config.name == "sgd":
+        # Keras shrinks weights apart from the gradient, past the momentum. The paper's decay went
+        # through it, which in the long run multiplies it by 1 / (1 - momentum).
+        arguments["weight_decay"] = config.weight_decay / (1.0 - config.momentum) or None
         optimizer = keras.optimizers.SGD(momentum=config.momentum, **arguments)
     else:
         optimizer = keras.optimizers.Adam(**arguments)

@@ -140,9 +140,10 @@ def test_only_boxes_of_a_class_suppress_each_other():
     labels = np.array([0, 1, 0, 1], "int32")
     assert suppressed(nms_by_class, boxes, scores, 0.5, 4, labels).tolist() == [0, 1, -1, -1]
     assert suppressed(nms_by_class, boxes, scores, 0.5, 4, 0 * labels).tolist() == [0, -1, -1, -1]
-    # Also where coordinates are below 0, which must not bring a class near another one.
-    spread = boxes + np.float32(-1000)
-    assert suppressed(nms_by_class, spread, scores, 0.5, 4, labels).tolist() == [0, 1, -1, -1]
+    # Also where coordinates are below 0: a class moved by no more than 10, the largest coordinate, would
+    # bring its box onto the other.
+    corners = np.array([[0, 0, 10, 10], [-10, -10, 0, 0]], "float32")
+    assert suppressed(nms_by_class, corners, scores[:2], 0.5, 2, labels[:2]).tolist() == [0, 1]
 
 
 def test_nms_by_class_golden(golden):

@@ -1,4 +1,5 @@
-"""The same few training steps on whichever backend: ``python train_steps.py`` prints their losses.
+"""The same few training steps on whichever backend: ``python train_steps.py`` prints their losses
+and what is detected.
 
 Weights and inputs come from numpy, so that two backends start from the same numbers. No dropout.
 """
@@ -55,8 +56,11 @@ def made_models(config=CONFIG):
     return models
 
 
-def losses_of_steps(steps=3):
-    """Return {"rpn": [logs, ...], "classifier": [logs, ...]}, a step's logs each."""
+def results(steps=3):
+    """Return the logs of each sub-model's steps, and before them the scores of the detector.
+
+    {"rpn": [{name: value}, ...], "classifier": [...], "detector": [score, ...]}
+    """
     models, batch = made_models(), Batch()
     compile_sub_models(models, CONFIG.replace({"optimizer.warmup_steps": 0}), total_steps=100)
     generator = np.random.default_rng(2)
@@ -68,16 +72,18 @@ def losses_of_steps(steps=3):
     # Sampled once: proposals of near equal score may change places between backends as training goes on.
     sampled = models.sampler.predict_on_batch(inputs)
     rois = [batch.images, sampled["rois"]]
+    _, scores, _ = models.detector.predict_on_batch([batch.images, batch.image_sizes])
     for _ in range(steps):
         logs["rpn"].append(models.rpn.train_on_batch(batch.images, list(targets), **options))
         logs["classifier"].append(
             models.classifier.train_on_batch(rois, [sampled["y_class"], sampled["y_regress"]], **options)
         )
-    return {
+    logs = {
         name: [{key: float(value) for key, value in step.items()} for step in steps]
         for name, steps in logs.items()
     }
+    return {**logs, "detector": np.ravel(scores).tolist()}
 
 
 if __name__ == "__main__":
-    print(json.dumps(losses_of_steps()))
+    print(json.dumps(results()))
