@@ -30,9 +30,9 @@ class Preprocess(layers.Layer):
             (-1 to 1) or ``none`` (0 to 1).
     """
 
-    def __init__(self, mode, **kwargs):
-        # bfloat16 cannot tell 254 from 253 once the mean is off.
-        super().__init__(dtype="float32", **kwargs)
+    def __init__(self, mode, dtype="float32", **kwargs):
+        # Not the policy's dtype: bfloat16 would round the pixels once the mean is off.
+        super().__init__(dtype=dtype, **kwargs)
         self.mode = mode
 
     def call(self, images):
