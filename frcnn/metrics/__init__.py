@@ -1,1 +1,1 @@
-"""Average precision, as VOC defines it."""
+"""Average precision, as VOC and as COCO define it."""
