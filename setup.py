@@ -1,4 +1,4 @@
-"""Install with ``pip install .``; extras: gpu, coco, test."""
+"""Install with ``pip install .``; extras: gpu, coco, import, test."""
 
 import re
 from pathlib import Path
@@ -29,6 +29,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "coco": ["pycocotools"],
+        "import": ["safetensors", "torch"],
         "test": ["pytest", "pytest-xdist", "hypothesis", "jax", "jaxlib", "pycocotools"],
     },
 )

@@ -12,17 +12,19 @@ import numpy as np
 from keras import ops
 
 from frcnn import boxes as box_ops
+from frcnn.errors import ConfigError
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 
 
-def base_anchors(sizes, ratios):
+def base_anchors(sizes, ratios, rounded=False):
     """Return the anchors of one cell, centred on the origin.
 
     Args:
         sizes: side lengths of the square anchors, pixels of the network input; the other ratios
             keep their area.
         ratios: height divided by width.
+        rounded: whether corners are rounded to whole pixels.
 
     Returns:
         (A, 4) float32 numpy boxes, ratio by ratio and within a ratio size by size.
@@ -30,26 +32,67 @@ def base_anchors(sizes, ratios):
     stretch = np.sqrt(np.asarray(ratios, "float64"))[:, None]
     sizes = np.asarray(sizes, "float64")[None, :]
     width, height = (sizes / stretch).ravel(), (sizes * stretch).ravel()
-    return (np.stack([-width, -height, width, height], axis=-1) / 2).astype("float32")
+    corners = np.stack([-width, -height, width, height], axis=-1) / 2
+    return (np.round(corners) if rounded else corners).astype("float32")
 
 
-def grid(height, width, stride, base, offset=0.5):
+def grid(height, width, stride_y, stride_x, base, offset=0.5):
     """Return every anchor of a feature map.
 
     Args:
         height, width: of the feature map, cells.
-        stride: pixels of the network input a cell.
+        stride_y, stride_x: pixels of the network input a cell.
         base: (A, 4) from ``base_anchors``.
         offset: where in its cell an anchor's centre lies, in cells.
 
     Returns:
         (N, 4) anchors, row by row, cell by cell, then in the order of ``base``; not clipped.
     """
-    x = (ops.cast(ops.arange(width), "float32") + offset) * stride
-    y = (ops.cast(ops.arange(height), "float32") + offset) * stride
+    x = (ops.cast(ops.arange(width), "float32") + offset) * ops.cast(stride_x, "float32")
+    y = (ops.cast(ops.arange(height), "float32") + offset) * ops.cast(stride_y, "float32")
     y, x = ops.meshgrid(y, x, indexing="ij")
     centres = ops.reshape(ops.stack([x, y, x, y], axis=-1), (-1, 1, 4))
     return ops.reshape(centres + ops.convert_to_tensor(base), (-1, 4))
+
+
+class Pyramid:
+    """The anchors of all feature levels; a single level is a pyramid of one.
+
+    Args:
+        config: ``AnchorConfig``.
+        strides: pixels of the network input a cell, for each level.
+    """
+
+    def __init__(self, config, strides):
+        sizes = [config.sizes] * len(strides)
+        if config.size_per_level:
+            if len(config.sizes) != len(strides):
+                raise ConfigError(
+                    f"anchors.sizes needs a size for each of {len(strides)} levels, not {config.sizes}"
+                )
+            sizes = [(size,) for size in config.sizes]
+        self.strides = tuple(strides)
+        self.offset = config.offset
+        self.bases = [base_anchors(own, config.ratios, config.rounded) for own in sizes]
+        self.num_anchors = len(self.bases[0])
+
+    def __call__(self, height, width):
+        """Return the anchors of a network input, finest level first, and their number on each level.
+
+        Args:
+            height, width: of the padded network input, pixels.
+
+        Returns:
+            (N, 4) anchors and a list of the levels' counts.
+        """
+        anchors, counts = [], []
+        for stride, base in zip(self.strides, self.bases):
+            rows, columns = -(-height // stride), -(-width // stride)
+            # Where the last cells stick out of the input, they are spread over it.
+            level = grid(rows, columns, height // rows, width // columns, base, self.offset)
+            anchors.append(level)
+            counts.append(rows * columns * len(base))
+        return ops.concatenate(anchors, axis=0), counts
 
 
 def assign(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, negative_iou=0.3):

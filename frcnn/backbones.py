@@ -1,12 +1,13 @@
-"""The shared convolutional layers, and what of a network's end each brings for the head.
+"""The shared convolutional layers, and what each brings for the head.
 
-Letters: B images, h and w feature map, K channels. Everything but ``tiny`` comes from
-``keras.applications``, without weights: ``frcnn.weights`` fills them, so that it can say what was
-filled.
+Letters: B images, h and w feature map, K channels. ``vgg16``, ``resnet50`` and ``mobilenet_v2`` come
+from ``keras.applications``; the pyramids (``..._fpn``) stand on ``frcnn.resnet``,
+``frcnn.mobilenet_v3`` and Keras' MobileNetV2. All are built without weights: ``frcnn.weights`` fills
+them, so that it can say what was filled.
 
-Decided here: with pretrained weights the first two stages are frozen, as Fast R-CNN found enough
-(Girshick 2015, section 4.5), and so is every batch normalization, whose statistics a batch of one
-or two images would ruin.
+Decided here: with pretrained weights the first stages are frozen, as Fast R-CNN found enough (Girshick
+2015, section 4.5), and so is batch normalization, whose statistics a batch of one or two images
+would ruin; from nothing, everything is trained.
 """
 
 import dataclasses
@@ -14,6 +15,8 @@ from collections.abc import Callable
 
 import keras
 from keras import layers, ops
+
+from frcnn import blocks, fpn, heads, mobilenet_v3, resnet
 
 # mean (and deviation) of ImageNet, for RGB in 0..255.
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -26,8 +29,9 @@ class Preprocess(layers.Layer):
     """Turn raw RGB in 0..255 into what the weights were trained on; a layer, so that it never differs.
 
     Args:
-        mode: ``caffe`` (BGR minus mean), ``torch`` (RGB minus mean, over deviation), ``tf``
-            (-1 to 1) or ``none`` (0 to 1).
+        mode: ``caffe`` (BGR minus mean), ``caffe_rgb`` (RGB minus the same three numbers, which is
+            what keras-frcnn made of it), ``torch`` (RGB minus mean, over deviation), ``tf`` (-1 to 1)
+            or ``none`` (0 to 1).
     """
 
     def __init__(self, mode, dtype="float32", **kwargs):
@@ -38,6 +42,8 @@ class Preprocess(layers.Layer):
     def call(self, images):
         if self.mode == "caffe":
             return images[..., ::-1] - self._constant(CAFFE_MEAN_BGR)
+        if self.mode == "caffe_rgb":
+            return images - self._constant(CAFFE_MEAN_BGR)
         if self.mode == "torch":
             return (images - self._constant(TORCH_MEAN)) / self._constant(TORCH_DEVIATION)
         if self.mode == "tf":
@@ -59,49 +65,84 @@ class Backbone:
     """What a backbone hands on.
 
     Attributes:
-        features: (B, h, w, K) Keras tensor.
-        stride: pixels of the network input a feature cell.
-        tail: the network's last stage, to be applied to pooled RoIs, (N, P, P, K) to (N, p, p, k);
-            None where the head is dense layers.
-        pool_size: P that the tail wants; None where any will do.
+        features: (B, h, w, K) Keras tensors, finest first: the levels that the RPN looks at.
+        strides: of each level, pixels of the network input a cell.
+        roi_levels: how many of them, from the finest on, RoIs are pooled from.
+        size_multiple: image sides must be multiples of this, pixels.
+        head: what is put on pooled RoIs, (N, P, P, K) to (N, k); None: dense layers.
+        pool_size: P that the head wants; None: any.
+        rpn_depth: 3x3 convolutions that its RPN has.
     """
 
-    features: keras.KerasTensor
-    stride: int
-    tail: keras.Model | None = None
+    features: tuple
+    strides: tuple[int, ...]
+    roi_levels: int = 1
+    size_multiple: int = 16
+    head: Callable | None = None
     pool_size: int | None = None
+    rpn_depth: int = 1
 
 
-def vgg16(images, frozen):
+def vgg16(pixels, config):
     """Simonyan and Zisserman 2015 up to block5_conv3: stride 16, 512 channels."""
-    network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=images)
-    _freeze_until(network, "block2_pool", frozen)
-    return Backbone(network.get_layer("block5_conv3").output, stride=16)
+    network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
+    _freeze(network, config, ("block1_pool", "block2_pool", "block3_pool", "block4_pool", "block5_pool"))
+    return Backbone((network.get_layer("block5_conv3").output,), (16,))
 
 
-def resnet50(images, frozen):
+def resnet50(pixels, config):
     """He et al. 2016 as "C4": up to conv4 shared, stride 16, 1024 channels; conv5 in the head."""
-    network = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=images)
-    _freeze_until(network, "conv2_block3_out", frozen)
-    _freeze_batch_norm(network, frozen)
-    shared = network.get_layer("conv4_block6_out").output
-    return Backbone(shared, 16, keras.Model(shared, network.output, name="conv5"), pool_size=14)
+    network = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=pixels)
+    ends = ("pool1_pool", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
+    _freeze(network, config, ends)
+    return _split(network, "conv4_block6_out", "conv5")
 
 
-def mobilenet_v2(images, frozen):
+def mobilenet_v2(pixels, config):
     """Sandler et al. 2018 up to the widening of block 13: stride 16; the rest in the head."""
-    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=images)
-    _freeze_until(network, "block_2_add", frozen)
-    _freeze_batch_norm(network, frozen)
-    shared = network.get_layer("block_13_expand_relu").output
-    return Backbone(
-        shared, 16, keras.Model(shared, network.output, name="blocks_13_to_16"), pool_size=14
-    )
+    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=pixels)
+    _freeze(network, config, MOBILENET_V2_STAGES)
+    return _split(network, "block_13_expand_relu", "blocks_13_to_16")
 
 
-def tiny(images, frozen):
+def mobilenet_v2_fpn(pixels, config):
+    """MobileNetV2 under a pyramid of strides 4 to 32, and 64 for the RPN alone."""
+    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=pixels)
+    _freeze(network, config, MOBILENET_V2_STAGES)
+    ends = ("block_2_add", "block_5_add", "block_12_add", "out_relu")
+    return _pyramid([network.get_layer(name).output for name in ends], (4, 8, 16, 32), config)
+
+
+def resnet50_fpn(pixels, config, depth=50):
+    """Lin et al. 2017: C2 to C5 of a ResNet under a pyramid of strides 4 to 32, and 64 for the RPN."""
+    stages = resnet.resnet(pixels, depth, *_freezing(config, resnet.NUM_STAGES))
+    return _pyramid(stages, resnet.STRIDES, config)
+
+
+def resnet101_fpn(pixels, config):
+    """``resnet50_fpn``, deeper."""
+    return resnet50_fpn(pixels, config, depth=101)
+
+
+def resnet50_fpn_v2(pixels, config):
+    """Li et al. 2021: batch normalization in the pyramid and in a head of four convolutions."""
+    stages = resnet.resnet(pixels, 50, *_freezing(config, resnet.NUM_STAGES))
+
+    def head(x):
+        return heads.convolutional_head(x, width=config.head_width, frozen_batch_norm=False)
+
+    return _pyramid(stages, resnet.STRIDES, config, batch_norm=True, head=head, rpn_depth=2)
+
+
+def mobilenet_v3_large_fpn(pixels, config):
+    """Howard et al. 2019 under a pyramid of two levels of stride 32, and 64 for the RPN alone."""
+    stages = mobilenet_v3.mobilenet_v3_large(pixels, *_freezing(config, mobilenet_v3.NUM_STAGES))
+    return _pyramid(stages, mobilenet_v3.STRIDES, config)
+
+
+def tiny(pixels, config):
     """A small network that trains from nothing on a CPU: stride 8, 128 channels, nothing frozen."""
-    x = images
+    x = pixels
     for number, (filters, strides) in enumerate(
         [(24, 2), (48, 2), (96, 1), (128, 2), (128, 1)], start=1
     ):
@@ -114,14 +155,14 @@ def tiny(images, frozen):
             kernel_initializer="he_normal",
             name=f"tiny_conv{number}",
         )(x)
-    return Backbone(x, stride=8)
+    return Backbone((x,), (8,), size_multiple=8)
 
 
 @dataclasses.dataclass(frozen=True)
 class BackboneKind:
-    """How to build a backbone, and what its ``keras.applications`` weights were trained on."""
+    """How to build a backbone, and what its published weights were trained on."""
 
-    build: Callable
+    build: Callable  # of (B, H, W, 3) preprocessed pixels and ``ModelConfig``
     preprocessing: str
 
 
@@ -129,18 +170,55 @@ BACKBONES = {
     "vgg16": BackboneKind(vgg16, "caffe"),
     "resnet50": BackboneKind(resnet50, "caffe"),
     "mobilenet_v2": BackboneKind(mobilenet_v2, "tf"),
+    "mobilenet_v2_fpn": BackboneKind(mobilenet_v2_fpn, "tf"),
+    "resnet50_fpn": BackboneKind(resnet50_fpn, "torch"),
+    "resnet101_fpn": BackboneKind(resnet101_fpn, "torch"),
+    "resnet50_fpn_v2": BackboneKind(resnet50_fpn_v2, "torch"),
+    "mobilenet_v3_large_fpn": BackboneKind(mobilenet_v3_large_fpn, "torch"),
     "tiny": BackboneKind(tiny, "tf"),
 }
 
+# The last layer of each stage of Keras' MobileNetV2, of strides 2 to 32.
+MOBILENET_V2_STAGES = (
+    "expanded_conv_project_BN",
+    "block_2_add",
+    "block_5_add",
+    "block_12_add",
+    "out_relu",
+)
 
-def _freeze_until(network, last, frozen):
-    """Freeze the layers up to the one named ``last``."""
+
+def _split(network, last_shared, name):
+    """Share a network up to a layer, and make of the rest a head for RoIs of 14 x 14."""
+    shared = network.get_layer(last_shared).output
+    tail = keras.Model(shared, network.output, name=name)
+
+    def head(x):
+        return layers.GlobalAveragePooling2D(name="head_pool")(tail(x))
+
+    return Backbone((shared,), (16,), head=head, pool_size=14)
+
+
+def _pyramid(stages, strides, config, batch_norm=False, **settings):
+    """Put a feature pyramid on stages; its last level serves the RPN alone."""
+    levels, strides = fpn.fpn(stages, strides, batch_norm=batch_norm, epsilon=config.batch_norm_epsilon)
+    return Backbone(tuple(levels), strides, roi_levels=len(stages), size_multiple=32, **settings)
+
+
+def _freezing(config, num_stages):
+    """Return trainable stages, whether batch normalization is frozen, and its epsilon."""
+    if config.weights == "none":
+        return num_stages, False, config.batch_norm_epsilon
+    return config.trainable_stages, config.frozen_batch_norm, config.batch_norm_epsilon
+
+
+def _freeze(network, config, ends):
+    """Freeze a network's first stages, given the last layer of each, as ``ModelConfig`` says."""
     names = [layer.name for layer in network.layers]
-    for layer in network.layers[: names.index(last) + 1]:
-        layer.trainable = not frozen
+    ends = [names.index(end) for end in ends]
+    trainable, frozen_norm, _ = _freezing(config, len(ends))
 
+    def stage_of(name):
+        return sum(names.index(name) > end for end in ends)
 
-def _freeze_batch_norm(network, frozen):
-    for layer in network.layers:
-        if frozen and isinstance(layer, layers.BatchNormalization):
-            layer.trainable = False
+    blocks.freeze(network.input, network.output, stage_of, len(ends), trainable, frozen_norm)

@@ -1,23 +1,25 @@
-"""Weights of all sub-models in one Keras ``.weights.h5`` file."""
+"""Weights of all sub-models in one Keras ``.weights.h5`` file, with the config they belong to."""
 
 import os
 import pathlib
 
-from frcnn import weights
+from frcnn import saved_config, weights
 from frcnn.errors import WeightsError
 
 
-def save(models, path):
+def save(models, config, path):
     """Write the weights of ``Models``: beside ``path`` first, so that no half file takes its place.
 
     Args:
         models: ``frcnn.models.Models``.
-        path: ends in ``.weights.h5``.
+        config: the ``Config`` they were built from.
+        path: any name; Keras itself reads the file if it ends in ``.weights.h5``.
     """
     path = pathlib.Path(path)
-    part = path.with_name(f"part-{path.name}")
+    part = path.with_name(f"part-{path.name}.weights.h5")
     # The detector holds every layer of the four.
     models.detector.save_weights(part)
+    saved_config.write(part, config.to_json())
     os.replace(part, path)
 
 

@@ -1,8 +1,8 @@
-"""Every setting of a run, as frozen dataclasses: presets, JSON in and out, ``--set KEY=VALUE``.
+"""Every setting of a run, as frozen dataclasses: JSON in and out, ``--set KEY=VALUE``.
 
 There is one system and no hidden default: ``RUN/config.json`` holds every value that the run used, and
 reading it back gives the same ``Config``. An unknown key or an impossible value is a ``ConfigError``
-that names the key.
+that names the key. What a data set or a backbone starts from is in ``frcnn.presets``.
 """
 
 import dataclasses
@@ -15,8 +15,20 @@ from dataclasses import dataclass, field
 
 from frcnn.errors import ConfigError
 
-BACKBONES = ("vgg16", "resnet50", "mobilenet_v2", "tiny")
-PREPROCESSINGS = ("auto", "caffe", "torch", "tf", "none")
+BACKBONES = (
+    "vgg16",
+    "resnet50",
+    "mobilenet_v2",
+    "mobilenet_v2_fpn",
+    "resnet50_fpn",
+    "resnet101_fpn",
+    "resnet50_fpn_v2",
+    "mobilenet_v3_large_fpn",
+    "tiny",
+)
+DATASETS = ("voc", "shapes")
+OPTIMIZERS = ("sgd", "adam")
+PREPROCESSINGS = ("auto", "caffe", "caffe_rgb", "torch", "tf", "none")
 SCHEDULES = ("alternating",)
 PRECISIONS = ("float32", "mixed_bfloat16")
 BAD_DATA_POLICIES = ("error", "skip")
@@ -37,6 +49,9 @@ class DataConfig:
     short_side: int = 600  # pixels, after resizing
     long_side: int = 1000  # at most, pixels
     batch_size: int = 1
+    interpolation: str = "area"  # when shrinking; or bilinear, without smoothing
+    size_rounding: str = "nearest"  # of the resized image's sides to whole pixels; or down
+    whole_levels: bool = True  # round resized images to 0..255 whole numbers, a quarter of the memory
     flip: float = 0.5  # probability of a horizontal flip
     workers: int = 2  # threads that prepare batches ahead of the step
     prefetch: int = 4  # batches they may be ahead
@@ -48,12 +63,17 @@ class ModelConfig:
 
     backbone: str = "vgg16"
     weights: str = "imagenet"  # or none, or a file
-    preprocessing: str = "auto"  # what the weights want: caffe, torch, tf, none; auto: known by file
+    preprocessing: str = "auto"  # what the weights want: see PREPROCESSINGS; auto: known by file
+    trainable_stages: int = 3  # of a pretrained backbone, from its last; 5 in most
+    frozen_batch_norm: bool = True  # of a pretrained backbone
+    batch_norm_epsilon: float = 1e-5  # of the pyramids; those of keras.applications have their own
     rpn_channels: int = 512
     head_width: int = 4096  # of the two dense layers (vgg16, tiny)
     head_dropout: float = 0.5
     pool_size: int = 7  # bins a side, vgg16 and tiny; the others pool 14 for their last stage
-    pool_samples: int = 2  # bilinear samples a bin and axis
+    pooling: str = "roi_align"  # or roi_pool, the paper's
+    pool_samples: int = 2  # roi_align: bilinear samples a bin and axis
+    pool_aligned: bool = True  # roi_align: a value sits at its cell's centre; False: the first RoIAlign
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,9 @@ class AnchorConfig:
 
     sizes: tuple[float, ...] = (128.0, 256.0, 512.0)  # pixels of the network input
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    size_per_level: bool = False  # each feature level has one of the sizes; else each has all
     offset: float = 0.5  # where in its cell an anchor's centre lies
+    rounded: bool = False  # corners of a cell's anchors to whole pixels
 
 
 @dataclass(frozen=True)
@@ -75,7 +97,8 @@ class RpnConfig:
     positive_fraction: float = 0.5
     nms_iou: float = 0.7
     min_size: float = 1.0  # of a proposal, pixels
-    pre_nms_train: int = 12000
+    score_threshold: float = 0.0  # a proposal must reach
+    pre_nms_train: int = 12000  # a feature level
     post_nms_train: int = 2000
     pre_nms_test: int = 6000
     post_nms_test: int = 300
@@ -97,6 +120,7 @@ class DetectionConfig:
     """From the classifier's outputs to detections, and how they are scored."""
 
     score_threshold: float = 0.05
+    min_size: float = 0.0  # of a detection, pixels of the network input
     nms_iou: float = 0.5  # within a class
     max_detections: int = 100  # an image
     ap_iou: float = 0.5
@@ -154,12 +178,15 @@ class Config:
 
     def __post_init__(self):
         for key, allowed in (
-            ("data.dataset", tuple(PRESETS)),
+            ("data.dataset", DATASETS),
             ("data.on_bad_data", BAD_DATA_POLICIES),
+            ("data.interpolation", ("area", "bilinear")),
+            ("data.size_rounding", ("nearest", "down")),
             ("model.backbone", BACKBONES),
             ("model.preprocessing", PREPROCESSINGS),
+            ("model.pooling", ("roi_align", "roi_pool")),
             ("detection.ap_interpolation", AP_INTERPOLATIONS),
-            ("optimizer.name", tuple(OPTIMIZER_PRESETS)),
+            ("optimizer.name", OPTIMIZERS),
             ("train.schedule", SCHEDULES),
             ("train.precision", PRECISIONS),
         ):
@@ -271,7 +298,7 @@ def _numbers(value):
 
 
 def _convert(key, value, wanted):
-    """Return ``value`` as the type of setting ``key``: int, float, str or a tuple of one of these."""
+    """Return ``value`` as the type of setting ``key``: int, float, str, bool or a tuple of one."""
     if isinstance(wanted, types.GenericAlias):
         item = typing.get_args(wanted)[0]
         values = value.split(",") if isinstance(value, str) else value
@@ -283,15 +310,17 @@ def _convert(key, value, wanted):
             if not isinstance(value, str):
                 raise ValueError
             return value.strip()
+        if wanted is bool:
+            return {"true": True, "false": False}[str(value).strip().lower()]
         number = float(value)
         if isinstance(value, bool) or not math.isfinite(number) or wanted is int and number % 1:
             raise ValueError
         return wanted(number)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KeyError):
         raise ConfigError(f"{key} needs {NOUNS[wanted]}, not {value!r}") from None
 
 
-NOUNS = {int: "a whole number", float: "a number", str: "text"}
+NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 KEYS = {
     f"{section.name}.{setting.name}": setting.type
@@ -320,6 +349,9 @@ AT_LEAST_ONE = (
     "train.validate_every",
 )
 NOT_NEGATIVE = (
+    "model.trainable_stages",
+    "model.batch_norm_epsilon",
+    "detection.min_size",
     "rpn.min_size",
     "optimizer.learning_rate",
     "optimizer.weight_decay",
@@ -339,6 +371,7 @@ SHARES = (
     "rpn.negative_iou",
     "rpn.positive_fraction",
     "rpn.nms_iou",
+    "rpn.score_threshold",
     "roi.positive_fraction",
     "roi.positive_iou",
     "roi.negative_iou_low",
@@ -349,56 +382,3 @@ SHARES = (
     "optimizer.decay_at",
 )
 POSITIVE = ("anchors.sizes", "anchors.ratios", "roi.delta_weights")
-
-# What each data set is trained with unless told otherwise. ``voc`` is the paper's own setting.
-PRESETS = {
-    "voc": {},
-    # Small drawings that a small network learns from nothing in minutes on two CPU cores.
-    "shapes": {
-        "data.dataset": "shapes",
-        "data.train_split": "train",
-        "data.val_split": "val",
-        "data.short_side": 160,
-        "data.long_side": 224,
-        "data.batch_size": 2,
-        "model.backbone": "tiny",
-        "model.weights": "none",
-        "model.rpn_channels": 64,
-        "model.head_width": 192,
-        "model.head_dropout": 0.0,
-        "anchors.sizes": (24.0, 48.0, 80.0),
-        "rpn.samples": 64,
-        "rpn.pre_nms_train": 600,
-        "rpn.post_nms_train": 200,
-        "rpn.pre_nms_test": 300,
-        "rpn.post_nms_test": 50,
-        "roi.samples": 64,
-        "optimizer.name": "adam",
-        "optimizer.learning_rate": 1e-3,
-        "train.epochs": 8,
-    },
-}
-
-# What the optimizers start from: SGD as in the paper, Adam as in the old Keras trainers.
-OPTIMIZER_PRESETS = {
-    "sgd": {"optimizer.name": "sgd", "optimizer.learning_rate": 1e-3},
-    "adam": {
-        "optimizer.name": "adam",
-        "optimizer.learning_rate": 1e-5,
-        "optimizer.weight_decay": 0.0,
-    },
-}
-
-
-def preset(dataset):
-    """Return the ``Config`` that a data set is trained with by default."""
-    if dataset not in PRESETS:
-        raise ConfigError(f"there is no data set {dataset!r}; there are {', '.join(PRESETS)}")
-    return Config().replace(PRESETS[dataset])
-
-
-def optimizer_preset(name):
-    """Return the settings that an optimizer starts from, {key: value}."""
-    if name not in OPTIMIZER_PRESETS:
-        raise ConfigError(f"optimizer.name is {name!r}, not one of {', '.join(OPTIMIZER_PRESETS)}")
-    return OPTIMIZER_PRESETS[name]

@@ -1,13 +1,15 @@
-"""A trained Faster R-CNN, for images of any size."""
+"""A trained Faster R-CNN, for images of any size; in a run's folder or in a file of its own."""
 
+import itertools
 import pathlib
 
 import numpy as np
+from PIL import Image
 
-from frcnn import checkpoints, models
+from frcnn import checkpoints, models, saved_config
 from frcnn.config import Config
 from frcnn.data import augment
-from frcnn.errors import ConfigError
+from frcnn.errors import ConfigError, DataError, WeightsError
 
 
 class Detector:
@@ -25,51 +27,80 @@ class Detector:
         self.classes = tuple(classes)
 
     @classmethod
-    def load(cls, run, weights="best.weights.h5"):
-        """Return the detector that a training run left in its folder.
+    def load(cls, path, weights="best.weights.h5"):
+        """Return the detector in a training run's folder or in a file that ``save`` wrote.
 
         Args:
-            run: the folder.
-            weights: which of its weight files.
+            path: the folder or the file.
+            weights: which of a folder's weight files.
 
         Raises:
-            ConfigError, WeightsError: a file is missing or does not fit.
+            ConfigError, WeightsError: a file is missing, damaged or does not fit.
         """
-        path = pathlib.Path(run) / "config.json"
-        if not path.is_file():
-            raise ConfigError(f"{run} is not a training run: it has no config.json")
-        config = Config().updated_from_json(path.read_text(encoding="utf-8"), str(path))
+        file = pathlib.Path(path)
+        if file.is_dir():
+            file = file / weights
+        if not file.is_file():
+            raise WeightsError(f"{path} is not a training run or a saved detector: there is no {file}")
+        text = saved_config.read(file)
+        if text is None:
+            raise ConfigError(f"{file} is not a detector's file: it holds no config")
+        config = Config().updated_from_json(text, f"the config in {file}")
         built = models.build(config, len(config.data.classes))
-        checkpoints.load(built, path.parent / weights)
+        checkpoints.load(built, file)
         return cls(built, config, config.data.classes)
 
-    def predict(self, images):
+    def save(self, path):
+        """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled."""
+        checkpoints.save(self.models, self.config.replace({"data.classes": self.classes}), path)
+
+    def predict(self, images, batch_size=1):
         """Return the detections in images of any sizes.
 
+        Images whose padded sizes are equal share a batch and a compiled graph; what is found in one
+        does not depend on the others.
+
         Args:
-            images: list of (H, W, 3) uint8 RGB arrays or paths.
+            images: one image or a list of them: an (H, W, 3) RGB array, uint8 or float 0 to 255; a
+                Pillow image; or a path.
+            batch_size: images a batch, at most.
 
         Returns:
-            A dict an image: ``boxes`` (M, 4) float32 pixels of that image, ``scores`` (M,) falling,
-            ``labels`` (M,) int32, ``names`` of the labels.
+            A list with a dict an image: ``boxes`` (M, 4) float32 pixels of that image, ``scores`` (M,)
+            falling, ``labels`` (M,) int32, ``names`` of the labels.
+
+        Raises:
+            DataError: something is not such an image.
         """
-        results, data = [], self.config.data
-        for image in images:
-            pixels = image if isinstance(image, np.ndarray) else augment.load(str(image))
-            no_boxes = np.zeros((0, 4), "float32")
-            resized, _ = augment.resize(pixels, no_boxes, data.short_side, data.long_side)
-            size = np.array([resized.shape[:2]], "float32")
-            padded = augment.pad([resized], self.models.stride)
-            results += self.detect(padded, size, [pixels.shape[:2]])
-        for result in results:
-            result["names"] = [self.classes[label] for label in result["labels"]]
+        if not isinstance(images, (list, tuple)):
+            images = [images]
+        inputs = [self._input(image, number) for number, image in enumerate(images)]
+        results = [None] * len(inputs)
+
+        def shape(number):
+            return inputs[number][1].shape
+
+        for _, group in itertools.groupby(sorted(range(len(inputs)), key=shape), key=shape):
+            for numbers in _batches(group, batch_size):
+                sizes, padded, originals = zip(*(inputs[number] for number in numbers))
+                found = self.detect(np.stack(padded), np.array(sizes, "float32"), originals)
+                for number, result in zip(numbers, found):
+                    result["names"] = [self.classes[label] for label in result["labels"]]
+                    results[number] = result
         return results
+
+    def _input(self, image, number):
+        """Return an image's size as resized, its padded pixels, and its own size (height, width)."""
+        pixels = _pixels(image, number)
+        resized, _ = augment.resize(pixels, np.zeros((0, 4), "float32"), self.config.data)
+        padded = augment.pad([resized], self.models.size_multiple)[0]
+        return resized.shape[:2], padded, pixels.shape[:2]
 
     def detect(self, images, image_sizes, original_sizes):
         """Return the detections in a batch.
 
         Args:
-            images: (B, H, W, 3) uint8, resized and padded.
+            images: (B, H, W, 3), resized and padded.
             image_sizes: (B, 2) height and width without padding, pixels of the network input.
             original_sizes: (height, width) of each image's file.
 
@@ -92,3 +123,23 @@ class Detector:
                 }
             )
         return results
+
+
+def _pixels(image, number):
+    """Return any kind of image as an (H, W, 3) array of RGB."""
+    if isinstance(image, (str, pathlib.Path)):
+        return augment.load(str(image))
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or pixels.dtype.kind not in "uif":
+        raise DataError(
+            f"image {number} must be (H, W, 3) RGB numbers from 0 to 255, a Pillow image or a path, "
+            f"not {pixels.dtype} {pixels.shape}"
+        )
+    return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
+
+
+def _batches(numbers, size):
+    numbers = list(numbers)
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]

@@ -8,7 +8,6 @@ import keras
 from keras import initializers, layers, ops
 
 from frcnn import blocks
-from frcnn.roi_align import RoiAlign
 
 
 def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
@@ -48,40 +47,21 @@ def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
     return scores, deltas
 
 
-def classifier(
-    features,
-    rois,
-    num_classes,
-    stride,
-    pool_size,
-    pool_samples=2,
-    width=4096,
-    dropout=0.5,
-    tail=None,
-    box_dim=4,
-):
+def classifier(features, rois, num_classes, roi_align, head, box_dim=4):
     """Classify regions and refine their boxes. Girshick 2015, sections 2.1 and 2.2.
 
     Args:
-        features: (B, h, w, K) Keras tensor.
+        features: list of (B, h, w, K) Keras tensors, finest first.
         rois: (B, R, 4) Keras tensor.
         num_classes: C.
-        stride: pixels of the network input a feature cell.
-        pool_size: P.
-        pool_samples: bilinear samples a bin and axis.
-        width, dropout: of the two dense layers; not used where there is a tail.
-        tail: network for pooled RoIs, (N, P, P, K) to (N, p, p, k), whose output is averaged.
+        roi_align: ``RoiAlign`` for the levels of ``features``.
+        head: function of pooled RoIs, (N, P, P, K) to (N, k), such as ``dense_head``.
         box_dim: D.
 
     Returns:
         ``dense_class_C`` (B, R, C) class scores and ``dense_regress_C`` (B, R, (C-1)·D) deltas.
     """
-    x = RoiAlign(stride, pool_size, pool_samples, name="roi_align")(features, rois)
-    x = FoldRois(name="fold_rois")(x)
-    if tail is not None:
-        x = layers.GlobalAveragePooling2D(name="head_pool")(tail(x))
-    else:
-        x = dense_head(x, (width, width), dropout)
+    x = head(FoldRois(name="fold_rois")(roi_align(features, rois)))
     logits, deltas = predictor(x, num_classes, box_dim)
     logits = UnfoldRois(name="class_rois")(logits, rois)
     scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
@@ -89,7 +69,7 @@ def classifier(
     return scores, deltas
 
 
-def dense_head(x, widths, dropout=0.0):
+def dense_head(x, widths=(4096, 4096), dropout=0.0):
     """Flatten pooled RoIs (N, P, P, K) and put dense layers on them; (N, last width) comes out."""
     x = layers.Flatten(name="head_flatten")(x)
     for number, width in enumerate(widths, start=1):

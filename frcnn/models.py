@@ -8,6 +8,7 @@ boxes (padded), R RoIs, C classes with background last, M detections.
 """
 
 import dataclasses
+import functools
 
 import keras
 from keras import layers, ops
@@ -19,6 +20,8 @@ from frcnn.backbones import BACKBONES, Preprocess
 from frcnn.backend import IS_TENSORFLOW
 from frcnn.detections import detect
 from frcnn.proposals import propose
+from frcnn.roi_align import RoiAlign
+from frcnn.roi_pool import RoiPool
 from frcnn.sampling import sample_rois
 from frcnn.targets import roi_targets
 
@@ -36,7 +39,8 @@ class Models:
         detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
         num_classes: C.
         num_anchors: A.
-        stride: pixels of the network input a feature cell.
+        pyramid: the anchors of a network input, ``anchors.Pyramid``.
+        size_multiple: H and W are multiples of this.
     """
 
     rpn: keras.Model
@@ -45,7 +49,8 @@ class Models:
     detector: keras.Model
     num_classes: int
     num_anchors: int
-    stride: int
+    pyramid: anchor_ops.Pyramid
+    size_multiple: int
 
 
 def build(config, num_object_classes):
@@ -65,8 +70,6 @@ def build(config, num_object_classes):
 
 def _build(config, num_object_classes):
     num_classes = num_object_classes + 1
-    num_anchors = len(config.anchors.sizes) * len(config.anchors.ratios)
-
     images = keras.Input((None, None, 3), name="images")
     sizes = keras.Input((2,), name="image_sizes")
     gt_boxes = keras.Input((None, 4), name="gt_boxes")
@@ -76,31 +79,32 @@ def _build(config, num_object_classes):
 
     pixels = Preprocess(config.model.preprocessing, name="preprocess")(images)
     kind = BACKBONES[config.model.backbone]
-    backbone = kind.build(pixels, frozen=config.model.weights != "none")
-    features = backbone.features
+    backbone = kind.build(pixels, config.model)
+    pyramid = anchor_ops.Pyramid(config.anchors, backbone.strides)
 
-    rpn_outputs = heads.rpn(features, num_anchors, config.model.rpn_channels)
-    rpn = keras.Model(images, rpn_outputs, name="rpn")
+    channels, depth = config.model.rpn_channels, backbone.rpn_depth
+    scores, deltas = heads.rpn(backbone.features, pyramid.num_anchors, channels, conv_depth=depth)
+    rpn = keras.Model(images, [scores, deltas], name="rpn")
+    logits = rpn.get_layer("rpn_class_cells").output
+
+    features = list(backbone.features[: backbone.roi_levels])
+    width, dropout = config.model.head_width, config.model.head_dropout
     classifier_outputs = heads.classifier(
         features,
         rois,
         num_classes,
-        backbone.stride,
-        backbone.pool_size or config.model.pool_size,
-        config.model.pool_samples,
-        config.model.head_width,
-        config.model.head_dropout,
-        backbone.tail,
+        _roi_pooling(backbone, config.model),
+        backbone.head or functools.partial(heads.dense_head, widths=[width] * 2, dropout=dropout),
     )
     classifier = keras.Model([images, rois], classifier_outputs, name="classifier")
 
-    proposals = Propose(config, backbone.stride, config.rpn.pre_nms_train, config.rpn.post_nms_train)
-    proposed = proposals(features, *rpn_outputs, sizes)
+    proposals = Propose(config.rpn, pyramid, config.rpn.pre_nms_train, config.rpn.post_nms_train)
+    proposed = proposals(images, logits, deltas, sizes)
     sampled = SampleRois(config.roi, num_classes)(proposed, gt_boxes, gt_labels, order)
     sampler = keras.Model([images, sizes, gt_boxes, gt_labels, order], sampled, name="sampler")
 
-    proposals = Propose(config, backbone.stride, config.rpn.pre_nms_test, config.rpn.post_nms_test)
-    proposed = proposals(features, *rpn_outputs, sizes)
+    proposals = Propose(config.rpn, pyramid, config.rpn.pre_nms_test, config.rpn.post_nms_test)
+    proposed = proposals(images, logits, deltas, sizes)
     # Called as a model, the classifier would run the backbone again; from its features it does not.
     region_classifier = keras.Model([features, rois], classifier_outputs, name="region_classifier")
     scores, deltas = region_classifier([features, proposed])
@@ -111,43 +115,60 @@ def _build(config, num_object_classes):
     # has nothing but XLA: without it, it would run op by op.
     for model in (sampler, detector):
         model.compile(jit_compile=not IS_TENSORFLOW)
-    return Models(rpn, classifier, sampler, detector, num_classes, num_anchors, backbone.stride)
+    return Models(
+        rpn,
+        classifier,
+        sampler,
+        detector,
+        num_classes,
+        pyramid.num_anchors,
+        pyramid,
+        backbone.size_multiple,
+    )
+
+
+def _roi_pooling(backbone, config):
+    """Return the layer that cuts RoIs out of the features."""
+    strides = backbone.strides[: backbone.roi_levels]
+    size = backbone.pool_size or config.pool_size
+    if config.pooling == "roi_pool":
+        return RoiPool(strides, size, name="roi_pool")
+    return RoiAlign(strides, size, config.pool_samples, config.pool_aligned, name="roi_align")
 
 
 class Propose(layers.Layer):
-    """``proposals.propose`` on the RPN's outputs and the grid of their feature map.
+    """``proposals.propose`` on the RPN's outputs and the anchors of the images.
 
     Args:
-        config: ``Config``.
-        stride: pixels of the network input a feature cell.
-        pre_nms, post_nms: proposals before and after suppression.
+        config: ``RpnConfig``.
+        pyramid: ``anchors.Pyramid``.
+        pre_nms, post_nms: proposals before (a level) and after suppression.
     """
 
-    def __init__(self, config, stride, pre_nms, post_nms, **kwargs):
+    def __init__(self, config, pyramid, pre_nms, post_nms, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.rpn = config.rpn
-        self.offset = config.anchors.offset
-        self.base = anchor_ops.base_anchors(config.anchors.sizes, config.anchors.ratios)
-        self.stride, self.pre_nms, self.post_nms = stride, pre_nms, post_nms
+        self.config, self.pyramid = config, pyramid
+        self.pre_nms, self.post_nms = pre_nms, post_nms
 
-    def call(self, features, scores, deltas, image_sizes):
-        height, width = ops.shape(features)[1], ops.shape(features)[2]
-        anchors = anchor_ops.grid(height, width, self.stride, self.base, self.offset)
-        batch = ops.shape(scores)[0]
+    def call(self, images, logits, deltas, image_sizes):
+        batch, height, width = ops.shape(images)[:3]
+        anchors, counts = self.pyramid(height, width)
         proposals, _ = propose(
             anchors,
-            ops.reshape(scores, (batch, -1)),
+            ops.reshape(logits, (batch, -1)),
             ops.reshape(deltas, (batch, -1, 4)),
             image_sizes,
+            counts,
             self.pre_nms,
             self.post_nms,
-            self.rpn.nms_iou,
-            self.rpn.min_size,
+            self.config.nms_iou,
+            self.config.min_size,
+            self.config.score_threshold,
         )
         return proposals
 
-    def compute_output_shape(self, features_shape, *_):
-        return (features_shape[0], self.post_nms, 4)
+    def compute_output_shape(self, images_shape, *_):
+        return (images_shape[0], self.post_nms, 4)
 
 
 class SampleRois(layers.Layer):
@@ -216,17 +237,8 @@ class Detect(layers.Layer):
         self.config = config
 
     def call(self, rois, scores, deltas, image_sizes):
-        detection = self.config.detection
-        return detect(
-            rois,
-            scores,
-            deltas,
-            image_sizes,
-            self.config.roi.delta_weights,
-            detection.score_threshold,
-            detection.nms_iou,
-            detection.max_detections,
-        )
+        weights = self.config.roi.delta_weights
+        return detect(rois, scores, deltas, image_sizes, weights, self.config.detection)
 
     def compute_output_spec(self, rois, *_):
         batch, most = rois.shape[0], self.config.detection.max_detections

@@ -1,114 +1,191 @@
-"""RoIAlign: a fixed grid of features from each region of interest.
+"""RoIAlign: a fixed grid of features from each region of interest, at one or several levels.
 
-He et al. 2017 (Mask R-CNN), section 3. Letters: B images, h and w feature map, K channels, R RoIs,
-P pool size, S samples a bin along each axis.
+He et al. 2017 (Mask R-CNN), section 3; the level of a RoI as Lin et al. 2017, section 4.2. Letters: B
+images, h and w feature map, K channels, R RoIs, P pool size, S samples a bin along each axis.
 
-Each bin is the mean of S x S bilinear samples. Decided here: the half-pixel shift is on (a feature's
-value sits at its cell's centre), as in Detectron2's ``aligned=True``; samples up to one cell outside
-the map take the edge's value, those farther out are 0, as all implementations have it.
+Each bin is the mean of S x S bilinear samples. Samples up to one cell outside the map take the edge's
+value, those farther out are 0, as all implementations have it. Decided here: a single level is a
+pyramid of one.
 """
+
+import math
 
 import keras
 from keras import ops
 
+from frcnn import boxes as box_ops
 from frcnn.backend import IS_TENSORFLOW, native_crop_and_resize
+
+# A RoI of this side, the size of ImageNet's training images, belongs to the level of stride 16.
+CANONICAL_SIDE = 224.0
+CANONICAL_STRIDE = 16
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class RoiAlign(keras.layers.Layer):
-    """Pool (B, h, w, K) features in (B, R, 4) RoIs to (B, R, P, P, K).
+    """Pool a list of (B, h, w, K) features, finest first, in (B, R, 4) RoIs to (B, R, P, P, K).
 
     Args:
-        stride: pixels of the network input a feature cell.
+        strides: pixels of the network input a feature cell, for each level.
         pool_size: P.
         samples: S.
-        aligned: whether to shift by half a cell; False repeats the original RoIAlign, where a RoI
-            is also at least one cell wide and high.
+        aligned: whether a feature's value sits at its cell's centre, a shift by half a cell
+            (Detectron2's ``aligned=True``). False repeats the original RoIAlign, where a RoI is also
+            at least one cell wide and high.
     """
 
-    def __init__(self, stride, pool_size=7, samples=2, aligned=True, **kwargs):
+    def __init__(self, strides, pool_size=7, samples=2, aligned=True, **kwargs):
         # Not cast to float16 under mixed precision, which knows 700.3 only as 700.5.
         super().__init__(autocast=False, **kwargs)
-        self.stride = stride
+        self.strides = tuple(strides)
         self.pool_size = pool_size
         self.samples = samples
         self.aligned = aligned
 
     def call(self, features, rois):
-        sample = crop_samples if IS_TENSORFLOW else matrix_samples
-        first, step = self._sample_grid(ops.cast(rois, "float32"))
-        points = self.pool_size * self.samples
-        values = sample(features, first, step, points)
         batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
-        bins = (batch, count, self.pool_size, self.samples, self.pool_size, self.samples)
-        return ops.mean(ops.reshape(values, bins + (features.shape[-1],)), axis=(3, 5))
+        image = ops.repeat(ops.cast(ops.arange(batch), "int32"), count)
+        rois = ops.reshape(ops.cast(rois, "float32"), (-1, 4))
+        level = roi_levels(rois, self.strides)
+        first, step = self._sample_grid(rois, level)
+        sample = crop_samples if IS_TENSORFLOW else gather_samples
+        values = sample(features, level, image, first, step, self.pool_size * self.samples)
+        bins = (-1, self.pool_size, self.samples, self.pool_size, self.samples, values.shape[-1])
+        pooled = ops.mean(ops.reshape(values, bins), axis=(2, 4))
+        return ops.reshape(pooled, (batch, count, *pooled.shape[1:]))
 
-    def _sample_grid(self, rois):
-        """Return the first sample and the step between samples, (B, R, 2) each, as x, y in cells."""
+    def _sample_grid(self, rois, level):
+        """Return the first sample and the step between samples, (N, 2) each, as x, y in cells."""
+        stride = ops.take(ops.convert_to_tensor(self.strides, "float32"), level)[:, None]
         shift = 0.5 if self.aligned else 0.0
-        corner = rois[..., :2] / self.stride - shift
-        size = (rois[..., 2:] - rois[..., :2]) / self.stride
+        corner = rois[:, :2] / stride - shift
+        size = (rois[:, 2:] - rois[:, :2]) / stride
         if not self.aligned:
             size = ops.maximum(size, 1.0)
         step = size / (self.pool_size * self.samples)
         return corner + 0.5 * step, step
 
     def compute_output_shape(self, features_shape, rois_shape):
-        return (*rois_shape[:2], self.pool_size, self.pool_size, features_shape[-1])
+        return (*rois_shape[:2], self.pool_size, self.pool_size, features_shape[0][-1])
 
     def get_config(self):
         return {
             **super().get_config(),
-            "stride": self.stride,
+            "strides": self.strides,
             "pool_size": self.pool_size,
             "samples": self.samples,
             "aligned": self.aligned,
         }
 
 
-def crop_samples(features, first, step, points):
-    """Sample with TensorFlow's ``crop_and_resize``: the fast way outside XLA.
+def roi_levels(rois, strides):
+    """Return the index of the level that each RoI is pooled from. Lin et al. 2017, equation 1.
 
     Args:
-        features: (B, h, w, K).
-        first, step: (B, R, 2) x and y of the first sample and the distance to the next, cells.
+        rois: (N, 4).
+        strides: of the levels, finest first.
+
+    Returns:
+        (N,) int32.
+    """
+    finest, coarsest = math.log2(strides[0]), math.log2(strides[-1])
+    side = ops.sqrt(box_ops.area(rois))
+    # The tiny addend keeps a RoI of exactly 112, 224, ... pixels on the upper side of its border.
+    level = ops.floor(math.log2(CANONICAL_STRIDE) + ops.log2(side / CANONICAL_SIDE) + 1e-6)
+    return ops.cast(ops.clip(level, finest, coarsest) - finest, "int32")
+
+
+def crop_samples(features, level, image, first, step, points):
+    """Sample with TensorFlow's ``crop_and_resize``, level by level: the fast way outside XLA.
+
+    Args:
+        features: list of (B, h, w, K).
+        level, image: (N,) int32, where each RoI lies.
+        first, step: (N, 2) x and y of the first sample and the distance to the next, cells.
         points: samples along each axis.
 
     Returns:
-        (B·R, points, points, K) in the dtype of ``features``.
+        (N, points, points, K) in the dtype of the features.
     """
+    if len(features) == 1:
+        return _crop(features[0], image, first, step, points)
+    values, places = [], []
+    for number, map_ in enumerate(features):
+        place = ops.nonzero(level == number)[0]
+        of_level = (ops.take(value, place, axis=0) for value in (image, first, step))
+        values.append(_crop(map_, *of_level, points))
+        places.append(place)
+    # Back into the order of the RoIs.
+    return ops.take(ops.concatenate(values), ops.argsort(ops.concatenate(places)), axis=0)
+
+
+def _crop(features, image, first, step, points):
     # Repeating the edge once makes samples up to one cell outside come out as the edge's value.
     padded = ops.pad(ops.cast(features, "float32"), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
-    batch, count = ops.shape(first)[0], ops.shape(first)[1]
     last = ops.cast(ops.stack([ops.shape(padded)[2] - 1, ops.shape(padded)[1] - 1]), "float32")
     start = (first + 1.0) / last
     end = (first + 1.0 + step * (points - 1)) / last
-    boxes = ops.concatenate([start[..., ::-1], end[..., ::-1]], axis=-1)
-    index = ops.repeat(ops.arange(batch), count)
-    values = native_crop_and_resize(
-        padded, ops.reshape(boxes, (-1, 4)), ops.cast(index, "int32"), points
-    )
-    return ops.cast(values, features.dtype)
+    corners = ops.concatenate([start[:, ::-1], end[:, ::-1]], axis=-1)
+    return ops.cast(native_crop_and_resize(padded, corners, image, points), features.dtype)
 
 
-def matrix_samples(features, first, step, points):
-    """Sample as two products with interpolation matrices: no gather, no scatter, XLA likes it.
+def gather_samples(features, level, image, first, step, points):
+    """Sample by gathering each sample's four cells, all levels at once, in fixed shapes as XLA wants.
 
     Arguments and result as in ``crop_samples``.
     """
-    offsets = ops.cast(ops.arange(points), "float32")
-    places = first[..., None] + step[..., None] * offsets  # (B, R, 2, points)
-    across = _interpolation(places[:, :, 0], features.shape[2], features.dtype)
-    down = _interpolation(places[:, :, 1], features.shape[1], features.dtype)
-    rows = ops.einsum("brph,bhwk->brpwk", down, features)
-    values = ops.einsum("brqw,brpwk->brpqk", across, rows)
-    return ops.reshape(values, (-1, points, points, features.shape[-1]))
+    flat, start, height, width = flatten_levels(features, level, image)
+    place = first[..., None] + step[..., None] * ops.cast(ops.arange(points), "float32")
+    left, right, x_share, x_inside = _neighbours(place[:, 0], width[:, None])
+    above, below, y_share, y_inside = _neighbours(place[:, 1], height[:, None])
+    x_share, y_share = x_share[:, None, :], y_share[:, :, None]
+
+    def cell(row, column):
+        index = start[:, None, None] + row[:, :, None] * width[:, None, None] + column[:, None, :]
+        return ops.take(flat, index, axis=0)
+
+    def weigh(values, weight):
+        return values * ops.cast(weight, flat.dtype)[..., None]
+
+    values = (
+        weigh(cell(above, left), (1.0 - y_share) * (1.0 - x_share))
+        + weigh(cell(above, right), (1.0 - y_share) * x_share)
+        + weigh(cell(below, left), y_share * (1.0 - x_share))
+        + weigh(cell(below, right), y_share * x_share)
+    )
+    return weigh(values, y_inside[:, :, None] & x_inside[:, None, :])
 
 
-def _interpolation(places, length, dtype):
-    """Return (..., points, length) weights of each cell in the sample at each place."""
-    inside = (places >= -1.0) & (places <= length)
-    clamped = ops.clip(places, 0.0, length - 1.0)
-    distance = ops.abs(clamped[..., None] - ops.cast(ops.arange(length), "float32"))
-    weights = ops.maximum(1.0 - distance, 0.0) * ops.cast(inside, "float32")[..., None]
-    return ops.cast(weights, dtype)
+def flatten_levels(features, level, image):
+    """Put the cells of all levels and images into one axis.
+
+    Args:
+        features: list of (B, h, w, K).
+        level, image: (N,) int32, where each RoI lies.
+
+    Returns:
+        (cells of all, K), and for each RoI, (N,) int32: the first cell, the rows and the columns of its
+        map.
+    """
+    channels = features[0].shape[-1]
+    shapes = [ops.shape(map_)[1:3] for map_ in features]
+    cells = [height * width for height, width in shapes]
+    flat = ops.concatenate(
+        [ops.reshape(map_, (-1, count, channels)) for map_, count in zip(features, cells)], axis=1
+    )
+
+    def of_level(values):
+        return ops.take(ops.stack([ops.cast(value, "int32") for value in values]), level)
+
+    start = image * sum(cells) + of_level([sum(cells[:number]) for number in range(len(cells))])
+    height, width = (of_level(sides) for sides in zip(*shapes))
+    return ops.reshape(flat, (-1, channels)), start, height, width
+
+
+def _neighbours(place, length):
+    """Return the cells before and after (N, points) places, the share of the latter, and if inside."""
+    inside = (place >= -1.0) & (place <= ops.cast(length, "float32"))
+    clamped = ops.clip(place, 0.0, ops.cast(length - 1, "float32"))
+    before = ops.cast(ops.floor(clamped), "int32")
+    after = ops.minimum(before + 1, length - 1)
+    return before, after, clamped - ops.cast(before, "float32"), inside

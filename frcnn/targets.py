@@ -82,31 +82,23 @@ class RpnTargeter:
     """Assign and sample the anchors of a batch: what the input pipeline's workers run.
 
     Args:
-        anchor_config: ``AnchorConfig``.
-        rpn_config: ``RpnConfig``.
-        stride: pixels of the network input a feature cell.
+        pyramid: ``anchors.Pyramid``.
+        config: ``RpnConfig``.
     """
 
-    def __init__(self, anchor_config, rpn_config, stride):
-        self.stride = stride
-        self.offset = anchor_config.offset
-        self.base = anchor_ops.base_anchors(anchor_config.sizes, anchor_config.ratios)
-        num_anchors = len(self.base)
-
+    def __init__(self, pyramid, config):
         def targets(anchors, gt_boxes, gt_labels, image_sizes, order):
+            valid = gt_labels >= 0
             labels, matches = anchor_ops.assign(
-                anchors,
-                gt_boxes,
-                gt_labels >= 0,
-                image_sizes,
-                rpn_config.positive_iou,
-                rpn_config.negative_iou,
+                anchors, gt_boxes, valid, image_sizes, config.positive_iou, config.negative_iou
             )
-            labels = sample_anchors(labels, order, rpn_config.samples, rpn_config.positive_fraction)
-            return rpn_targets(anchors, labels, matches, gt_boxes, num_anchors)
+            labels = sample_anchors(labels, order, config.samples, config.positive_fraction)
+            return rpn_targets(anchors, labels, matches, gt_boxes, pyramid.num_anchors)
 
         self._targets = compiled(targets)
-        self._grid = functools.lru_cache(maxsize=64)(self._make_grid)
+        self._anchors = functools.lru_cache(maxsize=64)(
+            lambda height, width: ops.convert_to_numpy(pyramid(height, width)[0])
+        )
 
     def __call__(self, batch, generator):
         """Return numpy (y_class, y_regress) for a ``Batch``; see ``rpn_targets``.
@@ -117,13 +109,7 @@ class RpnTargeter:
         """
         # On the CPU, so that the workers leave a GPU to the training step.
         with keras.device("cpu:0"):
-            anchors = self._grid(
-                batch.images.shape[1] // self.stride, batch.images.shape[2] // self.stride
-            )
+            anchors = self._anchors(*batch.images.shape[1:3])
             order = random_order(generator, len(batch.images), len(anchors))
             targets = self._targets(anchors, batch.gt_boxes, batch.gt_labels, batch.image_sizes, order)
             return tuple(ops.convert_to_numpy(target) for target in targets)
-
-    def _make_grid(self, height, width):
-        anchors = anchor_ops.grid(height, width, self.stride, self.base, self.offset)
-        return ops.convert_to_numpy(anchors)

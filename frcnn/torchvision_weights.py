@@ -75,6 +75,12 @@ _CLASSES_FIRST = {
 }
 
 
+def check_name(name):
+    """Raise ``WeightsError`` unless ``name`` is one of ``NAMES``."""
+    if name not in NAMES:
+        raise WeightsError(f"there is no import for {name!r}, only for {', '.join(NAMES)}")
+
+
 def num_classes(state):
     """Return C of a state.
 
@@ -111,8 +117,7 @@ def convert(name, state, model_layers, pool_size=7):
         WeightsError: ``name`` is not known; or entries are missing, left over or of the wrong shape,
             all of which it names.
     """
-    if name not in NAMES:
-        raise WeightsError(f"there is no import for {name!r}, only for {', '.join(NAMES)}")
+    check_name(name)
     left = _with_new_names(state)
     has_counters = any(entry.endswith(_COUNTER) for entry in left)
     depth = sum(layer.name.startswith("head_conv") for layer in model_layers) // 2

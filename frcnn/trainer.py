@@ -5,7 +5,6 @@
 """
 
 import csv
-import dataclasses
 import pathlib
 import time
 
@@ -13,7 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from frcnn import backend, checkpoints, metrics_csv, models, weights
+from frcnn import backend, checkpoints, evaluation, metrics_csv, models, weights
 from frcnn.data import datasets
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
@@ -103,8 +102,8 @@ class Trainer:
         self.config = config
         self.classes = train_set.classes
         self.run_dir = run_dir
-        targeter = RpnTargeter(config.anchors, config.rpn, models.stride)
-        common = (config.data, models.stride, config.train.seed)
+        targeter = RpnTargeter(models.pyramid, config.rpn)
+        common = (config.data, models.size_multiple, config.train.seed)
         self.batches = Pipeline(train_set, *common, training=True, make_targets=targeter)
         self.val_batches = Pipeline(val_set, *common, training=False, make_targets=targeter)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
@@ -180,9 +179,9 @@ class Trainer:
             self.val_batches.epoch(), "validation", len(self.val_batches), False, unit="batch"
         ):
             means.add(self.schedule.validation_step(batch, generator), len(batch.samples))
-            sizes = [(sample.height, sample.width) for sample in batch.samples]
-            detections += detector.detect(batch.images, batch.image_sizes, sizes)
-            truths += [dataclasses.asdict(sample) for sample in batch.samples]
+            found, known = evaluation.detect_batch(detector, batch)
+            detections += found
+            truths += known
         detection = self.config.detection
         result = voc_ap(
             detections, truths, len(self.classes), detection.ap_iou, detection.ap_interpolation
@@ -195,12 +194,12 @@ class Trainer:
 
     def _save(self, result):
         """Write the weights, and once more if they are the best yet."""
-        checkpoints.save(self.models, self.run_dir / "last.weights.h5")
+        checkpoints.save(self.models, self.config, self.run_dir / "last.weights.h5")
         # Without a number to compare (no object in the validation split) the last are the best.
         score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
         if score >= self.best:
             self.best = score
-            checkpoints.save(self.models, self.run_dir / "best.weights.h5")
+            checkpoints.save(self.models, self.config, self.run_dir / "best.weights.h5")
 
     def _write_row(self, epoch, seconds, train_means, val_means, result):
         row = {"epoch": epoch, "step": self.step, "train_seconds": round(seconds, 1)}

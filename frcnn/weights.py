@@ -5,7 +5,6 @@ our own runs'), HDF5 as ``keras.applications`` and Keras 2 have it, and ``.npz``
 (HWIO) and ``Conv_k/bias``, k counting the backbone's convolutions from 0. Nothing in a file is executed.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -16,9 +15,10 @@ import keras
 import numpy as np
 from keras import layers
 
+from frcnn import saved_config
 from frcnn.backbones import BACKBONES
 from frcnn.config import Config
-from frcnn.errors import ConfigError, WeightsError
+from frcnn.errors import WeightsError
 
 _APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
@@ -100,15 +100,14 @@ def locate(weights, backbone):
 def preprocessing_for(path, backbone):
     """Return what a weight file was trained on.
 
-    That is torchvision's for ``.npz``; for a file in a run's folder what the run's config says; else the
+    That is what the config in it says, if it is one of ours; torchvision's for ``.npz``; else the
     backbone's own.
     """
+    text = saved_config.read(path) if path is not None else None
+    if text is not None:
+        return Config().updated_from_json(text, f"the config in {path}").model.preprocessing
     if path is not None and path.suffix == ".npz":
         return "torch"
-    if path is not None and (path.parent / "config.json").is_file():
-        text = (path.parent / "config.json").read_text(encoding="utf-8", errors="replace")
-        with contextlib.suppress(ConfigError):  # raised where the file is no run's
-            return Config().updated_from_json(text).model.preprocessing
     return BACKBONES[backbone].preprocessing
 
 

@@ -20,6 +20,7 @@ def operations(height, width, boxes):
     """Return {name: function} at the paper's settings: stride 16, 9 anchors, 2000 proposals."""
     from keras import ops
 
+    from frcnn.anchors import Pyramid
     from frcnn.backend import compiled
     from frcnn.config import Config
     from frcnn.data.pipeline import Batch
@@ -39,7 +40,7 @@ def operations(height, width, boxes):
     sizes = np.array([[height, width]], "float32")
     pixels = np.zeros((1, -(-height // 16) * 16, -(-width // 16) * 16, 3), "uint8")
     batch = Batch(pixels, sizes, gt_boxes, gt_labels, np.ones(1, "float32"), ())
-    targeter = RpnTargeter(config.anchors, config.rpn, stride=16)
+    targeter = RpnTargeter(Pyramid(config.anchors, (16,)), config.rpn)
 
     candidates = random_boxes(config.rpn.post_nms_train)
 
@@ -53,19 +54,19 @@ def operations(height, width, boxes):
         return [ops.convert_to_numpy(y) for y in sample(candidates, gt_boxes, gt_labels, order)]
 
     anchors = random_boxes(pixels.shape[1] * pixels.shape[2] // 256 * 9)[0]
-    scores = rng.random((1, len(anchors)), "float32")
+    logits = rng.normal(0, 2, (1, len(anchors))).astype("float32")
     deltas = rng.normal(0, 0.1, (1, len(anchors), 4)).astype("float32")
 
     @compiled
-    def propose_(anchors, scores, deltas):
-        return propose(
-            anchors, scores, deltas, sizes, config.rpn.pre_nms_train, config.rpn.post_nms_train
-        )
+    def propose_(anchors, logits, deltas):
+        rpn = config.rpn
+        counts = [len(anchors)]
+        return propose(anchors, logits, deltas, sizes, counts, rpn.pre_nms_train, rpn.post_nms_train)
 
     return {
         "anchor targets": lambda: targeter(batch, rng),
         "RoI sampling and targets": sample_and_target,
-        "proposals": lambda: ops.convert_to_numpy(propose_(anchors, scores, deltas)[0]),
+        "proposals": lambda: ops.convert_to_numpy(propose_(anchors, logits, deltas)[0]),
     }
 
 

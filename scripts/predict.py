@@ -1,4 +1,4 @@
-"""Detect objects with a trained run and draw them: ``python scripts/predict.py RUN IMAGE...``."""
+"""Detect objects with a trained detector and draw them: ``scripts/predict.py RUN_OR_FILE IMAGE...``."""
 
 import argparse
 import os
@@ -13,13 +13,15 @@ from frcnn.cli import run  # noqa: E402
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="folder that train.py wrote")
+    parser.add_argument(
+        "run", metavar="RUN_OR_FILE", help="folder that train.py wrote, or a detector's file"
+    )
     parser.add_argument("images", metavar="IMAGE", nargs="+")
     parser.add_argument("--weights", default="best.weights.h5", help="file in RUN (best.weights.h5)")
     parser.add_argument(
         "--score", type=float, default=0.5, help="show detections from this score on (0.5)"
     )
-    parser.add_argument("--out", help="folder for the drawn images (RUN/predictions)")
+    parser.add_argument("--out", help="folder for the drawn images (predictions, in RUN or beside FILE)")
     arguments = parser.parse_args(argv)
 
     from frcnn.data.augment import load  # OpenCV and TensorFlow: not for --help
@@ -27,7 +29,9 @@ def main(argv=None):
     from frcnn.draw import draw
 
     detector = Detector.load(arguments.run, arguments.weights)
-    out = pathlib.Path(arguments.out or pathlib.Path(arguments.run) / "predictions")
+    run_dir = pathlib.Path(arguments.run)
+    run_dir = run_dir if run_dir.is_dir() else run_dir.parent
+    out = pathlib.Path(arguments.out or run_dir / "predictions")
     out.mkdir(parents=True, exist_ok=True)
     for path in arguments.images:
         pixels = load(path)

@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn import config as configs  # noqa: E402
+from frcnn import presets, saved_config  # noqa: E402
 from frcnn.cli import quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
@@ -41,7 +42,7 @@ def parse(argv):
         epilog="Every other setting: --set KEY=VALUE, with the keys of frcnn/config.py or of any "
         "RUN/config.json, such as --set rpn.samples=128 --set anchors.sizes=64,128,256.",
     )
-    parser.add_argument("--dataset", help=f"{' or '.join(configs.PRESETS)} (default voc)")
+    parser.add_argument("--dataset", help=f"{' or '.join(presets.PRESETS)} (default voc)")
     parser.add_argument(
         "--data-dir", help="holds VOCdevkit/, or is a VOC folder with any classes (data)"
     )
@@ -76,9 +77,13 @@ def make_config(arguments):
             raise ConfigError(f"there is no config file {path}")
         text = path.read_text(encoding="utf-8", errors="replace")
         dataset = dataset or configs.parse_json(text, str(path)).get("data.dataset")
-    config = configs.preset(dataset or "voc").updated_from_json(text, arguments.config)
+    config = presets.preset(dataset or "voc").updated_from_json(text, arguments.config)
+    if arguments.weights and (saved := saved_config.read(arguments.weights)):
+        config = config.replace(presets.network_settings(saved, arguments.weights))
+    if arguments.backbone and arguments.backbone != config.model.backbone:
+        config = config.replace(presets.backbone_preset(arguments.backbone))
     if arguments.optimizer:
-        config = config.replace(configs.optimizer_preset(arguments.optimizer))
+        config = config.replace(presets.optimizer_preset(arguments.optimizer))
     options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
     options = {key: value for key, value in options.items() if value is not None}
     return config.replace(options | configs.parse_assignments(arguments.set))

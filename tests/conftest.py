@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn.config import preset
 from frcnn.data import shapes
+from frcnn.presets import preset
 
 GOLDEN = Path(__file__).parent / "golden"
 

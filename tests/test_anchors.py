@@ -6,6 +6,8 @@ from support import at_once
 
 from frcnn import anchors as anchor_ops
 from frcnn.anchors import IGNORED, NEGATIVE, POSITIVE
+from frcnn.config import AnchorConfig
+from frcnn.errors import ConfigError
 
 
 def array(*values):
@@ -16,8 +18,10 @@ def array(*values):
 
 
 def grid(height, width, stride, base, offset=0.5):
-    run = at_once(anchor_ops.grid, height=height, width=width, stride=stride, offset=offset)
-    return np.asarray(run(base=base))
+    """The anchors, numpy, of cells that are ``stride`` pixels high and wide, or (height, width)."""
+    stride_y, stride_x = stride if isinstance(stride, tuple) else (stride, stride)
+    sizes = {"height": height, "width": width, "stride_y": stride_y, "stride_x": stride_x}
+    return np.asarray(at_once(anchor_ops.grid, **sizes, offset=offset)(base=base))
 
 
 def test_base_anchors_by_hand():
@@ -36,6 +40,14 @@ def test_the_paper_has_nine():
     np.testing.assert_allclose(width * height, [128**2, 256**2, 512**2] * 3, rtol=1e-6)
     np.testing.assert_allclose(height / width, [0.5] * 3 + [1] * 3 + [2] * 3, rtol=1e-6)
     np.testing.assert_allclose(base[:, :2], -base[:, 2:])  # centred on the origin
+
+
+def test_corners_may_be_rounded():
+    # 8x8 at a ratio of 2 is 5.66 x 11.31; half of that is rounded, and 0.5 to the even number.
+    np.testing.assert_array_equal(
+        anchor_ops.base_anchors([8, 5], [2, 1], rounded=True),
+        [[-3, -6, 3, 6], [-2, -4, 2, 4], [-4, -4, 4, 4], [-2, -2, 2, 2]],
+    )
 
 
 def test_grid_of_two_rows_and_three_columns():
@@ -58,6 +70,13 @@ def test_grid_of_two_rows_and_three_columns():
     )  # fmt: skip
 
 
+def test_a_cell_need_not_be_square():
+    np.testing.assert_array_equal(
+        grid(2, 2, (10, 20), array([-1, -2, 1, 2])),
+        [[9, 3, 11, 7], [29, 3, 31, 7], [9, 13, 11, 17], [29, 13, 31, 17]],
+    )
+
+
 def test_the_anchors_of_a_cell_stand_together():
     base = array([-1, -1, 1, 1], [-4, -2, 4, 2])
     anchors = grid(2, 2, 10, base)
@@ -66,19 +85,60 @@ def test_the_anchors_of_a_cell_stand_together():
     assert anchors.shape == (8, 4)
 
 
-def test_grid_golden(golden):
+# --- the pyramid -----------------------------------------------------------------------------
+
+
+def pyramid(strides, height, width, **config):
+    """Anchors, numpy, and the levels' counts."""
+    anchors, counts = anchor_ops.Pyramid(AnchorConfig(**config), strides)(height, width)
+    return np.asarray(anchors), counts
+
+
+def test_a_single_level_is_a_pyramid_of_one():
+    settings = {"sizes": (24.0, 48.0), "ratios": (0.5, 2.0), "offset": 0.25}
+    anchors, counts = pyramid((16,), 32, 48, **settings)
+    base = anchor_ops.base_anchors(settings["sizes"], settings["ratios"])
+    np.testing.assert_array_equal(anchors, grid(2, 3, 16, base, offset=0.25))
+    assert counts == [2 * 3 * 4]
+
+
+def test_levels_follow_each_other_from_the_finest_with_a_size_each_or_all():
+    settings = {"ratios": (1.0,), "offset": 0.0}
+    anchors, counts = pyramid((16, 32), 32, 64, sizes=(10.0, 20.0), size_per_level=True, **settings)
+    assert counts == [2 * 4, 1 * 2]
+    np.testing.assert_array_equal(anchors[[0, 7]], [[-5, -5, 5, 5], [43, 11, 53, 21]])
+    np.testing.assert_array_equal(anchors[8:], [[-10, -10, 10, 10], [22, -10, 42, 10]])
+    anchors, counts = pyramid((16, 32), 32, 64, sizes=(10.0, 20.0), **settings)
+    assert counts == [2 * 4 * 2, 1 * 2 * 2]
+    np.testing.assert_array_equal(anchors[16:18], [[-5, -5, 5, 5], [-10, -10, 10, 10]])
+
+
+@pytest.mark.parametrize(
+    "height, rows, stride", [(192, 3, 64), (160, 3, 53), (96, 2, 48), (32, 1, 32), (224, 4, 56)]
+)
+def test_cells_that_stick_out_are_spread_over_the_input(height, rows, stride):
+    """The pool level takes every second cell of stride 32, so that the last may be half outside."""
+    anchors, counts = pyramid((64,), height, 128, sizes=(2.0,), ratios=(1.0,), offset=0.0)
+    assert counts == [rows * 2]
+    np.testing.assert_array_equal(anchors[::2, 1] + 1, np.arange(rows) * stride)
+    np.testing.assert_array_equal(anchors[:2, 0] + 1, [0, 64])  # the other axis has its own stride
+
+
+def test_a_size_for_each_level_or_an_error():
+    with pytest.raises(ConfigError, match="anchors.sizes needs a size for each of 3 levels"):
+        pyramid((8, 16, 32), 32, 32, sizes=(8.0, 16.0), size_per_level=True)
+
+
+def test_pyramids_golden(golden):
     """The reference rounds the corners of its base anchors and has its centres at stride * i."""
-    table = golden("anchors")
-
-    def rounded(*sizes):
-        return np.round(anchor_ops.base_anchors(sizes, [0.5, 1, 2]))
-
-    single = grid(38, 50, 16, rounded(128, 256, 512), offset=0)
-    # A pyramid is a grid a level: twice the stride, half the cells, twice the size.
-    levels = [grid(256 // s, 320 // s, s, rounded(8 * s), offset=0) for s in (4, 8, 16, 32, 64)]
-    for name, anchors in [("single_level", single), ("fpn", np.concatenate(levels))]:
+    table, settings = golden("anchors"), {"offset": 0.0, "rounded": True}
+    single, _ = pyramid((16,), 608, 800, sizes=(128.0, 256.0, 512.0), **settings)
+    sizes = (32.0, 64.0, 128.0, 256.0, 512.0)
+    levels, counts = pyramid((4, 8, 16, 32, 64), 256, 320, sizes=sizes, size_per_level=True, **settings)
+    for name, anchors in [("single_level", single), ("fpn", levels)]:
         assert len(anchors) == table[f"{name}_count"]
         np.testing.assert_array_equal(anchors[::37], table[f"{name}_every_37th"])
+    assert counts == [3 * 64 * 80 // 4**level for level in range(5)]
 
 
 # --- assignment ------------------------------------------------------------------------------
@@ -189,7 +249,7 @@ def test_a_batch_is_its_images_one_by_one():
 def test_assignment_golden(golden, padding):
     """Index of an anchor's box, -1 for background, -2 for neither; 608x800 pixels, 12 boxes."""
     table = golden("assignment")
-    base = np.round(anchor_ops.base_anchors([128, 256, 512], [0.5, 1, 2]))
+    base = anchor_ops.base_anchors([128, 256, 512], [0.5, 1, 2], rounded=True)
     anchors = grid(38, 50, 16, base, offset=0)
     gt_boxes = np.pad(table["gt_boxes"], ((0, padding), (0, 0)))
     valid = np.arange(len(gt_boxes)) < len(table["gt_boxes"])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from frcnn import checkpoints, models
+from frcnn import checkpoints, models, saved_config
+from frcnn.config import Config
 from frcnn.errors import WeightsError
 
 
@@ -17,7 +18,7 @@ def all_weights(built):
 
 
 def test_every_weight_of_both_sub_models_comes_back(built, small_config, tmp_path):
-    checkpoints.save(built, tmp_path / "a.weights.h5")
+    checkpoints.save(built, small_config, tmp_path / "a.weights.h5")
     other = models.build(small_config, 3)
     assert any((a != b).any() for a, b in zip(all_weights(built), all_weights(other)))
     checkpoints.load(other, tmp_path / "a.weights.h5")
@@ -26,9 +27,27 @@ def test_every_weight_of_both_sub_models_comes_back(built, small_config, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
 
 
-def test_what_is_interrupted_leaves_the_old_file(built, tmp_path, monkeypatch):
+def test_any_file_name_will_do_and_the_config_is_inside(built, small_config, tmp_path):
+    path = tmp_path / "detector"
+    checkpoints.save(built, small_config, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["detector"]
+    assert Config().updated_from_json(saved_config.read(path)) == small_config
+    other = models.build(small_config, 3)
+    checkpoints.load(other, path)
+    for expected, found in zip(all_weights(built), all_weights(other)):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_files_of_others_hold_no_config(built, tmp_path):
+    built.rpn.save_weights(tmp_path / "rpn.weights.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    for name in ("rpn.weights.h5", "text.h5", "missing.h5"):
+        assert saved_config.read(tmp_path / name) is None
+
+
+def test_what_is_interrupted_leaves_the_old_file(built, small_config, tmp_path, monkeypatch):
     path = tmp_path / "a.weights.h5"
-    checkpoints.save(built, path)
+    checkpoints.save(built, small_config, path)
     before = path.read_bytes()
 
     def interrupted(part):
@@ -37,7 +56,7 @@ def test_what_is_interrupted_leaves_the_old_file(built, tmp_path, monkeypatch):
 
     monkeypatch.setattr(built.detector, "save_weights", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(built, path)
+        checkpoints.save(built, small_config, path)
     assert path.read_bytes() == before
 
 
@@ -47,7 +66,7 @@ def test_a_missing_file_is_named(built, tmp_path):
 
 
 def test_weights_of_another_network_are_refused(built, small_config, tmp_path):
-    checkpoints.save(built, tmp_path / "a.weights.h5")
+    checkpoints.save(built, small_config, tmp_path / "a.weights.h5")
     with pytest.raises(WeightsError, match="a.weights.h5 is of another network.*class_logits"):
         checkpoints.load(models.build(small_config, 5), tmp_path / "a.weights.h5")
     built.rpn.save_weights(tmp_path / "rpn.weights.h5")

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from frcnn import config as configs
-from frcnn.config import Config, parse_assignments, preset
+from frcnn import presets
+from frcnn.config import Config, parse_assignments
 from frcnn.errors import ConfigError
+from frcnn.presets import preset
 
 
 def refused(values):
@@ -89,6 +91,11 @@ def test_a_key_like_no_other_gets_no_hint(key):
         ("data.classes", "cat,dining table", ("cat", "dining table")),
         ("model.backbone", "resnet50", "resnet50"),
         ("optimizer.decay_at", "", ()),
+        ("anchors.rounded", "true", True),
+        ("anchors.rounded", "True", True),
+        ("model.pool_aligned", "false", False),
+        ("data.whole_levels", " False ", False),
+        ("data.whole_levels", False, False),
     ],
 )
 def test_a_value_is_taken_from_text(key, text, value):
@@ -118,6 +125,18 @@ def test_a_value_is_taken_from_text(key, text, value):
         ("data.batch_size", 0),
         ("data.workers", 0),
         ("data.short_side", 0),
+        ("data.interpolation", "nearest"),
+        ("data.size_rounding", "up"),
+        ("data.whole_levels", "1"),
+        ("data.whole_levels", 0),
+        ("anchors.rounded", "yes"),
+        ("anchors.rounded", ""),
+        ("anchors.rounded", None),
+        ("anchors.offset", 1.5),
+        ("model.trainable_stages", -1),
+        ("model.batch_norm_epsilon", -1e-5),
+        ("rpn.score_threshold", 1.5),
+        ("detection.min_size", -1),
         ("data.flip", 1.5),
         ("data.classes", "cat,cat"),
         ("data.year", 2012),
@@ -183,12 +202,73 @@ def test_shapes_need_no_download_and_no_weights():
 
 
 def test_adam_starts_from_the_rate_of_the_old_trainers():
-    config = Config().replace(configs.optimizer_preset("adam"))
+    config = Config().replace(presets.optimizer_preset("adam"))
     assert (config.optimizer.name, config.optimizer.learning_rate) == ("adam", 1e-5)
+
+
+PYRAMIDS = [name for name in configs.BACKBONES if name.endswith(("_fpn", "_v2")) and "fpn" in name]
+
+
+@pytest.mark.parametrize("name", PYRAMIDS)
+def test_a_pyramid_starts_from_torchvision_s_settings(name):
+    config = Config().replace(presets.backbone_preset(name))
+    assert config.model.backbone == name
+    assert config.anchors.sizes == (32.0, 64.0, 128.0, 256.0, 512.0)
+    assert config.anchors.size_per_level == ("v3" not in name)  # there each level has them all
+    assert (config.model.rpn_channels, config.model.head_width) == (256, 1024)
+    rpn = config.rpn
+    assert (rpn.pre_nms_train, rpn.post_nms_train) == (2000, 2000)
+    assert (rpn.pre_nms_test, rpn.post_nms_test) == (1000, 1000)
+    assert rpn.score_threshold == (0.05 if "v3" in name else 0.0)
+
+
+def test_every_pyramid_has_its_settings_and_a_single_level_the_papers():
+    assert set(presets.BACKBONE_PRESETS) == set(PYRAMIDS) and len(PYRAMIDS) == 5
+    assert presets.backbone_preset("vgg16") == {"model.backbone": "vgg16"}
+    assert Config().replace(presets.backbone_preset("vgg16")) == Config()
+
+
+def test_what_weights_go_on_with_is_the_network_and_its_input():
+    values = {
+        "model.backbone": "resnet50_fpn",
+        "model.weights": "some.h5",
+        "model.preprocessing": "torch",
+        "anchors.rounded": True,
+        "rpn.min_size": 0.5,
+        "data.size_rounding": "down",
+        "roi.delta_weights": "1,1,2,2",
+        "detection.min_size": 0.25,
+        # Not what it was trained on and how.
+        "data.classes": "cat,dog",
+        "data.batch_size": 7,
+        "detection.score_threshold": 0.5,
+        "optimizer.learning_rate": 0.5,
+        "train.epochs": 77,
+    }
+    trained = Config().replace(values)
+    kept = presets.network_settings(trained.to_json())
+    assert "model.weights" not in kept
+    config = preset("shapes").replace(kept)
+    for key in list(values)[:1] + list(values)[2:8]:
+        assert config.get(key) == trained.get(key), key
+    for key in ("model.weights", *list(values)[8:]):
+        assert config.get(key) == preset("shapes").get(key), key
+    assert {key for key in kept if not key.startswith(("model.", "anchors.", "rpn."))} == {
+        *("data.short_side", "data.long_side", "data.interpolation", "data.size_rounding"),
+        *("data.whole_levels", "roi.delta_weights", "detection.min_size"),
+    }
+
+
+def test_what_a_file_does_not_say_is_left_as_it_is():
+    assert presets.network_settings('{"anchors": {"offset": 0.25}, "train": {"epochs": 3}}') == {
+        "anchors.offset": 0.25
+    }
+    with pytest.raises(ConfigError, match="some.h5 is not JSON"):
+        presets.network_settings("{", "some.h5")
 
 
 def test_unknown_presets_are_refused():
     with pytest.raises(ConfigError, match="'coco2'.*voc, shapes"):
         preset("coco2")
     with pytest.raises(ConfigError, match="'sdg'.*sgd, adam"):
-        configs.optimizer_preset("sdg")
+        presets.optimizer_preset("sdg")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from support import at_once
 
+from frcnn.config import DetectionConfig
 from frcnn.detections import detect
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -16,8 +17,8 @@ STILL = np.zeros((1, 3, 8), "float32")
 
 
 def detected(rois=ROIS, scores=SCORES, deltas=STILL, image_sizes=IMAGE, **options):
-    options = {"score_threshold": 0.05, "nms_iou": 0.5, "max_detections": 6, **options}
-    run = at_once(detect, delta_weights=WEIGHTS, **options)
+    config = DetectionConfig(**{"score_threshold": 0.05, "nms_iou": 0.5, "max_detections": 6, **options})
+    run = at_once(detect, delta_weights=WEIGHTS, config=config)
     return [np.asarray(part) for part in run(rois, scores, deltas, image_sizes)]
 
 
@@ -56,6 +57,23 @@ def test_scores_must_be_above_the_threshold():
     _, scores, labels = detected(score_threshold=0.3)
     np.testing.assert_allclose(scores, [[0.7, 0.6, 0, 0, 0, 0]])
     assert labels.tolist() == [[0, 1, -1, -1, -1, -1]]
+
+
+def test_small_boxes_are_dropped_and_suppress_nothing():
+    # Both RoIs at one place, of class 0; the better one's box is 3 wide, or of no width at all.
+    rois = np.array([[[10, 10, 30, 30], [10, 10, 30, 30]]], "float32")
+    scores = np.array([[[0.9, 0, 0.1], [0.6, 0, 0.4]]], "float32")
+    deltas = STILL[:, :2].copy()
+    deltas[0, 0, 2] = 5 * math.log(3 / 20)
+    _, kept, _ = detected(rois, scores, deltas, min_size=2.9)
+    np.testing.assert_allclose(kept, [[0.9, 0.6, 0, 0, 0, 0]])
+    boxes, kept, labels = detected(rois, scores, deltas, min_size=3.1, nms_iou=0.1)
+    np.testing.assert_allclose(kept, [[0.6, 0, 0, 0, 0, 0]])
+    np.testing.assert_allclose(boxes[0, 0], rois[0, 1])
+    assert labels.tolist() == [[0, -1, -1, -1, -1, -1]]
+    # Without a least size a box must still have an inside: this one leaves the image.
+    deltas[0, 0, :2] = -100, 0
+    np.testing.assert_allclose(detected(rois, scores, deltas)[1], [[0.6, 0, 0, 0, 0, 0]])
 
 
 def test_suppression_within_a_class_only():

@@ -1,15 +1,21 @@
 """From a run's folder to boxes in a picture's own pixels."""
 
+import json
+import shutil
+import subprocess
+import sys
 import types
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn import checkpoints, models
-from frcnn.config import preset
+from frcnn import models, saved_config
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, WeightsError
+from frcnn.presets import preset
 
 
 class FourBoxes:
@@ -32,7 +38,7 @@ def network():
 def detector(network):
     """Return a detector that resizes to a short side of 80 and a long side of 120 at most."""
     config = preset("shapes").replace({"data.short_side": 80, "data.long_side": 120})
-    return Detector(types.SimpleNamespace(detector=network, stride=16), config, ["cat", "dog"])
+    return Detector(types.SimpleNamespace(detector=network, size_multiple=16), config, ["cat", "dog"])
 
 
 def test_boxes_come_in_the_pixels_of_each_image(detector, network):
@@ -41,7 +47,7 @@ def test_boxes_come_in_the_pixels_of_each_image(detector, network):
     np.testing.assert_allclose(result["boxes"], [[0, 0, 240, 160], [60, 40, 120, 80]])
     np.testing.assert_allclose(result["scores"], [0.9, 0.6])
     assert result["labels"].tolist() == [1, 0] and result["names"] == ["dog", "cat"]
-    # Resized by a half, then padded to the stride.
+    # Resized by a half, then padded to the multiple.
     assert network.images.shape == (1, 80, 128, 3) and network.sizes.tolist() == [[80, 120]]
 
 
@@ -75,23 +81,134 @@ def test_the_validations_batches_are_taken_as_they_are(detector):
     np.testing.assert_allclose(second["boxes"][1], [30, 20, 60, 40])
 
 
-def test_a_run_is_loaded_with_its_classes_and_weights(small_config, tmp_path):
-    config = small_config.replace({"data.classes": "circle,square,triangle"})
-    built = models.build(config, 3)
-    (tmp_path / "config.json").write_text(config.to_json())
-    checkpoints.save(built, tmp_path / "best.weights.h5")
-    loaded = Detector.load(tmp_path)
-    assert loaded.classes == ("circle", "square", "triangle") and loaded.config == config
-    for ours, theirs in zip(built.detector.get_weights(), loaded.models.detector.get_weights()):
-        np.testing.assert_array_equal(theirs, ours)
+# --- other kinds of image, batches -----------------------------------------------------------
+
+
+def test_one_image_need_not_be_in_a_list(detector, tmp_path):
+    Image.new("RGB", (60, 40), (9, 8, 7)).save(tmp_path / "a.png")
+    pixels = np.full((40, 60, 3), (9, 8, 7), "uint8")
+    kinds = [pixels, Image.open(tmp_path / "a.png"), str(tmp_path / "a.png"), tmp_path / "a.png"]
+    for image in kinds:
+        (result,) = detector.predict(image)
+        np.testing.assert_allclose(result["boxes"][1], [15, 10, 30, 20])
+        assert (detector.models.detector.images[0, :80, :120] == (9, 8, 7)).all()
+
+
+def test_pillow_images_of_any_mode_are_rgb_to_the_network(detector, network):
+    detector.predict(Image.new("L", (60, 40), 7))
+    assert (network.images[0, :80, :120] == 7).all()
+    detector.predict(Image.new("RGBA", (60, 40), (1, 2, 3, 255)))
+    assert (network.images[0, :80, :120] == (1, 2, 3)).all()
+
+
+def test_float_images_keep_their_fractions(detector, network):
+    detector.predict(np.full((40, 60, 3), 7.25))
+    assert network.images.dtype == "float32" and (network.images[0, :80, :120] == 7.25).all()
+
+
+@pytest.mark.parametrize(
+    "image, says",
+    [
+        (np.zeros((40, 60), "uint8"), r"uint8 \(40, 60\)"),
+        (np.zeros((40, 60, 4), "uint8"), r"uint8 \(40, 60, 4\)"),
+        (np.zeros((3, 40, 60), "float32"), r"float32 \(3, 40, 60\)"),
+        (np.zeros((0, 60, 3), "uint8"), r"uint8 \(0, 60, 3\)"),
+        (np.zeros((40, 60, 3), complex), r"complex128 \(40, 60, 3\)"),
+        (None, "object"),
+    ],
+)
+def test_what_is_no_image_is_named_by_its_number(detector, image, says):
+    with pytest.raises(DataError, match=rf"image 1 must be \(H, W, 3\) RGB.* not {says}"):
+        detector.predict([np.zeros((40, 60, 3), "uint8"), image])
+
+
+def test_images_of_one_padded_size_share_batches_and_come_back_in_order(detector, network):
+    shapes, original = [], FourBoxes.predict_on_batch
+
+    def counting(inputs):
+        shapes.append(inputs[0].shape)
+        return original(network, inputs)
+
+    network.predict_on_batch = counting
+    # Wide and upright ones by turns; the wide ones' sizes differ but not when padded.
+    sizes = [(160, 240), (240, 160), (160, 238), (240, 160), (80, 120), (160, 240)]
+    results = detector.predict([np.zeros((*size, 3), "uint8") for size in sizes], batch_size=3)
+    assert sorted(shapes) == [(1, 80, 128, 3), (2, 128, 80, 3), (3, 80, 128, 3)]
+    for result, (height, width) in zip(results, sizes):
+        # The resized image is (120, 80) for an upright one, and boxes are of (80, 120).
+        stretch = np.array([width, height] * 2) / ([120, 80] * 2 if width > height else [80, 120] * 2)
+        if width == 238:
+            stretch = np.array([238 / 119, 2] * 2)
+        np.testing.assert_allclose(result["boxes"][1], stretch * [30, 20, 60, 40], rtol=1e-6)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(small_config, tmp_path_factory):
+    """Return a detector with weights that find something, and the file that it was saved in."""
+    config = small_config.replace(
+        {"data.classes": "circle,square,triangle", "detection.score_threshold": 0.01}
+    )
+    built = Detector(models.build(config, 3), config, config.data.classes)
+    path = tmp_path_factory.mktemp("saved") / "shapes.detector"
+    built.save(path)
+    return built, path
+
+
+def test_a_run_is_loaded_with_its_classes_and_weights(saved, tmp_path):
+    built, path = saved
+    shutil.copy(path, tmp_path / "best.weights.h5")
+    for place in (tmp_path, path, str(path)):
+        loaded = Detector.load(place)
+        assert loaded.classes == ("circle", "square", "triangle") and loaded.config == built.config
+        weights = (one.models.detector.get_weights() for one in (built, loaded))
+        for ours, theirs in zip(*weights):
+            np.testing.assert_array_equal(theirs, ours)
     with pytest.raises(WeightsError, match="last.weights.h5"):
         Detector.load(tmp_path, "last.weights.h5")
 
 
-def test_what_is_no_run_is_named(tmp_path):
-    for folder in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(ConfigError, match=f"{folder} is not a training run: it has no config.json"):
-            Detector.load(folder)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match="config.json is not JSON"):
-        Detector.load(tmp_path)
+def test_a_fresh_process_predicts_the_same_to_the_last_bit(saved, tmp_path):
+    """Bits of float32 survive in an .npz; nothing but the file goes over."""
+    detector, path = saved
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype("uint8")
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import sys, numpy, frcnn\n"
+        "(found,) = frcnn.Detector.load(sys.argv[1]).predict(numpy.load(sys.argv[2]))\n"
+        "numpy.savez(sys.argv[3], **found)\n"
+    )
+    files = [str(path), str(tmp_path / "image.npy"), str(tmp_path / "found.npz")]
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", code, *files], cwd=root, check=True, capture_output=True)
+    (expected,) = detector.predict(image)
+    assert len(expected["scores"]) > 3
+    with np.load(tmp_path / "found.npz") as found:
+        assert set(found) == set(expected)
+        for name in ("boxes", "scores", "labels"):
+            assert found[name].dtype == expected[name].dtype
+            np.testing.assert_array_equal(found[name], expected[name])
+        assert found["names"].tolist() == expected["names"]
+
+
+def test_a_saved_detector_is_hdf5_without_a_pickle(saved):
+    with h5py.File(saved[1]) as file:
+        kinds = set()
+        file.visititems(lambda _, item: kinds.add(item.dtype.kind) if hasattr(item, "dtype") else None)
+        assert kinds <= set("fi")  # numbers and no objects
+        assert json.loads(file.attrs["frcnn_config"])["model"]["backbone"] == "tiny"
+
+
+def test_what_is_no_run_and_no_detector_is_named(saved, tmp_path):
+    for place in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(WeightsError, match=f"{place} is not a training run or a saved detector"):
+            Detector.load(place)
+    saved[0].models.detector.save_weights(tmp_path / "a.weights.h5")
+    with pytest.raises(ConfigError, match="a.weights.h5 is not a detector's file: it holds no config"):
+        Detector.load(tmp_path / "a.weights.h5")
+    for text, says in (("{", "is not JSON"), ('{"rpn": {"size": 3}}', "no setting 'rpn.size'")):
+        saved_config.write(tmp_path / "a.weights.h5", text)
+        with pytest.raises(ConfigError, match=f"the config in .*a.weights.h5.*{says}"):
+            Detector.load(tmp_path / "a.weights.h5")

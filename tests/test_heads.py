@@ -1,10 +1,13 @@
 """The two heads on a feature map: names, shapes, and what they compute."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 
 from frcnn import heads
+from frcnn.roi_align import RoiAlign
 
 K, STRIDE = 6, 16
 
@@ -25,10 +28,12 @@ def rpn_model(num_anchors, **options):
     return keras.Model(given, heads.rpn(given, num_anchors, channels=8, **options))
 
 
-def classifier_model(num_classes, **options):
+def classifier_model(num_classes, head=None, **options):
     given, rois = keras.Input((None, None, K)), keras.Input((None, 4))
-    options = {"pool_size": 3, "width": 10, **options}
-    return keras.Model([given, rois], heads.classifier(given, rois, num_classes, STRIDE, **options))
+    head = head or functools.partial(heads.dense_head, widths=(10, 10))
+    pool = RoiAlign((STRIDE,), pool_size=3)
+    outputs = heads.classifier([given], rois, num_classes, pool, head, **options)
+    return keras.Model([given, rois], outputs)
 
 
 @pytest.mark.parametrize("num_anchors, box_dim", [(9, 4), (3, 4), (9, 6)])
@@ -93,13 +98,28 @@ def test_a_roi_is_judged_alone(features):
     assert np.abs(scores[0, 0] - scores[1, 0]).max() > 1e-6
 
 
-def test_a_tail_takes_the_place_of_the_dense_layers(features):
-    given = keras.Input((3, 3, K))
-    tail = keras.Model(given, keras.layers.Conv2D(7, 3, name="last_stage")(given), name="tail")
-    model = classifier_model(4, tail=tail)
+def test_another_head_takes_the_place_of_the_dense_layers(features):
+    def head(x):
+        return keras.layers.Flatten()(keras.layers.Conv2D(7, 3, name="last_stage")(x))
+
+    model = classifier_model(4, head=head)
     names = [layer.name for layer in model.layers]
-    assert "tail" in names and not any(name.startswith("head_dense") for name in names)
+    assert "last_stage" in names and not any(name.startswith("head_dense") for name in names)
     assert model.predict_on_batch([features, ROIS])[0].shape == (2, 3, 4)
+
+
+def test_rois_of_several_levels_reach_the_head():
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=(1, size, size, K)).astype("float32") for size in (16, 8)]
+    rois = np.array([[[0, 0, 100, 100], [0, 0, 250, 250]]], "float32")
+    given, asked = [keras.Input((None, None, K)) for _ in maps], keras.Input((None, 4))
+    pool = RoiAlign((8, 16), pool_size=3)
+    outputs = heads.classifier(given, asked, 4, pool, functools.partial(heads.dense_head, widths=(9,)))
+    model = keras.Model([given, asked], outputs)
+    before = model.predict_on_batch([maps, rois])[0]
+    after = model.predict_on_batch([[maps[0], maps[1] + 1], rois])[0]
+    np.testing.assert_array_equal(after[0, 0], before[0, 0])  # of the finer level
+    assert np.abs(after[0, 1] - before[0, 1]).max() > 1e-6
 
 
 def test_scores_leave_in_float32_from_a_model_in_halves(features):

@@ -17,11 +17,16 @@ import train_steps
 HERE = Path(__file__).parent
 # Two halves that take about as long as each other, a process each.
 HALVES = (
-    "test_boxes.py test_anchors.py test_sampling.py test_targets.py test_nms.py".split(),
-    "test_losses.py test_proposals.py test_roi_align.py test_detections.py test_optimizers.py".split(),
+    ["boxes", "anchors", "sampling", "nms", "models"],
+    ["targets", "losses", "proposals", "roi_align", "roi_pool", "detections", "optimizers"],
 )
-# Left to TensorFlow, as JAX compiles anew for every shape. The training steps test the like.
-LEFT_OUT = "not leading_axes and not through_keras and not box_dim"
+# The smallest whole detector, from torchvision's weights to its boxes.
+DETECTOR = "test_importers.py::test_detections_are_torchvision_s[fasterrcnn_mobilenet_v3_large_320_fpn]"
+# Left to TensorFlow, so that all this takes no minute: JAX compiles for every shape, and networks of
+# keras.applications for long. What these test besides is in the training steps and in the other tests.
+LEFT_OUT = (
+    "vgg16 resnet50 mobilenet frozen papers_settings leading_axes through_keras sample_weight_reaches"
+)
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed"),
@@ -51,8 +56,12 @@ def start(*arguments):
 @pytest.fixture(scope="module")
 def core_tests():
     """The core's tests, started first so that they run while the training steps do."""
-    options = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", LEFT_OUT)
-    processes = [start(*options, *(str(HERE / name) for name in half)) for half in HALVES]
+    selection = " and ".join(f"not {name}" for name in LEFT_OUT.split())
+    options = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    processes = [start(*options, str(HERE / DETECTOR))] + [
+        start(*options, "-k", selection, *(str(HERE / f"test_{name}.py") for name in half))
+        for half in HALVES
+    ]
     yield processes
     for process in processes:
         process.kill()

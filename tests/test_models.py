@@ -1,5 +1,7 @@
 """The models of one config: shared layers, the design's names and shapes, and what they compute."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from train_steps import CONFIG, Batch, made_models
 from frcnn import anchors as anchor_ops
 from frcnn import boxes as box_ops
 from frcnn import config as configs
+from frcnn import presets
 from frcnn.detections import detect
 from frcnn.models import build
 from frcnn.proposals import propose
@@ -44,20 +47,26 @@ def proposed_by(models, batch, pre_nms, post_nms):
     """Proposals from the RPN's outputs, step by step outside the models."""
     scores, deltas = models.rpn.predict_on_batch(batch.images)
     base = anchor_ops.base_anchors(CONFIG.anchors.sizes, CONFIG.anchors.ratios)
-    anchors = np.asarray(anchor_ops.grid(64 // 8, 80 // 8, 8, base, CONFIG.anchors.offset))
-    run = at_once(propose, pre_nms=pre_nms, post_nms=post_nms, nms_iou=0.7, min_size=1.0)
-    boxes, _ = run(anchors, scores.reshape(2, -1), deltas.reshape(2, -1, 4), batch.image_sizes)
+    anchors = np.asarray(anchor_ops.grid(64 // 8, 80 // 8, 8, 8, base, CONFIG.anchors.offset))
+    options = {"level_counts": (len(anchors),), "pre_nms": pre_nms, "post_nms": post_nms}
+    run = at_once(propose, **options, nms_iou=0.7, min_size=1.0)
+    logits = np.log(scores) - np.log1p(-scores)
+    boxes, _ = run(anchors, logits.reshape(2, -1), deltas.reshape(2, -1, 4), batch.image_sizes)
     return np.asarray(boxes)
 
 
 # --- names, shapes, sharing ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone, stride", [("tiny", 8), ("vgg16", 16), ("mobilenet_v2", 16)])
-def test_names_and_shapes_of_the_design(backbone, stride):
+@pytest.mark.parametrize(
+    "backbone, strides, multiple",
+    [("tiny", (8,), 8), ("vgg16", (16,), 16), ("mobilenet_v3_large_fpn", (32, 32, 64), 32)],
+)
+def test_names_and_shapes_of_the_design(backbone, strides, multiple):
     config = CONFIG.replace({"model.backbone": backbone})
     made = build(config, num_object_classes=C - 1)
-    assert (made.num_classes, made.num_anchors, made.stride) == (C, A, stride)
+    assert (made.num_classes, made.num_anchors, made.size_multiple) == (C, A, multiple)
+    assert made.pyramid.strides == strides
     assert made.rpn.input_shape == (None, None, None, 3)
     assert list(made.rpn.output_names) == ["rpn_out_class", "rpn_out_regress"]
     assert made.rpn.output_shape == [(None, None, A), (None, None, A * 4)]
@@ -90,7 +99,7 @@ def test_sub_models_share_the_backbones_variables(models):
 def test_a_step_of_one_sub_model_moves_what_they_share(batch):
     models = made_models()
     compile_sub_models(models, CONFIG, total_steps=10)
-    targets = RpnTargeter(CONFIG.anchors, CONFIG.rpn, models.stride)(batch, np.random.default_rng(0))
+    targets = RpnTargeter(models.pyramid, CONFIG.rpn)(batch, np.random.default_rng(0))
     before = models.classifier.predict_on_batch([batch.images, ROIS])[0]
     weights = models.classifier.get_layer("head_dense1").get_weights()[0]
     models.rpn.train_on_batch(batch.images, list(targets))
@@ -104,7 +113,7 @@ def test_frozen_layers_stay_as_they_are_while_the_rest_learns(batch):
     config = CONFIG.replace({"model.backbone": "vgg16", "model.weights": "some.npz"})
     models = build(config, num_object_classes=C - 1)
     compile_sub_models(models, config, total_steps=10)
-    targets = RpnTargeter(config.anchors, config.rpn, models.stride)(batch, np.random.default_rng(0))
+    targets = RpnTargeter(models.pyramid, config.rpn)(batch, np.random.default_rng(0))
     layers = ["block1_conv1", "block2_conv2", "block3_conv1", "block5_conv3"]
     before = [models.rpn.get_layer(name).get_weights()[0] for name in layers]
     models.rpn.train_on_batch(batch.images, list(targets))
@@ -128,13 +137,7 @@ def test_detector_is_rpn_proposals_and_classifier(models, batch):
     boxes, scores, labels = models.detector.predict_on_batch([batch.images, batch.image_sizes])
     rois = proposed_by(models, batch, CONFIG.rpn.pre_nms_test, CONFIG.rpn.post_nms_test)
     class_scores, deltas = models.classifier.predict_on_batch([batch.images, rois])
-    run = at_once(
-        detect,
-        delta_weights=CONFIG.roi.delta_weights,
-        score_threshold=CONFIG.detection.score_threshold,
-        nms_iou=CONFIG.detection.nms_iou,
-        max_detections=CONFIG.detection.max_detections,
-    )
+    run = at_once(detect, delta_weights=CONFIG.roi.delta_weights, config=CONFIG.detection)
     expected = [np.asarray(part) for part in run(rois, class_scores, deltas, batch.image_sizes)]
     assert (expected[2] >= 0).any()
     np.testing.assert_array_equal(labels, expected[2])
@@ -207,7 +210,7 @@ def test_sample_weight_reaches_both_sub_models(batch):
     """An image of weight 0 adds nothing: its own targets and RoIs may be anything."""
     models = made_models()
     compile_sub_models(models, CONFIG, total_steps=10)
-    targets = RpnTargeter(CONFIG.anchors, CONFIG.rpn, models.stride)(batch, np.random.default_rng(0))
+    targets = RpnTargeter(models.pyramid, CONFIG.rpn)(batch, np.random.default_rng(0))
     sampled, _ = sampled_by(models, batch)
     cases = [
         (models.rpn, batch.images, list(targets)),
@@ -232,7 +235,7 @@ def test_sample_weight_reaches_both_sub_models(batch):
 def test_loss_weights_are_those_of_the_config(batch):
     models = made_models()
     compile_sub_models(models, CONFIG.replace({"loss.rpn": (2.0, 0.5)}), total_steps=10)
-    targets = RpnTargeter(CONFIG.anchors, CONFIG.rpn, models.stride)(batch, np.random.default_rng(0))
+    targets = RpnTargeter(models.pyramid, CONFIG.rpn)(batch, np.random.default_rng(0))
     logs = models.rpn.test_on_batch(batch.images, list(targets), return_dict=True)
     expected = 2 * logs["rpn_out_class_loss"] + 0.5 * logs["rpn_out_regress_loss"]
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
@@ -245,12 +248,45 @@ def test_resnet50_end_to_end(batch):
     names = [layer.name for layer in models.classifier.layers]
     assert "conv5" in names and "head_dense1" not in names
     pooled = models.classifier.get_layer("roi_align")
-    assert pooled.pool_size == 14 and pooled.stride == 16
+    assert pooled.pool_size == 14 and pooled.strides == (16,)
     scores, deltas = models.classifier([batch.images.astype("float32"), ROIS[:, :2]])
     assert scores.shape == (2, 2, C) and deltas.shape == (2, 2, (C - 1) * 4)
     own = {v.path for v in models.classifier.trainable_variables}
     assert any("conv5" in path for path in own)
     assert not any("conv5" in v.path for v in models.rpn.variables)
+
+
+def test_a_pyramid_of_mobilenet_v2_end_to_end(batch):
+    """The RPN's outputs, the anchors and the targets agree on cells, at a size odd on the last level."""
+    small = {"model.rpn_channels": 8, "model.head_width": 16, "rpn.score_threshold": 0.0}
+    config = CONFIG.replace(presets.backbone_preset("mobilenet_v2_fpn") | small)
+    config = config.replace({"rpn.post_nms_train": 20, "rpn.post_nms_test": 8, "rpn.pre_nms_train": 9})
+    models = build(config, num_object_classes=C - 1)
+    padded = np.zeros((2, 96, 96, 3), "uint8")
+    padded[:, :64, :80] = batch.images
+    batch = SimpleNamespace(**vars(batch) | {"images": padded})
+    scores, deltas = models.rpn.predict_on_batch(padded)
+    grid, counts = models.pyramid(96, 96)
+    cells = [(-(-96 // stride)) ** 2 for stride in models.pyramid.strides]
+    assert models.num_anchors == 3 and counts == [count * 3 for count in cells]
+    assert scores.shape == (2, sum(cells), 3) and len(grid) == sum(counts)
+    y_class, y_regress = RpnTargeter(models.pyramid, config.rpn)(batch, np.random.default_rng(0))
+    assert y_class.shape == (2, sum(cells), 2 * 3)
+    assert y_regress.shape == (2, sum(cells), 2 * 4 * 3)
+    order = random_order(np.random.default_rng(0), 2, 20 + 2)
+    inputs = [padded, batch.image_sizes, batch.gt_boxes, batch.gt_labels, order]
+    sampled = models.sampler.predict_on_batch(inputs)
+    assert sampled["positive_rois"].min() >= 1
+    boxes, found, _ = models.detector.predict_on_batch([padded, batch.image_sizes])
+    assert np.isfinite(boxes).all() and np.isfinite(found).all()
+    compile_sub_models(models, config, total_steps=10)
+    rois = [padded, sampled["rois"]]
+    first, *_, last = (
+        models.rpn.train_on_batch(padded, [y_class, y_regress])[0]
+        + models.classifier.train_on_batch(rois, [sampled["y_class"], sampled["y_regress"]])[0]
+        for _ in range(4)
+    )
+    assert last < first
 
 
 def test_the_papers_settings_are_the_default():

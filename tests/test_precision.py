@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from frcnn import models
-from frcnn.config import preset
+from frcnn.presets import preset
 
 SETTINGS = {"model.preprocessing": "tf", "model.head_width": 16, "rpn.post_nms_test": 8}
 

@@ -1,7 +1,7 @@
 """RoIAlign, by its two ways of sampling: by hand, by a plain loop, and another implementation's numbers.
 
-``crop`` is TensorFlow's kernel, ``matrix`` two matrix products; the first is left out on other
-backends.
+``crop`` is TensorFlow's kernel, ``gather`` takes each sample's four cells; the first is left out on
+other backends.
 """
 
 import keras
@@ -17,16 +17,21 @@ from frcnn.roi_align import RoiAlign
 needs_tensorflow = pytest.mark.skipif(not IS_TENSORFLOW, reason="a kernel of TensorFlow's")
 
 
-@pytest.fixture(params=[pytest.param("crop", marks=needs_tensorflow), "matrix"])
+@pytest.fixture(params=[pytest.param("crop", marks=needs_tensorflow), "gather"])
 def way(request, monkeypatch):
     """Have ``RoiAlign`` sample in one way, then in the other."""
     monkeypatch.setattr(roi_align, "IS_TENSORFLOW", request.param == "crop")
     return request.param
 
 
-def pooled(features, rois, **options):
-    features, rois = np.asarray(features, "float32"), np.asarray(rois, "float32")
-    return np.asarray(at_once(RoiAlign(**{"stride": 1, **options}))(features, rois))
+def pooled(features, rois, stride=1, **options):
+    """RoIs, numpy, pooled from features of one level."""
+    return pooled_of_levels([features], rois, strides=(stride,), **options)
+
+
+def pooled_of_levels(features, rois, **options):
+    features = [np.asarray(level, "float32") for level in features]
+    return np.asarray(at_once(RoiAlign(**options))(features, np.asarray(rois, "float32")))
 
 
 def five_by_five():
@@ -146,15 +151,15 @@ def test_roi_align_golden(golden, gradient, way, aligned, samples):
     # There a RoI names its image; here each image has a row of RoIs. So every RoI is pooled from both,
     # and the one that is not asked for has no upstream gradient.
     wanted = np.eye(2, dtype="float32")[image].T
-    layer = RoiAlign(stride=16, pool_size=7, samples=samples, aligned=bool(aligned))
+    layer = RoiAlign((16,), pool_size=7, samples=samples, aligned=bool(aligned))
     both = np.stack([rois, rois])
 
-    result = np.asarray(layer(features, both))[image, np.arange(24)]
+    result = np.asarray(layer([features], both))[image, np.arange(24)]
     name = f"aligned{aligned}_sr{samples}"
     np.testing.assert_allclose(result, np.moveaxis(table[f"out_{name}"], 1, -1), rtol=1e-4, atol=1e-4)
 
     weights = wanted[..., None, None, None] * upstream
-    slope = gradient(lambda x: ops.sum(layer(x, both) * weights), features)
+    slope = gradient(lambda x: ops.sum(layer([x], both) * weights), features)
     expected = np.moveaxis(table[f"grad_{name}"], 1, -1)
     np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
@@ -164,19 +169,112 @@ def test_rois_keep_their_precision_under_float16(way):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(1, 40, 65, 3)).astype("float16")
     rois = np.array([[[1000.3, 301.2, 1021.7, 333.6]]], "float32")
-    half = RoiAlign(16, dtype="mixed_float16")(features, rois)
+    half = RoiAlign((16,), dtype="mixed_float16")([features], rois)
     assert keras.backend.standardize_dtype(half.dtype) == "float16"
-    full = RoiAlign(16)(features.astype("float32"), rois)
+    full = RoiAlign((16,))([features.astype("float32")], rois)
     np.testing.assert_allclose(np.asarray(half, "float32"), full, atol=4e-3)
 
 
 def test_layer_is_saved_with_its_settings(way):
-    layer = RoiAlign(8, pool_size=5, samples=3, aligned=False, name="align")
+    layer = RoiAlign((8, 16), pool_size=5, samples=3, aligned=False, name="align")
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     assert again.get_config() == layer.get_config()
-    assert (again.stride, again.pool_size, again.samples, again.aligned) == (8, 5, 3, False)
+    assert (again.strides, again.pool_size, again.samples, again.aligned) == ((8, 16), 5, 3, False)
 
 
 def test_symbolic_shape():
-    features, rois = keras.Input((None, None, 7)), keras.Input((None, 4))
-    assert RoiAlign(16, pool_size=5)(features, rois).shape == (None, None, 5, 5, 7)
+    features, rois = [keras.Input((None, None, 7))] * 2, keras.Input((None, 4))
+    assert RoiAlign((16, 32), pool_size=5)(features, rois).shape == (None, None, 5, 5, 7)
+
+
+# --- several levels --------------------------------------------------------------------------
+
+
+def levels(rois, strides):
+    return np.asarray(roi_align.roi_levels(np.asarray(rois, "float32"), strides)).tolist()
+
+
+@pytest.mark.parametrize("left", [0.0, 3.3, 700.1])
+def test_the_level_changes_at_112_224_and_448_pixels(left):
+    """A RoI as large as ImageNet's images, 224 x 224, belongs to stride 16; half of that to 8."""
+    sides = np.array([10, 111.9, 112, 223.9, 224, 447.9, 448, 2000])
+    rois = np.stack([np.full(8, left), np.zeros(8), left + sides, sides], axis=1)
+    assert levels(rois, (4, 8, 16, 32)) == [0, 0, 1, 1, 2, 2, 3, 3]
+    # Levels that are not there: the nearest is taken.
+    assert levels(rois, (8, 16)) == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert levels(rois, (16,)) == [0] * 8
+
+
+def test_the_area_decides_the_level_and_padding_has_one():
+    rois = [[0, 0, 448, 112], [0, 0, 112, 448], [0, 0, 448, 111], [0, 0, 0, 0], [9, 9, 5, 5]]
+    assert levels(rois, (4, 8, 16, 32)) == [2, 2, 1, 0, 0]
+
+
+def test_of_levels_of_one_stride_only_the_first_is_pooled(way):
+    """Those of MobileNetV3: both have a stride of 32, so no size tells them apart."""
+    rois = [[[0, 0, 30, 30], [10, 0, 130, 120], [0, 0, 500, 400]]]
+    assert levels(rois[0], (32, 32)) == [0, 0, 0]
+    first, second = np.random.default_rng(0).normal(size=(2, 1, 13, 16, 3))
+    both = pooled_of_levels([first, second], rois, strides=(32, 32))
+    np.testing.assert_allclose(both, pooled(first, rois, stride=32), rtol=1e-5, atol=1e-6)
+
+
+def scattered_rois(rng, images, count):
+    """RoIs of all sizes, some of them empty or partly outside 300 x 400 pixels."""
+    corner = rng.uniform(-20, 300, (images, count, 2))
+    rois = np.concatenate([corner, corner + 2 ** rng.uniform(2, 9, (images, count, 2))], axis=-1)
+    rois[0, 3] = 0
+    return rois.astype("float32")
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_roi_of_several_levels_is_that_of_its_own_level_alone(way, aligned):
+    rng = np.random.default_rng(0)
+    strides = (4, 8, 16)
+    features = [rng.normal(size=(2, -(-300 // s), -(-400 // s), 3)) for s in strides]
+    rois = scattered_rois(rng, 2, 20)
+    options = {"pool_size": 3, "aligned": aligned}
+    result = pooled_of_levels(features, rois, strides=strides, **options)
+    level = np.reshape(levels(rois.reshape(-1, 4), strides), (2, 20))
+    assert set(level.ravel()) == {0, 1, 2}
+    for number, stride in enumerate(strides):
+        alone = pooled(features[number], rois, stride=stride, **options)
+        of_level = level == number
+        np.testing.assert_allclose(result[of_level], alone[of_level], rtol=1e-4, atol=1e-5)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("points", [1, 4])
+def test_both_ways_have_the_same_samples_and_gradients(gradient, points):
+    rng = np.random.default_rng(points)
+    sizes = ((9, 12), (5, 6))
+    features = [rng.normal(size=(2, *size, 3)).astype("float32") for size in sizes]
+    count = 40
+    level, image = rng.integers(0, 2, (2, count)).astype("int32")
+    # In the map, on its edge, up to a cell outside and farther out.
+    first = rng.uniform(-2.5, 8, (count, 2)).astype("float32")
+    step = rng.uniform(0, 2, (count, 2)).astype("float32")
+    grid = (level, image, first, step, points)
+    ways = (roi_align.crop_samples, roi_align.gather_samples)
+    crop, gather = (np.asarray(sample(features, *grid)) for sample in ways)
+    assert crop.shape == (count, points, points, 3)
+    np.testing.assert_allclose(gather, crop, atol=1e-5)
+    assert (crop == 0).any() and crop.any()
+    upstream = rng.normal(size=crop.shape).astype("float32")
+    for number, own in enumerate(features):
+
+        def loss(x, sample, number=number):
+            given = [x if other == number else map_ for other, map_ in enumerate(features)]
+            return ops.sum(sample(given, *grid) * upstream)
+
+        crop, gather = (gradient(lambda x, s=sample: loss(x, s), own) for sample in ways)
+        np.testing.assert_allclose(gather, crop, atol=1e-4)
+        assert np.abs(crop).max() > 0.1
+
+
+def test_a_level_without_rois_is_no_trouble(way):
+    features = [np.ones((1, 8, 8, 2)), np.full((1, 4, 4, 2), 2.0)]
+    result = pooled_of_levels(features, [[[0, 0, 20, 20], [4, 4, 30, 30]]], strides=(8, 16))
+    np.testing.assert_allclose(result, 1, rtol=1e-5)
+    result = pooled_of_levels(features, np.zeros((1, 0, 4)), strides=(8, 16))
+    assert result.shape == (1, 0, 7, 7, 2)

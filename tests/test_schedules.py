@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from frcnn import backend, models
+from frcnn.anchors import Pyramid
 from frcnn.data import datasets
 from frcnn.data.dataset import Dataset
 from frcnn.data.pipeline import Pipeline
@@ -33,7 +34,7 @@ def set_up(config, freeze=(), steps=10):
 
 
 def first_batch(dataset, config):
-    targeter = RpnTargeter(config.anchors, config.rpn, stride=8)
+    targeter = RpnTargeter(Pyramid(config.anchors, (8,)), config.rpn)
     return next(Pipeline(dataset, config.data, 8, 0, True, targeter).epoch())
 
 

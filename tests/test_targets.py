@@ -95,7 +95,7 @@ A = 6
 
 @pytest.fixture(scope="module")
 def targeter():
-    return RpnTargeter(ANCHORS, RpnConfig(samples=32), stride=16)
+    return RpnTargeter(anchor_ops.Pyramid(ANCHORS, (16,)), RpnConfig(samples=32))
 
 
 def test_targeter_samples_every_image_of_a_batch(targeter):
@@ -116,7 +116,7 @@ def test_decoding_the_targets_finds_the_ground_truth_again(targeter):
     """With the same grid: what the proposals do with an RPN that has learnt its targets perfectly."""
     y_class, y_regress = targeter(BATCH, np.random.default_rng(0))
     base = anchor_ops.base_anchors(ANCHORS.sizes, ANCHORS.ratios)
-    anchors = np.asarray(anchor_ops.grid(6, 8, 16, base, ANCHORS.offset))
+    anchors = np.asarray(anchor_ops.grid(6, 8, 16, 16, base, ANCHORS.offset))
     for image in range(2):
         positive = y_class[image, :, A:].reshape(-1) == 1
         deltas = y_regress[image, :, 4 * A :].reshape(-1, 4)[positive]
@@ -138,3 +138,22 @@ def test_anchors_in_the_padding_are_never_sampled(targeter):
     valid = y_class[1, :, :A].reshape(6, 8, A)
     # The second image is 80 high and 100 wide: its last cell's centre is at (88, 72).
     assert valid[:5, :6].sum() == 32 and valid.sum() == 32
+
+
+def test_targets_of_a_pyramid_are_those_of_its_levels_laid_end_to_end():
+    config = AnchorConfig(sizes=(24.0, 96.0), ratios=(1.0,), size_per_level=True)
+    pyramid = anchor_ops.Pyramid(config, (16, 64))
+    y_class, y_regress = RpnTargeter(pyramid, RpnConfig(samples=12))(BATCH, np.random.default_rng(0))
+    cells = 6 * 8 + 2 * 2
+    assert y_class.shape == (3, cells, 2) and y_regress.shape == (3, cells, 8)
+    anchors = np.asarray(pyramid(96, 128)[0])
+    np.testing.assert_array_equal(y_class[..., 0].sum(axis=1), [12, 12, 12])
+    levels = set()
+    for image in range(2):
+        positive = y_class[image, :, 1] == 1
+        levels |= set(np.flatnonzero(positive) >= 48)
+        decoded = np.asarray(box_ops.decode(y_regress[image, positive, 4:], anchors[positive]))
+        real = GT_BOXES[image][BATCH.gt_labels[image] >= 0]
+        distance = np.abs(decoded[:, None] - real[None]).max(axis=-1)
+        assert distance.min(axis=1).max() < 1e-3 and distance.min(axis=0).max() < 1e-3
+    assert levels == {False, True}  # objects are found on both

@@ -13,12 +13,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from frcnn import anchors, models, proposals, trainer
-from frcnn.config import Config, preset
+from frcnn.config import Config
 from frcnn.data import datasets
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, WeightsError
 from frcnn.metrics.voc_ap import VocAp, voc_ap
+from frcnn.presets import preset
 
 LOSSES = {"loss", "loss_cls", "loss_regr"}
 BOTH_RUNS = {
@@ -150,14 +151,15 @@ class Witness:
     def sampler(self, _, inputs):
         images, sizes, gt_boxes, gt_labels, _ = inputs
         scores, deltas = self.models.rpn.predict_on_batch(images)
-        rpn, stride = self.config.rpn, self.models.stride
+        rpn, stride = self.config.rpn, 8
         base = anchors.base_anchors(self.config.anchors.sizes, self.config.anchors.ratios)
-        grid = anchors.grid(images.shape[1] // stride, images.shape[2] // stride, stride, base)
+        grid = anchors.grid(images.shape[1] // stride, images.shape[2] // stride, stride, stride, base)
         proposed, _ = proposals.propose(
             grid,
-            scores.reshape(len(images), -1),
+            (np.log(scores) - np.log1p(-scores)).reshape(len(images), -1),
             deltas.reshape(len(images), -1, 4),
             sizes,
+            [len(grid)],
             rpn.pre_nms_train,
             rpn.post_nms_train,
             rpn.nms_iou,

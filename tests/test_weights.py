@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn import models, weights
-from frcnn.config import preset
-from frcnn.errors import WeightsError
+from frcnn import checkpoints, models, saved_config, weights
+from frcnn.errors import ConfigError, WeightsError
+from frcnn.presets import preset
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "weights"
 HEADS = {"rpn_conv", "rpn_class_logits", "rpn_deltas", "class_logits", "box_deltas"}
@@ -296,9 +296,16 @@ def test_preprocessing_follows_the_file(tmp_path):
     assert weights.preprocessing_for(None, "resnet50") == "caffe"
 
 
-def test_preprocessing_of_a_runs_weights_is_the_runs(tmp_path):
-    config = preset("voc").replace({"model.preprocessing": "torch"})
-    (tmp_path / "config.json").write_text(config.to_json())
-    assert weights.preprocessing_for(tmp_path / "best.weights.h5", "vgg16") == "torch"
-    (tmp_path / "config.json").write_text('{"architectures": ["of another program"]}')
+def test_preprocessing_of_a_detectors_weights_is_the_detectors(build, small_config, tmp_path):
+    config = small_config.replace({"model.preprocessing": "torch"})
+    path = tmp_path / "best.weights.h5"
+    checkpoints.save(build(), config, path)
+    assert weights.preprocessing_for(path, "vgg16") == "torch"
+    saved_config.write(path, '{"architectures": ["of another program"]}')
+    with pytest.raises(ConfigError, match=f"the config in {path} must hold sections"):
+        weights.preprocessing_for(path, "vgg16")
+
+
+def test_the_config_beside_a_file_is_not_taken_for_its_own(tmp_path):
+    (tmp_path / "config.json").write_text(preset("shapes").to_json())
     assert weights.preprocessing_for(tmp_path / "best.weights.h5", "vgg16") == "caffe"

@@ -8,13 +8,13 @@ import json
 
 import numpy as np
 
-from frcnn import config as configs
+from frcnn import presets
 from frcnn.models import build
 from frcnn.sampling import random_order
 from frcnn.schedules import compile_sub_models
 from frcnn.targets import RpnTargeter
 
-CONFIG = configs.preset("shapes").replace(
+CONFIG = presets.preset("shapes").replace(
     {
         "model.preprocessing": "tf",
         "model.rpn_channels": 8,
@@ -64,7 +64,7 @@ def results(steps=3):
     models, batch = made_models(), Batch()
     compile_sub_models(models, CONFIG.replace({"optimizer.warmup_steps": 0}), total_steps=100)
     generator = np.random.default_rng(2)
-    targets = RpnTargeter(CONFIG.anchors, CONFIG.rpn, models.stride)(batch, generator)
+    targets = RpnTargeter(models.pyramid, CONFIG.rpn)(batch, generator)
     options = {"sample_weight": batch.weights, "return_dict": True}
     logs = {"rpn": [], "classifier": []}
     order = random_order(generator, 2, CONFIG.rpn.post_nms_train + 2)

@@ -25,7 +25,7 @@ class Batch:
     """What one step works on.
 
     Attributes:
-        images: (B, H, W, 3) uint8 RGB, padded.
+        images: (B, H, W, 3) uint8 (float32 without ``whole_levels``) RGB, padded.
         image_sizes: (B, 2) float32 height and width without padding, pixels.
         gt_boxes: (B, G, 4) float32 boxes in pixels of the network input; 0 is padding.
         gt_labels: (B, G) int32 object class; -1 is padding.
@@ -116,7 +116,7 @@ class Pipeline:
         """Return image, boxes and labels to train on: those that are not ``difficult``."""
         image = augment.load(sample.path)
         boxes, labels = sample.boxes[~sample.difficult], sample.labels[~sample.difficult]
-        image, boxes = augment.resize(image, boxes, self.config.short_side, self.config.long_side)
+        image, boxes = augment.resize(image, boxes, self.config)
         if self.training and generator.random() < self.config.flip:
             image, boxes = augment.flip(image, boxes)
         return image, boxes, labels

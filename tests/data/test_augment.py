@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frcnn.config import DataConfig
 from frcnn.data import augment
 from frcnn.errors import DataError
 
@@ -56,6 +57,9 @@ def test_what_cannot_be_decoded_is_named(tmp_path):
 # Resizing. Ren et al. 2015, section 3.3: the short side to 600, the long side at most 1000.
 
 
+NO_BOXES = np.zeros((0, 4), "float32")
+
+
 @pytest.mark.parametrize(
     "size, resized",
     [
@@ -70,7 +74,7 @@ def test_what_cannot_be_decoded_is_named(tmp_path):
 )
 def test_the_short_side_decides_unless_the_long_one_gets_too_long(size, resized):
     image, boxes = augment.resize(
-        np.zeros((size[1], size[0], 3), "uint8"), np.zeros((0, 4), "float32"), 600, 1000
+        np.zeros((size[1], size[0], 3), "uint8"), NO_BOXES, DataConfig(short_side=600, long_side=1000)
     )
     assert (image.shape[1], image.shape[0]) == resized
     assert boxes.shape == (0, 4)
@@ -82,11 +86,62 @@ def test_boxes_are_resized_with_the_image(size):
     whole = (0, 0, width, height)
     part = (width // 4, height // 5, width // 2, height // 2)
     image, box = marked(width, height, *part)
-    resized, boxes = augment.resize(image, np.concatenate([box, [whole]]).astype("float32"), 80, 120)
+    both = np.concatenate([box, [whole]]).astype("float32")
+    resized, boxes = augment.resize(image, both, DataConfig(short_side=80, long_side=120))
     assert boxes.dtype == "float32"
     # The whole image stays the whole image, to the pixel, on both axes.
     np.testing.assert_allclose(boxes[1], [0, 0, resized.shape[1], resized.shape[0]], rtol=1e-6)
     np.testing.assert_allclose(boxes[:1], white(resized), atol=1.0)
+
+
+def test_sizes_are_rounded_to_the_nearest_pixel_or_down():
+    # 77 x 64 by 80 / 64 is 96.25 x 80; 75 x 64 is 93.75 x 80; 200 x 111 by 120 / 200 is 120 x 66.6.
+    for size, nearest, down in [
+        ((77, 64), (96, 80), (96, 80)),
+        ((75, 64), (94, 80), (93, 80)),
+        ((200, 111), (120, 67), (120, 66)),
+    ]:
+        for rounding, expected in (("nearest", nearest), ("down", down)):
+            config = DataConfig(short_side=80, long_side=120, size_rounding=rounding)
+            image = np.zeros((size[1], size[0], 3), "uint8")
+            whole = np.array([[0, 0, *size]], "float32")
+            resized, boxes = augment.resize(image, whole, config)
+            assert (resized.shape[1], resized.shape[0]) == expected
+            # Boxes follow what became of the image, not what was asked for.
+            np.testing.assert_allclose(boxes, [[0, 0, *expected]], rtol=1e-6)
+
+
+def test_shrinking_averages_or_samples():
+    """Stripes of 0 and 200, two pixels wide, to a quarter: their mean, or what lies in the middle."""
+    image = np.zeros((16, 16, 3), "uint8")
+    image[:, 2::4] = image[:, 3::4] = 200
+    config = DataConfig(short_side=4, long_side=4)
+    area, _ = augment.resize(image, NO_BOXES, config)
+    np.testing.assert_array_equal(area, np.full((4, 4, 3), 100))
+    image[:, 1::4] = 40
+    # The middle of four pixels lies between the second and the third: (40 + 200) / 2.
+    config = DataConfig(short_side=4, long_side=4, interpolation="bilinear")
+    bilinear, _ = augment.resize(image, NO_BOXES, config)
+    np.testing.assert_array_equal(bilinear, np.full((4, 4, 3), 120))
+
+
+@pytest.mark.parametrize("interpolation", ["area", "bilinear"])
+def test_enlarging_is_bilinear_either_way(interpolation):
+    image = np.zeros((2, 2, 3), "uint8")
+    image[:, 1] = 100
+    config = DataConfig(short_side=4, long_side=4, interpolation=interpolation)
+    resized, _ = augment.resize(image, NO_BOXES, config)
+    np.testing.assert_array_equal(resized[0, :, 0], [0, 25, 75, 100])
+
+
+def test_fractions_are_kept_unless_levels_are_whole():
+    image = np.zeros((2, 2, 3), "uint8")
+    image[:, 1] = 10
+    kept, _ = augment.resize(image, NO_BOXES, DataConfig(short_side=4, long_side=4, whole_levels=False))
+    assert kept.dtype == "float32"
+    np.testing.assert_allclose(kept[0, :, 0], [0, 2.5, 7.5, 10])
+    whole, _ = augment.resize(image, NO_BOXES, DataConfig(short_side=4, long_side=4))
+    assert whole.dtype == "uint8" and np.abs(whole - kept).max() == 0.5
 
 
 # Mirroring.
@@ -122,9 +177,16 @@ def test_images_are_padded_at_the_right_and_below_to_the_multiple():
     for row, image in zip(padded, images):
         height, width = image.shape[:2]
         np.testing.assert_array_equal(row[:height, :width], image)
-        assert (row[height:] == augment.PADDING_RGB).all()
-        assert (row[:, width:] == augment.PADDING_RGB).all()
+        assert (row[height:] == np.rint(augment.PADDING_RGB)).all()
+        assert (row[:, width:] == np.rint(augment.PADDING_RGB)).all()
 
 
 def test_an_image_that_fits_is_not_padded():
     assert augment.pad([np.zeros((32, 48, 3), "uint8")], 16).shape == (1, 32, 48, 3)
+
+
+def test_float_images_are_padded_with_the_mean_itself():
+    padded = augment.pad([np.zeros((8, 8, 3), "float32"), np.ones((4, 16, 3), "float32")], 8)
+    assert padded.shape == (2, 8, 16, 3) and padded.dtype == "float32"
+    np.testing.assert_allclose(padded[0, :, 8:], np.broadcast_to(augment.PADDING_RGB, (8, 8, 3)))
+    np.testing.assert_array_equal(padded[1, :4], 1)

@@ -145,6 +145,14 @@ def test_shapes_types_and_sizes(ten):
     assert batch.gt_boxes[0, 0, 0] in (x1, 60 - x2)
 
 
+def test_images_keep_their_fractions_if_asked_to(ten):
+    options = {"training": False, "short_side": 45, "long_side": 90}
+    whole = next(pipeline(ten, **options).epoch()).images
+    kept = next(pipeline(ten, **options, whole_levels=False).epoch()).images
+    assert kept.dtype == "float32" and kept.shape == whole.shape
+    assert 0.1 < np.abs(kept - whole).max() < 0.501
+
+
 def test_images_without_objects_and_difficult_ones_are_background(tmp_path):
     samples = (
         a_sample(tmp_path, "empty", []),

@@ -3,6 +3,7 @@
 ``main`` runs in this process, but where the process itself is the matter.
 """
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -11,12 +12,13 @@ import sys
 import types
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
-from frcnn import cli
-from frcnn.config import preset
+from frcnn import cli, presets, saved_config
 from frcnn.data import shapes
+from frcnn.presets import preset
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 
@@ -95,6 +97,58 @@ def test_adam_brings_its_own_rate_unless_one_is_given(config_of):
     assert config_of("--optimizer adam --lr 1e-4").optimizer.learning_rate == 1e-4
 
 
+def test_a_backbone_brings_its_own_settings_unless_they_are_given(config_of):
+    config = config_of("--backbone resnet50_fpn --set rpn.pre_nms_test=7")
+    expected = presets.backbone_preset("resnet50_fpn") | {"rpn.pre_nms_test": 7}
+    assert config == preset("voc").replace(expected)
+
+
+@pytest.fixture
+def weight_file(tmp_path):
+    """Return a file that holds a config as our own weight files do, and that config."""
+    values = presets.backbone_preset("mobilenet_v3_large_fpn") | {
+        "model.preprocessing": "torch",
+        "data.interpolation": "bilinear",
+        "data.short_side": 320,
+        "data.classes": "cat,dog",
+        "train.epochs": 77,
+        "rpn.min_size": 0.5,
+    }
+    config = preset("voc").replace(values)
+    h5py.File(tmp_path / "a.detector", "w").close()
+    saved_config.write(tmp_path / "a.detector", config.to_json())
+    return tmp_path / "a.detector", config
+
+
+def test_fine_tuning_starts_from_the_network_in_the_file(config_of, weight_file):
+    path, trained = weight_file
+    config = config_of(f"--dataset shapes --weights {path}")
+    assert config.model == dataclasses.replace(trained.model, weights=str(path))
+    assert (config.anchors, config.rpn) == (trained.anchors, trained.rpn)
+    assert (config.data.interpolation, config.data.short_side) == ("bilinear", 320)
+    # The data and the schedule are those asked for.
+    assert (config.data.dataset, config.data.classes) == ("shapes", ())
+    assert (config.train, config.optimizer) == (preset("shapes").train, preset("shapes").optimizer)
+
+
+def test_options_go_before_the_network_in_the_file(config_of, weight_file):
+    path, _ = weight_file
+    config = config_of(f"--weights {path} --short-side 200 --set rpn.min_size=2")
+    assert (config.data.short_side, config.rpn.min_size) == (200, 2.0)
+    assert config_of(f"--weights {path} --backbone mobilenet_v3_large_fpn").rpn.min_size == 0.5
+    other = config_of(f"--weights {path} --backbone resnet50_fpn")
+    assert other.model.backbone == "resnet50_fpn" and other.anchors.size_per_level
+
+
+def test_weights_without_a_config_change_nothing(config_of, tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"")
+    h5py.File(tmp_path / "a.h5", "w").close()
+    for name in ("a.npz", "a.h5", "missing.h5"):
+        path = tmp_path / name
+        expected = preset("voc").replace({"model.weights": str(path)})
+        assert config_of(f"--weights {path}") == expected
+
+
 def test_set_goes_before_options_and_options_before_the_file(config_of, tmp_path):
     path = tmp_path / "c.json"
     path.write_text(json.dumps({"train": {"epochs": 2, "seed": 2, "log_every": 2}}))
@@ -161,6 +215,11 @@ def test_a_config_file_that_is_no_text(error_of, tmp_path):
 def line(tmp_path, shapes_folder):
     """Return the start of a command line that would work."""
     return f"--data-dir {shapes_folder} --train-split train --val-split val --weights none --out run "
+
+
+def test_weights_with_a_damaged_config(error_of, line, weight_file):
+    saved_config.write(weight_file[0], "{")
+    assert f"{weight_file[0]} is not JSON" in error_of(f"{line} --weights {weight_file[0]}")
 
 
 def test_an_unknown_class(error_of, line, tmp_path):

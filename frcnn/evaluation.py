@@ -1,0 +1,105 @@
+"""A detector against a labelled data set: detections beside the truth, and the metrics of both.
+
+Validation inside a run and ``scripts/evaluate.py`` share ``detect_batch`` and the pipeline, so that they
+cannot disagree: the same weights, images and batch size give the same mAP. (The batch size matters a
+little: an image's padding, which its borders can see, is that of its batch.)
+"""
+
+import dataclasses
+
+import numpy as np
+from tqdm import tqdm
+
+from frcnn.data.pipeline import Pipeline
+from frcnn.errors import ConfigError, DataError
+from frcnn.metrics import coco_ap, voc_ap
+
+# Name of a metric -> the interpolation of VOC AP; None: COCO's.
+METRICS = {"voc07": "11-point", "voc12": "all-point", "coco": None}
+
+
+def detect_batch(detector, batch):
+    """Return detections and truths of a ``Batch``, a dict an image each, as the metrics want them.
+
+    Boxes are in pixels of the image files.
+    """
+    sizes = [(sample.height, sample.width) for sample in batch.samples]
+    found = detector.detect(batch.images, batch.image_sizes, sizes)
+    return found, [dataclasses.asdict(sample) for sample in batch.samples]
+
+
+def detect(detector, dataset, data=None):
+    """Return the detections and truths of a whole data set, a dict an image each, in its order.
+
+    Args:
+        detector: ``frcnn.detector.Detector``.
+        dataset: ``frcnn.data.dataset.Dataset`` with the detector's classes.
+        data: ``DataConfig``: how images become batches; None: as the detector was trained.
+
+    Raises:
+        DataError: other classes, or no image.
+    """
+    if tuple(dataset.classes) != detector.classes:
+        raise DataError(
+            f"{dataset.name} has the classes {', '.join(dataset.classes)}; "
+            f"the detector knows {', '.join(detector.classes)}"
+        )
+    if not len(dataset):
+        raise DataError(f"{dataset.name} has no image to work with")
+    multiple = detector.models.size_multiple
+    batches = Pipeline(dataset, data or detector.config.data, multiple, training=False)
+    detections, truths = [], []
+    for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
+        found, known = detect_batch(detector, batch)
+        detections += found
+        truths += known
+    return detections, truths
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scores:
+    """A metric's result: to read (``table``), and to keep as JSON (``values``, NaN as None)."""
+
+    mean_ap: float
+    table: str
+    values: dict
+
+
+def score(detections, truths, classes, metric, iou_threshold=0.5):
+    """Return the ``Scores`` of detections.
+
+    Args:
+        detections, truths: as ``detect`` returns them.
+        classes: the names of the object classes.
+        metric: one of ``METRICS``.
+        iou_threshold: of the VOC metrics; COCO has its own ten.
+
+    Raises:
+        ConfigError: an unknown metric.
+        FrcnnError: COCO's without ``pycocotools``.
+    """
+    if metric not in METRICS:
+        raise ConfigError(f"there is no metric {metric!r}, only {', '.join(METRICS)}")
+    if METRICS[metric] is None:
+        result = coco_ap.coco_ap(detections, truths, len(classes))
+        table = coco_ap.format_table(result, classes)
+        summary = {name: _number(value) for name, value in result.summary.items()}
+        rows = [
+            {name: _number(value) for name, value in zip(coco_ap.CLASS_NAMES, row)} for row in result.ap
+        ]
+    else:
+        result = voc_ap.voc_ap(detections, truths, len(classes), iou_threshold, METRICS[metric])
+        table = voc_ap.format_table(result, classes)
+        summary = {"mAP": _number(result.mean_ap), "iou_threshold": iou_threshold}
+        rows = [{"AP": _number(ap)} for ap in result.ap]
+    counts = zip(result.objects.tolist(), result.detections.tolist())
+    by_class = {
+        name: row | {"objects": objects, "detections": found}
+        for name, row, (objects, found) in zip(classes, rows, counts)
+    }
+    values = {"metric": metric, "images": len(truths), "summary": summary, "classes": by_class}
+    return Scores(float(result.mean_ap), table, values)
+
+
+def _number(value):
+    return None if np.isnan(value) else float(value)

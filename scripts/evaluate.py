@@ -1,0 +1,87 @@
+"""Score a trained run or a saved detector on labelled images: ``python scripts/evaluate.py RUN``."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
+
+from frcnn.cli import quiet_import, run  # noqa: E402
+from frcnn.errors import ConfigError  # noqa: E402
+
+# Command-line option -> the setting it changes.
+OPTIONS = {
+    "dataset": "data.dataset",
+    "data_dir": "data.dir",
+    "year": "data.year",
+    "split": "data.val_split",
+    "on_bad_data": "data.on_bad_data",
+    "batch_size": "data.batch_size",
+}
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="What no option says is as the run's validation had it, and then so is the mAP.",
+    )
+    parser.add_argument(
+        "run", metavar="RUN_OR_FILE", help="folder that train.py wrote, or a detector's file"
+    )
+    parser.add_argument("--weights", default="best.weights.h5", help="file in RUN (best.weights.h5)")
+    parser.add_argument("--dataset", help="voc or shapes")
+    parser.add_argument("--data-dir", help="holds VOCdevkit/, or is a VOC folder")
+    parser.add_argument("--year", help="of the devkit: 2007, 2012 or 07+12")
+    parser.add_argument("--split", help="such as test")
+    parser.add_argument("--on-bad-data", help="error, or skip images with faults")
+    parser.add_argument("--batch-size", help="images a batch; it changes padding, and so a little")
+    parser.add_argument(
+        "--metric", choices=["voc07", "voc12", "coco"], help="11-point AP, all-point AP, or COCO's"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to this file, too")
+    return parser.parse_args(argv)
+
+
+def make_config(config, arguments):
+    """Return the detector's config with the options put over it."""
+    options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
+    changes = {key: value for key, value in options.items() if value is not None}
+    if "data.dataset" in changes or "data.dir" in changes:
+        # The year of the run's own devkit says nothing about another place.
+        changes.setdefault("data.year", "")
+    return config.replace(changes)
+
+
+def main(argv=None):
+    arguments = parse(argv)
+    out = pathlib.Path(arguments.json) if arguments.json else None
+    if out and not out.parent.is_dir():
+        raise ConfigError(f"cannot write {out}: there is no folder {out.parent}")
+
+    with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
+        from frcnn import backend, evaluation
+        from frcnn.data import datasets
+        from frcnn.detector import Detector
+
+    print(f"device: {backend.prepare_device()}")
+    detector = Detector.load(arguments.run, arguments.weights)
+    config = make_config(detector.config, arguments)
+    dataset = datasets.load_split(config.data, config.data.val_split, detector.classes)
+    print(dataset.summary())
+    detection = config.detection
+    names = {interpolation: name for name, interpolation in evaluation.METRICS.items()}
+    metric = arguments.metric or names[detection.ap_interpolation]
+    found, truths = evaluation.detect(detector, dataset, config.data)
+    scores = evaluation.score(found, truths, detector.classes, metric, detection.ap_iou)
+    print(scores.table)
+    if out:
+        values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
+        out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    run(main)
