@@ -1,0 +1,100 @@
+"""Turn weights that others trained into a detector's file.
+
+``import_weights.py torchvision FILE NAME OUT`` or ``import_weights.py keras-frcnn FILE.hdf5 OUT``;
+then ``predict.py OUT IMAGE``, ``evaluate.py OUT``, ``train.py --weights OUT``.
+"""
+
+import argparse
+import math
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
+
+from frcnn.cli import quiet_import, run  # noqa: E402
+from frcnn.config import parse_assignments  # noqa: E402
+from frcnn.errors import ConfigError  # noqa: E402
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True)
+
+    torchvision = kinds.add_parser("torchvision", help="a state dict of one of torchvision's detectors")
+    torchvision.add_argument("file", metavar="FILE", help=".pth, .safetensors or .npz")
+    torchvision.add_argument("name", metavar="NAME", help="its builder, as fasterrcnn_resnet50_fpn")
+    torchvision.add_argument("out", metavar="OUT", help="the detector's file")
+    torchvision.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an argument of the builder, such as min_size=600 or box_score_thresh=0.5",
+    )
+    torchvision.add_argument("--classes", help="names, comma-separated, background left out (COCO's)")
+
+    old = kinds.add_parser("keras-frcnn", help="HDF5 weights of a keras-frcnn VGG16")
+    old.add_argument("file", metavar="FILE", help=".hdf5")
+    old.add_argument("out", metavar="OUT", help="the detector's file")
+    old.add_argument("--classes", help="names in the order of its class_mapping, comma-separated, no bg")
+    old.add_argument("--short-side", default="600", help="its im_size, pixels (600)")
+    old.add_argument("--anchor-sizes", default="128,256,512", help="its anchor_box_scales, pixels")
+    old.add_argument(
+        "--anchor-ratios",
+        default="1:1,1:2,2:1",
+        help="its anchor_box_ratios, WIDTH:HEIGHT, such as the newer 1:1,0.707:1.414,1.414:0.707 "
+        "(1:1,1:2,2:1)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    arguments = parse(argv)
+    classes = arguments.classes and [name.strip() for name in arguments.classes.split(",")]
+    out = pathlib.Path(arguments.out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"cannot write {out}: there is no folder {out.parent}")
+    if arguments.kind == "torchvision":
+        settings = parse_assignments(arguments.set)
+        if "num_classes" in settings:
+            (settings["num_classes"],) = numbers(settings["num_classes"], "num_classes", int)
+    else:
+        sizes = numbers(arguments.anchor_sizes, "--anchor-sizes")
+        pairs = arguments.anchor_ratios.split(",")
+        ratios = [numbers(pair, "--anchor-ratios", separator=":") for pair in pairs]
+
+    with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
+        from frcnn import weights
+        from frcnn.importers import import_torchvision
+        from frcnn.keras_frcnn import import_keras_frcnn
+        from frcnn.state_files import read_state
+
+    if arguments.kind == "torchvision":
+        state = read_state(arguments.file)
+        detector = import_torchvision(arguments.name, state, classes, **settings)
+        source = f"all {len(state)} entries of {arguments.file}"
+    else:
+        detector = import_keras_frcnn(arguments.file, classes, arguments.short_side, sizes, ratios)
+        source = f"all layers of {arguments.file}"
+    layers = weights.weighted_layers(detector.models.detector)
+    count = sum(math.prod(weight.shape) for layer in layers for weight in layer.weights)
+    print(f"{source} used: filled {len(layers)} layers, {count:,} weights")
+    print(f"{len(detector.classes)} classes: {', '.join(detector.classes)}")
+    detector.save(out)
+    print(f"detector: {out}\nlook at it:  python scripts/predict.py {out} IMAGE")
+
+
+def numbers(text, name, kind=float, separator=","):
+    """Return the list of numbers in an option's text."""
+    try:
+        return [kind(part) for part in text.split(separator)]
+    except ValueError:
+        raise ConfigError(f"{name} takes numbers, not {text!r}") from None
+
+
+if __name__ == "__main__":
+    run(main)

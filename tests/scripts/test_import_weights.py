@@ -1,0 +1,103 @@
+"""``scripts/import_weights.py``: what its options mean, and one clear line for what is wrong.
+
+What is imported is tested in ``test_importers.py`` and ``test_keras_frcnn.py``; here both are replaced
+by a small detector.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frcnn import cli, importers, keras_frcnn, models
+from frcnn.detector import Detector
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "import_weights.py"
+STATE = {"roi_heads.box_predictor.cls_score.weight": np.zeros((4, 8), "float32")}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("import_weights_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def detector(small_config):
+    config = small_config.replace({"data.classes": "a,b,c"})
+    return Detector(models.build(config, 3), config, ("a", "b", "c"))
+
+
+@pytest.fixture
+def calls(detector, monkeypatch, tmp_path):
+    """Return the list of the arguments that the importers are called with, instead of importing."""
+    calls = []
+
+    def importer(*args, **kwargs):
+        calls.append((args, kwargs))
+        return detector
+
+    monkeypatch.setattr(importers, "import_torchvision", importer)
+    monkeypatch.setattr(keras_frcnn, "import_keras_frcnn", importer)
+    monkeypatch.chdir(tmp_path)
+    np.savez("state.npz", **STATE)
+    return calls
+
+
+def test_torchvision(script, calls, detector, capsys):
+    line = "torchvision state.npz fasterrcnn_resnet50_fpn out.h5 --set min_size=600 --set num_classes=4"
+    script.main([*line.split(), "--classes", "red cat, dog,bird"])
+    ((name, state, classes), settings), *others = calls
+    assert name == "fasterrcnn_resnet50_fpn" and not others
+    np.testing.assert_array_equal(state[next(iter(STATE))], STATE[next(iter(STATE))])
+    assert classes == ["red cat", "dog", "bird"] and settings == {"min_size": "600", "num_classes": 4}
+    printed = capsys.readouterr().out
+    count = sum(weight.size for weight in detector.models.detector.get_weights())
+    assert "all 1 entries of state.npz used" in printed and f"{count:,} weights" in printed
+    assert "3 classes: a, b, c" in printed
+    assert Detector.load("out.h5").classes == ("a", "b", "c")
+
+
+def test_keras_frcnn(script, calls):
+    script.main("keras-frcnn old.hdf5 out.h5".split())
+    options = "--short-side 300 --anchor-sizes 64,128 --anchor-ratios 1:1,0.7:1.4 --classes a,b,c"
+    script.main(f"keras-frcnn old.hdf5 out.h5 {options}".split())
+    assert [args for args, _ in calls] == [
+        ("old.hdf5", None, "600", [128, 256, 512], [[1, 1], [1, 2], [2, 1]]),
+        ("old.hdf5", ["a", "b", "c"], "300", [64, 128], [[1, 1], [0.7, 1.4]]),
+    ]
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("sprung",)
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("torchvision none.npz fasterrcnn_resnet50_fpn out.h5", "there is no weight file none.npz"),
+        ("torchvision a.bin fasterrcnn_resnet50_fpn out.h5", "must end in .npz"),
+        ("torchvision trap.npz fasterrcnn_resnet50_fpn out.h5", "cannot read weights from trap.npz"),
+        ("torchvision state.npz fasterrcnn out.h5", "there is no import for 'fasterrcnn'"),
+        ("torchvision state.npz fasterrcnn_resnet50_fpn out.h5 --set size=3", "no setting size"),
+        ("torchvision state.npz fasterrcnn_resnet50_fpn out.h5 --set num_classes=a", "takes numbers"),
+        ("torchvision state.npz fasterrcnn_resnet50_fpn no/out.h5", "there is no folder no"),
+        ("keras-frcnn none.hdf5 out.h5", "there is no weight file none.hdf5"),
+        ("keras-frcnn none.hdf5 out.h5 --anchor-ratios 1:x", "--anchor-ratios takes numbers, not '1:x'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(script, line, says, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    np.savez("state.npz", **STATE)
+    np.savez("trap.npz", a=np.array([Trap()], object))
+    with pytest.raises(SystemExit) as caught:
+        cli.run(lambda: script.main(line.split()))
+    assert caught.value.code == 2
+    (error,) = capfd.readouterr().err.splitlines()
+    assert error.startswith("error: ") and says in error
+    assert not os.path.exists("sprung") and not os.path.exists("out.h5")
