@@ -13,11 +13,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from frcnn.data import shapes
 from frcnn.presets import preset
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# The same examples every time, so that a change that is no fault never turns a test red; and no limit on
+# the time of one, as the first of them may wait for TensorFlow to load a kernel.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture
