@@ -1,7 +1,7 @@
 """Detectors that the old keras-frcnn trainers wrote (yhenon, kbardool and their many forks), as ours.
 
 Their HDF5 file holds weights alone: what else belongs to them (class order, anchors, image size) lies
-in a pickle beside it, which is not read here, and so has to be told.
+in a pickle beside it, which ``keras_frcnn_config`` reads, or has to be told.
 
 What differs there, and where it goes:
 

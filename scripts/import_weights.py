@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up noti
 from frcnn.cli import quiet_import, run  # noqa: E402
 from frcnn.config import parse_assignments  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
+from frcnn.keras_frcnn_config import read_config  # noqa: E402
 
 
 def parse(argv):
@@ -40,12 +41,17 @@ def parse(argv):
     old = kinds.add_parser("keras-frcnn", help="HDF5 weights of a keras-frcnn VGG16")
     old.add_argument("file", metavar="FILE", help=".hdf5")
     old.add_argument("out", metavar="OUT", help="the detector's file")
+    old.add_argument(
+        "--config-pickle",
+        metavar="FILE",
+        help="the config.pickle of its training, in place of the options below, which go before it; "
+        "nothing in it is executed",
+    )
     old.add_argument("--classes", help="names in the order of its class_mapping, comma-separated, no bg")
-    old.add_argument("--short-side", default="600", help="its im_size, pixels (600)")
-    old.add_argument("--anchor-sizes", default="128,256,512", help="its anchor_box_scales, pixels")
+    old.add_argument("--short-side", help="its im_size, pixels (600)")
+    old.add_argument("--anchor-sizes", help="its anchor_box_scales, pixels (128,256,512)")
     old.add_argument(
         "--anchor-ratios",
-        default="1:1,1:2,2:1",
         help="its anchor_box_ratios, WIDTH:HEIGHT, such as the newer 1:1,0.707:1.414,1.414:0.707 "
         "(1:1,1:2,2:1)",
     )
@@ -54,7 +60,7 @@ def parse(argv):
 
 def main(argv=None):
     arguments = parse(argv)
-    classes = arguments.classes and [name.strip() for name in arguments.classes.split(",")]
+    classes = names(arguments.classes)
     out = pathlib.Path(arguments.out)
     if not out.parent.is_dir():
         raise ConfigError(f"cannot write {out}: there is no folder {out.parent}")
@@ -63,9 +69,7 @@ def main(argv=None):
         if "num_classes" in settings:
             (settings["num_classes"],) = numbers(settings["num_classes"], "num_classes", int)
     else:
-        sizes = numbers(arguments.anchor_sizes, "--anchor-sizes")
-        pairs = arguments.anchor_ratios.split(",")
-        ratios = [numbers(pair, "--anchor-ratios", separator=":") for pair in pairs]
+        settings = old_settings(arguments)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import weights
@@ -78,7 +82,7 @@ def main(argv=None):
         detector = import_torchvision(arguments.name, state, classes, **settings)
         source = f"all {len(state)} entries of {arguments.file}"
     else:
-        detector = import_keras_frcnn(arguments.file, classes, arguments.short_side, sizes, ratios)
+        detector = import_keras_frcnn(arguments.file, **settings)
         source = f"all layers of {arguments.file}"
     layers = weights.weighted_layers(detector.models.detector)
     count = sum(math.prod(weight.shape) for layer in layers for weight in layer.weights)
@@ -86,6 +90,26 @@ def main(argv=None):
     print(f"{len(detector.classes)} classes: {', '.join(detector.classes)}")
     detector.save(out)
     print(f"detector: {out}\nlook at it:  python scripts/predict.py {out} IMAGE")
+
+
+def old_settings(arguments):
+    """Return what the config.pickle and the options say, as arguments of ``import_keras_frcnn``."""
+    settings = read_config(arguments.config_pickle) if arguments.config_pickle else {}
+    if arguments.classes:
+        settings["classes"] = names(arguments.classes)
+    if arguments.short_side:
+        settings["short_side"] = arguments.short_side
+    if arguments.anchor_sizes:
+        settings["sizes"] = numbers(arguments.anchor_sizes, "--anchor-sizes")
+    if arguments.anchor_ratios:
+        pairs = arguments.anchor_ratios.split(",")
+        settings["ratios"] = [numbers(pair, "--anchor-ratios", separator=":") for pair in pairs]
+    return settings
+
+
+def names(text):
+    """Return the list of names in an option's text, None without one."""
+    return text and [name.strip() for name in text.split(",")]
 
 
 def numbers(text, name, kind=float, separator=","):
