@@ -18,6 +18,6 @@ def read(path):
     try:
         with h5py.File(pathlib.Path(path)) as file:
             text = file.attrs.get(ATTRIBUTE)
-    except OSError:  # missing or no HDF5: whoever reads the weights will say so
+    except Exception:  # missing, damaged or no HDF5: whoever reads the weights will say so
         return None
     return text if isinstance(text, str) else None

@@ -8,9 +8,8 @@ rest of frcnn; each is imported when a file asks for it.
 
 import pathlib
 
-import numpy as np
-
 from frcnn.errors import FrcnnError, WeightsError
+from frcnn.stored_arrays import from_npz
 
 
 def read_state(path):
@@ -36,12 +35,6 @@ def read_state(path):
     except Exception as error:  # whatever a damaged or hostile file makes the readers raise
         first_line = (str(error).splitlines() or [""])[0]
         raise WeightsError(f"cannot read weights from {path}: {first_line}") from error
-
-
-def _read_npz(path):
-    # Not np.load, which would take other files than zip archives, too.
-    with np.lib.npyio.NpzFile(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 def _read_safetensors(path):
@@ -73,7 +66,7 @@ def _numpy(tensor):
 
 
 _READERS = {
-    ".npz": _read_npz,
+    ".npz": from_npz,
     ".safetensors": _read_safetensors,
     ".pth": _read_torch,
     ".pt": _read_torch,

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from frcnn import saved_config
+from frcnn import saved_config, stored_arrays
 from frcnn.backbones import BACKBONES
 from frcnn.config import Config
 from frcnn.errors import WeightsError
@@ -123,9 +123,7 @@ def read(path, model):
     """
     try:
         if path.suffix == ".npz":
-            # Not np.load, which would take other files than zip archives, too.
-            with np.lib.npyio.NpzFile(path, allow_pickle=False) as file:
-                return _read_npz(file, model)
+            return _read_npz(stored_arrays.from_npz(path), model)
         with h5py.File(path) as file:
             return _read_keras2(file) if "layer_names" in _root(file).attrs else _read_keras3(file)
     except Exception as error:  # whatever a damaged file makes h5py and zipfile raise
@@ -183,33 +181,39 @@ def weighted_layers(model):
     return list({id(layer): layer for layer in found}.values())
 
 
-def _read_npz(file, model):
+def _read_npz(entries, model):
     convolutions = [
         layer.name
         for layer in weighted_layers(model)
         if isinstance(layer, layers.Conv2D) and not layer.name.startswith("rpn_")
     ]
     arrays, number = {}, 0
-    while f"Conv_{number}/kernel" in file:
+    while f"Conv_{number}/kernel" in entries:
         name = convolutions[number] if number < len(convolutions) else f"Conv_{number}"
-        arrays[name] = [file[f"Conv_{number}/kernel"], file[f"Conv_{number}/bias"]]
+        arrays[name] = [entries[f"Conv_{number}/kernel"], entries[f"Conv_{number}/bias"]]
         number += 1
     return arrays
 
 
 def _root(file):
     # Whole models saved by Keras 2 hold their weights one level down.
-    return file["model_weights"] if "model_weights" in file else file
+    return stored_arrays.member(file, "model_weights") if "model_weights" in file else file
 
 
 def _read_keras2(file):
     root, arrays = _root(file), {}
     for name in root.attrs["layer_names"]:
-        name = name.decode() if isinstance(name, bytes) else name
-        values = [root[name][weight][()] for weight in root[name].attrs["weight_names"]]
+        name = _text(name)
+        layer = stored_arrays.member(root, name)
+        paths = [_text(path) for path in layer.attrs["weight_names"]]
+        values = [stored_arrays.from_hdf5(layer, path) for path in paths]
         if values:
             arrays[_current_name(name)] = values
     return arrays
+
+
+def _text(name):
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _current_name(name):
@@ -229,7 +233,8 @@ def _read_keras3(file):
         if path.startswith("optimizer"):
             return
         if isinstance(group, h5py.Group) and "name" in group.attrs and len(group):
-            arrays[group.attrs["name"]] = [group[str(number)][()] for number in range(len(group))]
+            values = [stored_arrays.from_hdf5(group, str(number)) for number in range(len(group))]
+            arrays[_text(group.attrs["name"])] = values
 
     file.visititems(visit)
     return arrays

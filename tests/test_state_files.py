@@ -3,6 +3,8 @@
 import builtins
 import os
 import pickle
+import sys
+import types
 import zipfile
 
 import numpy as np
@@ -73,6 +75,45 @@ def test_a_pickle_named_npz_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="cannot read weights from .*a.npz"):
         read_state(tmp_path / "a.npz")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_what_is_no_numbers_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **STATE, name=np.array(["text"]))
+    with pytest.raises(WeightsError, match="name holds something else than numbers"):
+        read_state(tmp_path / "a.npz")
+    # An entry that is no array comes as bytes.
+    np.savez(tmp_path / "a.npz", **STATE)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as file:
+        file.writestr("script.py", "raise SystemExit")
+    with pytest.raises(WeightsError, match="script.py holds something else than numbers"):
+        read_state(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+def test_torch_is_only_ever_asked_for_weights(tmp_path, monkeypatch, suffix):
+    """With a stand-in for torch, which is not needed here: the test below is skipped without it."""
+    asked = []
+
+    def load(path, **options):
+        asked.append(options)
+        raise pickle.UnpicklingError("Weights only load failed\nand more")
+
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
+    (tmp_path / f"a{suffix}").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with pytest.raises(
+        WeightsError, match=f"cannot read weights from .*a{suffix}: Weights only load failed$"
+    ):
+        read_state(tmp_path / f"a{suffix}")
+    assert asked == [{"map_location": "cpu", "weights_only": True}]
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_torch_that_cannot_restrict_itself_is_not_used(tmp_path, monkeypatch):
+    """One from before 1.13 does not know the option: an error, and nothing is read without it."""
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=lambda path, map_location: {}))
+    (tmp_path / "a.pth").touch()
+    with pytest.raises(WeightsError, match="weights_only"):
+        read_state(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
