@@ -270,8 +270,8 @@ class Config:
 def parse_json(text, source="JSON"):
     """Return {dotted key: value} of JSON text, {section: {name: value}}, for ``Config.replace``."""
     try:
-        sections = json.loads(text)
-    except json.JSONDecodeError as error:
+        sections = json.loads(text, object_pairs_hook=_once_each)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is not JSON: {error}") from error
     if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
         raise ConfigError(f"{source} must hold sections: {{'train': {{'epochs': 4}}, ...}}")
@@ -280,6 +280,16 @@ def parse_json(text, source="JSON"):
         if name not in names:
             raise ConfigError(f"{source}: there is no section {name!r}, only {', '.join(names)}")
     return {f"{s}.{name}": value for s, fields in sections.items() for name, value in fields.items()}
+
+
+def _once_each(pairs):
+    """Return the dict of a JSON object, in which a key that is there twice would lose a value."""
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands there twice")
+        found[key] = value
+    return found
 
 
 def parse_assignments(assignments):
@@ -307,19 +317,23 @@ def _convert(key, value, wanted):
         return tuple(_convert(key, value, item) for value in values if value != "")
     try:
         if wanted is str:
-            if not isinstance(value, str):
+            if not isinstance(value, str) or "\0" in value:  # which no path may have
                 raise ValueError
+            value.encode("utf-8")  # not so with half of a surrogate pair
             return value.strip()
         if wanted is bool:
             return {"true": True, "false": False}[str(value).strip().lower()]
         number = float(value)
-        if isinstance(value, bool) or not math.isfinite(number) or wanted is int and number % 1:
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise ValueError
+        if wanted is int and (number % 1 or abs(number) >= WHOLE_LIMIT):
             raise ValueError
         return wanted(number)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         raise ConfigError(f"{key} needs {NOUNS[wanted]}, not {value!r}") from None
 
 
+WHOLE_LIMIT = 2**53  # from there on, a float stands for several whole numbers
 NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 KEYS = {

@@ -46,6 +46,8 @@ class Detector:
         if text is None:
             raise ConfigError(f"{file} is not a detector's file: it holds no config")
         config = Config().updated_from_json(text, f"the config in {file}")
+        if not config.data.classes:
+            raise ConfigError(f"{file} is not a detector's file: its config names no class")
         built = models.build(config, len(config.data.classes))
         checkpoints.load(built, file)
         return cls(built, config, config.data.classes)

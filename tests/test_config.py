@@ -52,7 +52,21 @@ def test_json_may_hold_a_part_and_the_rest_stays():
         ('{"train": {"epochs": null}}', "train.epochs needs a whole number"),
         ('{"optimizer": {"learning_rate": NaN}}', "optimizer.learning_rate needs a number"),
         ('{"data": {"classes": 3}}', "data.classes needs a list, not 3"),
+        ("[" * 100_000, "run.json is not JSON"),
+        ('{"train": ' * 100_000, "run.json is not JSON"),
+        (f'{{"train": {{"epochs": {"1" * 5000}}}}}', "run.json is not JSON"),
+        (f'{{"train": {{"epochs": 1{"0" * 400}}}}}', "train.epochs needs a whole number"),
+        ('{"data": {"batch_size": 1e300}}', "data.batch_size needs a whole number"),
+        ('{"train": {"epochs": 9007199254740993}}', "train.epochs needs a whole number"),
+        ('{"optimizer": {"learning_rate": -Infinity}}', "optimizer.learning_rate needs a number"),
+        ('{"optimizer": {"learning_rate": 1e999}}', "optimizer.learning_rate needs a number"),
+        ('{"train": {"epochs": 1, "epochs": 2}}', "run.json is not JSON: .*'epochs' stands there twice"),
+        ('{"train": {}, "train": {}}', "run.json is not JSON: .*'train' stands there twice"),
+        ('{"data": {"classes": ["a", {"b": 1}]}}', "data.classes needs text"),
+        ('{"data": {"dir": "a\\u0000b"}}', "data.dir needs text"),
+        ('{"data": {"classes": ["\\ud800"]}}', "data.classes needs text"),
     ],
+    ids=lambda text: text[:60],
 )
 def test_bad_json_is_refused_with_the_name_of_its_file(text, says):
     with pytest.raises(ConfigError, match=says):
