@@ -148,3 +148,14 @@ def test_classes_do_not_know_of_each_other(scene, way, new):
     new = np.array(new)
     renamed = [[one | {"labels": new[one["labels"]]} for one in side] for side in (found, truths)]
     np.testing.assert_array_equal(way(*renamed)[new], way(found, truths))
+
+
+@given(scenes(), voc_ways)
+def test_finding_the_same_again_is_no_merit(scene, way):
+    found, truths = scene
+    twice = [
+        {key: np.concatenate([one[key], one[key] - 1 if key == "scores" else one[key]]) for key in one}
+        for one in found
+    ]
+    # All scores lie above 0 and below 1, so that every repetition comes after all the others.
+    np.testing.assert_array_equal(way(twice, truths), way(found, truths))
