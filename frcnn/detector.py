@@ -64,7 +64,8 @@ class Detector:
 
         Args:
             images: one image or a list of them: an (H, W, 3) RGB array, uint8 or float 0 to 255; a
-                Pillow image; or a path.
+                Pillow image; or a path, whose image is turned upright as its EXIF says. An array or a
+                Pillow image is taken as it is.
             batch_size: images a batch, at most.
 
         Returns:
@@ -132,6 +133,10 @@ def _pixels(image, number):
     if isinstance(image, (str, pathlib.Path)):
         return augment.load(str(image))
     if isinstance(image, Image.Image):
+        if image.mode in ("I", "F"):
+            raise DataError(f"image {number} is a Pillow image of mode {image.mode}, of unknown range")
+        if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
+            return np.repeat((np.asarray(image) >> 8).astype("uint8")[..., None], 3, axis=2)
         return np.asarray(image.convert("RGB"))
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or pixels.dtype.kind not in "uif":

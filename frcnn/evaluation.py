@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 from tqdm import tqdm
 
+from frcnn.data.faults import announce
 from frcnn.data.pipeline import Pipeline
 from frcnn.errors import ConfigError, DataError
 from frcnn.metrics import coco_ap, voc_ap
@@ -28,16 +29,18 @@ def detect_batch(detector, batch):
     return found, [dataclasses.asdict(sample) for sample in batch.samples]
 
 
-def detect(detector, dataset, data=None):
+def detect(detector, dataset, data=None, record=announce):
     """Return the detections and truths of a whole data set, a dict an image each, in its order.
 
     Args:
         detector: ``frcnn.detector.Detector``.
         dataset: ``frcnn.data.dataset.Dataset`` with the detector's classes.
         data: ``DataConfig``: how images become batches; None: as the detector was trained.
+        record: as ``Pipeline`` takes it: is told of images that cannot be decoded, where ``data`` says
+            to skip them.
 
     Raises:
-        DataError: other classes, or no image.
+        DataError: other classes, no image, or one that cannot be decoded.
     """
     if tuple(dataset.classes) != detector.classes:
         raise DataError(
@@ -47,7 +50,8 @@ def detect(detector, dataset, data=None):
     if not len(dataset):
         raise DataError(f"{dataset.name} has no image to work with")
     multiple = detector.models.size_multiple
-    batches = Pipeline(dataset, data or detector.config.data, multiple, training=False)
+    data = data or detector.config.data
+    batches = Pipeline(dataset, data, multiple, training=False, record=record)
     detections, truths = [], []
     for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
         found, known = detect_batch(detector, batch)

@@ -4,7 +4,6 @@
 (``frcnn.schedules``).
 """
 
-import csv
 import pathlib
 import time
 
@@ -13,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from frcnn import backend, checkpoints, evaluation, metrics_csv, models, weights
-from frcnn.data import datasets
+from frcnn.data import datasets, faults
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError
@@ -83,7 +82,10 @@ def train(config, run_dir):
         (run_dir / "config.json").write_text(config.to_json(), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write to the run folder {run_dir}: {error}") from error
-    _write_skipped(run_dir / "skipped.csv", (train_set, val_set))
+    skipped = [(split.name, *entry) for split in (train_set, val_set) for entry in split.skipped]
+    if skipped:
+        print(f"{len(skipped)} images left out because of faults: see {run_dir / 'skipped.csv'}")
+        faults.record(run_dir / "skipped.csv", skipped)
     return Trainer(built, config, train_set, val_set, run_dir).fit()
 
 
@@ -104,8 +106,9 @@ class Trainer:
         self.run_dir = run_dir
         targeter = RpnTargeter(models.pyramid, config.rpn)
         common = (config.data, models.size_multiple, config.train.seed)
-        self.batches = Pipeline(train_set, *common, training=True, make_targets=targeter)
-        self.val_batches = Pipeline(val_set, *common, training=False, make_targets=targeter)
+        options = {"make_targets": targeter, "record": self._record}
+        self.batches = Pipeline(train_set, *common, training=True, **options)
+        self.val_batches = Pipeline(val_set, *common, training=False, **options)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
         self.schedule = SCHEDULES[config.train.schedule](
             models,
@@ -192,6 +195,11 @@ class Trainer:
         logger.write("validation", self.step, scalars | ap | {"mAP": float(result.mean_ap)})
         return means, result
 
+    def _record(self, *left_out):
+        """Record an image that only turned out during training to be of no use."""
+        faults.announce(*left_out)
+        faults.record(self.run_dir / "skipped.csv", [left_out])
+
     def _save(self, result):
         """Write the weights, and once more if they are the best yet."""
         checkpoints.save(self.models, self.config, self.run_dir / "last.weights.h5")
@@ -223,11 +231,3 @@ class Means(dict):
         for name, value in scalars.items():
             total = self._weights[name] = self._weights.get(name, 0.0) + weight
             self[name] = self.get(name, 0.0) + (value - self.get(name, 0.0)) * weight / total
-
-
-def _write_skipped(path, splits):
-    rows = [(dataset.name, *entry) for dataset in splits for entry in dataset.skipped]
-    if rows:
-        print(f"{len(rows)} images left out because of faults: see {path}")
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("split", "image", "fault"), *rows])

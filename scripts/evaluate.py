@@ -74,11 +74,15 @@ def main(argv=None):
     detection = config.detection
     names = {interpolation: name for name, interpolation in evaluation.METRICS.items()}
     metric = arguments.metric or names[detection.ap_interpolation]
-    found, truths = evaluation.detect(detector, dataset, config.data)
+    skipped = [(dataset.name, *entry) for entry in dataset.skipped]
+    found, truths = evaluation.detect(detector, dataset, config.data, lambda *row: skipped.append(row))
     scores = evaluation.score(found, truths, detector.classes, metric, detection.ap_iou)
     print(scores.table)
+    for row in skipped:
+        print("left out:", *row[1:])
     if out:
         values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
+        values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
         out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         print(f"written to {out}")
 

@@ -99,6 +99,18 @@ def test_pillow_images_of_any_mode_are_rgb_to_the_network(detector, network):
     assert (network.images[0, :80, :120] == 7).all()
     detector.predict(Image.new("RGBA", (60, 40), (1, 2, 3, 255)))
     assert (network.images[0, :80, :120] == (1, 2, 3)).all()
+    detector.predict(Image.fromarray(np.full((40, 60), 9 * 257, "uint16")))
+    assert (network.images[0, :80, :120] == 9).all()
+    with pytest.raises(DataError, match="image 0 is a Pillow image of mode F"):
+        detector.predict(Image.new("F", (60, 40)))
+
+
+def test_a_file_is_turned_upright_as_in_training(detector, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 60)).save(tmp_path / "a.jpg", exif=exif)  # shown as 60x40
+    (result,) = detector.predict(tmp_path / "a.jpg")
+    np.testing.assert_allclose(result["boxes"][1], [15, 10, 30, 20])
 
 
 def test_float_images_keep_their_fractions(detector, network):

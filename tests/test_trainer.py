@@ -9,6 +9,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
@@ -402,6 +403,16 @@ def spoil(folder, old, new, pattern="*.xml"):
         path.write_text(path.read_text().replace(old, new))
 
 
+def damage(path):
+    """Make an image a PNG whose beginning and end are right, and whose middle is not."""
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, "PNG")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
 def test_faulty_images_are_an_error(folder, small_config, tmp_path):
     spoil(folder, "name>", "nam>", "train_00000[12].xml")
     config = small_config.replace({"data.dir": str(folder)})
@@ -419,6 +430,48 @@ def test_a_run_that_left_images_out_lists_them(folder, small_config, tmp_path, m
         header, (split, image, fault) = csv.reader(file)
     assert header == ["split", "image", "fault"]
     assert (split, image) == ("spoilt train", "train_000001") and "has no <name>" in fault
+
+
+def test_with_a_third_of_the_files_bad_it_trains_on_exactly_the_others(
+    shapes_folder, small_config, tmp_path, monkeypatch
+):
+    """Of nine images three are bad: two seen before training, one only when it is decoded."""
+    folder = shutil.copytree(shapes_folder, tmp_path / "spoilt")
+    names = [f"train_{k:06d}" for k in range(8)] + ["val_000000"]
+    (folder / "ImageSets/Main/train.txt").write_text("\n".join(names))
+    (folder / "ImageSets/Main/val.txt").write_text("val_000001\nval_000002")
+    cut, broken, late = ((folder / "JPEGImages" / f"{names[k]}.jpg") for k in (1, 4, 6))
+    cut.write_bytes(cut.read_bytes()[:-500])
+    spoil(folder, "name>", "nam>", f"{broken.stem}.xml")
+    damage(late)
+
+    seen = []
+
+    class Watching(Counting):
+        def train_step(self, batch):
+            seen.append([sample.name for sample in batch.samples])
+            return super().train_step(batch)
+
+    monkeypatch.setitem(trainer.SCHEDULES, "alternating", Watching)
+    values = {"data.dir": str(folder), "data.on_bad_data": "skip", "train.epochs": 2}
+    train(small_config.replace(values), tmp_path / "run")
+    bad = {cut.stem, broken.stem, late.stem}
+    good = sorted(set(names) - bad)
+    assert len(good) == 6
+    flat = [name for names in seen for name in names]
+    assert set(flat) == set(good) and sorted(flat[:6]) == good
+    with open(tmp_path / "run" / "skipped.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [cut.stem, broken.stem, late.stem]
+    assert [row["split"] for row in rows] == ["spoilt train"] * 3
+    for row, says in zip(rows, ("is cut off", "has no <name>", "cannot be decoded")):
+        assert says in row["fault"]
+
+
+def test_with_error_an_image_that_cannot_be_decoded_ends_the_run(folder, small_config, tmp_path):
+    damage(folder / "JPEGImages" / "train_000003.jpg")
+    with pytest.raises(DataError, match="train_000003.jpg cannot be decoded"):
+        train(small_config.replace({"data.dir": str(folder)}), tmp_path / "run")
 
 
 def test_a_data_set_with_nothing_but_faults_is_an_error(folder, small_config, tmp_path):

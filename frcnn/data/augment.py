@@ -3,11 +3,14 @@
 Letters: H, W pixels, G boxes.
 """
 
+import io
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from frcnn.data import image_files
 from frcnn.errors import DataError
 
 # What fills the padding: ImageNet's mean colour, which every preprocessing turns into about 0, so that
@@ -16,17 +19,37 @@ PADDING_RGB = (123.675, 116.28, 103.53)
 
 
 def load(path):
-    """Return the (H, W, 3) uint8 RGB image in a file, in the orientation of its stored pixels.
+    """Return the (H, W, 3) uint8 RGB image in a file, upright.
 
-    Boxes refer to stored pixels, so an EXIF rotation is not applied.
+    Grey becomes RGB, 16 bits a channel become their upper 8, a palette and CMYK become their colours,
+    and transparency is dropped.
 
     Raises:
-        DataError: the file is missing or cannot be decoded.
+        DataError: the file is missing, damaged or too large; it is named.
     """
-    image = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise DataError(f"cannot decode the image {path}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"the image {path} cannot be read: {error.strerror or error}") from error
+    try:
+        header = image_files.read_header(io.BytesIO(content))
+    except DataError as error:
+        raise DataError(f"the image {path} {error}") from error
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None or image.shape[1::-1] != header.stored:
+        raise DataError(f"the image {path} cannot be decoded: it is damaged, or of a rare kind")
+    return image_files.turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), header.orientation)
+
+
+def resized_size(width, height, config):
+    """Return the (width, height) that ``resize`` makes of an image's, pixels, and by which factor."""
+    scale = min(config.short_side / min(width, height), config.long_side / max(width, height))
+    to_whole = math.floor if config.size_rounding == "down" else round
+    return (max(1, to_whole(width * scale)), max(1, to_whole(height * scale))), scale
 
 
 def resize(image, boxes, config):
@@ -42,9 +65,7 @@ def resize(image, boxes, config):
         (h, w, 3) image, uint8 or, without ``whole_levels``, float32; (G, 4) boxes in its pixels.
     """
     height, width = image.shape[:2]
-    scale = min(config.short_side / min(width, height), config.long_side / max(width, height))
-    to_whole = math.floor if config.size_rounding == "down" else round
-    size = max(1, to_whole(width * scale)), max(1, to_whole(height * scale))
+    size, scale = resized_size(width, height, config)
     if not config.whole_levels:
         image = image.astype("float32")
     smooth = config.interpolation == "area" and scale < 1.0

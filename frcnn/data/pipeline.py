@@ -5,6 +5,10 @@ Threads suffice: decoding, resizing and target assignment all run outside Python
 Decided here: all chance in batch i of epoch e comes from a generator seeded with (seed, e, i), so the
 same seed gives the same batches in the same order whatever the number of workers.
 
+An image that cannot be decoded is found here at the latest, as no header tells of it. Then
+``on_bad_data`` decides once more: an error that names the file, or the image is left out of its batch
+and recorded.
+
 Letters: B images, H x W pixels, G ground-truth boxes (padded).
 """
 
@@ -15,6 +19,8 @@ import dataclasses
 import numpy as np
 
 from frcnn.data import augment
+from frcnn.data.faults import announce
+from frcnn.errors import DataError
 
 # G is a multiple of this, so that few shapes occur and compiled steps are reused.
 BOX_MULTIPLE = 8
@@ -54,45 +60,82 @@ class Pipeline:
         training: shuffle and flip; otherwise the order is the data set's and nothing is random.
         make_targets: optional function of (Batch, numpy generator) run in the workers; its result is
             put into ``Batch.targets``.
+        record: function of (data set's name, image's name, fault), called once for each image that is
+            left out.
     """
 
-    def __init__(self, dataset, config, multiple, seed=0, training=True, make_targets=None):
+    def __init__(
+        self, dataset, config, multiple, seed=0, training=True, make_targets=None, record=announce
+    ):
         self.dataset = dataset
         self.config = config
         self.multiple = multiple
         self.seed = seed
         self.training = training
         self.make_targets = make_targets
+        self.record = record
+        self.left_out = {}  # image's name -> fault
 
     def __len__(self):
         """Return the batches of one epoch; the last may be smaller."""
         return -(-len(self.dataset) // self.config.batch_size)
 
     def epoch(self, number=0):
-        """Yield the batches of one epoch, each image once, prepared ahead by background threads."""
+        """Yield the batches of one epoch, each image once, prepared ahead by background threads.
+
+        Raises:
+            DataError: an image cannot be decoded and ``on_bad_data`` is ``"error"``, or none can.
+        """
         order = np.arange(len(self.dataset))
         if self.training:
             order = np.random.default_rng((self.seed, number)).permutation(order)
         size = self.config.batch_size
         groups = [order[start : start + size] for start in range(0, len(order), size)]
         with concurrent.futures.ThreadPoolExecutor(self.config.workers) as pool:
-            waiting = collections.deque()
+            waiting, yielded = collections.deque(), False
             try:
                 for index, group in enumerate(groups):
-                    waiting.append(pool.submit(self.batch, group, (self.seed, number, index)))
-                    if len(waiting) > self.config.prefetch:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
+                    waiting.append(pool.submit(self._batch, group, (self.seed, number, index)))
+                    last = index == len(groups) - 1
+                    while len(waiting) > (0 if last else self.config.prefetch):
+                        batch, faults = waiting.popleft().result()
+                        self._leave_out(faults)
+                        if batch is not None:
+                            yielded = True
+                            yield batch
             finally:
                 for future in waiting:
                     future.cancel()
+        if not yielded and self.left_out:
+            name, fault = next(iter(self.left_out.items()))
+            raise DataError(f"no image of {self.dataset.name} can be decoded: {name}: {fault}")
 
-    def batch(self, indices, seed=0):
-        """Return the ``Batch`` of the samples at ``indices``, its chance drawn from ``seed``."""
+    def _leave_out(self, faults):
+        """Record {image's name: fault}, once an image: the next epoch will find it again."""
+        for name, fault in faults.items():
+            if name not in self.left_out:
+                self.left_out[name] = fault
+                self.record(self.dataset.name, name, fault)
+
+    def _batch(self, indices, seed):
+        """Return the ``Batch`` of the samples at ``indices``, its chance drawn from ``seed``.
+
+        Returns:
+            The batch, None where none of its images can be decoded; and {name: fault} of those.
+        """
         generator = np.random.default_rng(seed)
-        samples = tuple(self.dataset.samples[index] for index in indices)
-        images, boxes, labels = zip(*(self._example(sample, generator) for sample in samples))
+        samples, examples, faults = [], [], {}
+        for sample in (self.dataset.samples[index] for index in indices):
+            try:
+                examples.append(self._example(sample, generator))
+                samples.append(sample)
+            except DataError as error:
+                if self.config.on_bad_data == "error":
+                    raise
+                faults[sample.name] = str(error)
+        if not samples:
+            return None, faults
+        images, boxes, labels = zip(*examples)
         most = max(len(one) for one in boxes)
         most = max(1, -(-most // BOX_MULTIPLE)) * BOX_MULTIPLE
         gt_boxes = np.zeros((len(samples), most, 4), "float32")
@@ -106,15 +149,21 @@ class Pipeline:
             gt_boxes=gt_boxes,
             gt_labels=gt_labels,
             weights=np.array([sample.weight for sample in samples], "float32"),
-            samples=samples,
+            samples=tuple(samples),
         )
-        if self.make_targets is None:
-            return batch
-        return dataclasses.replace(batch, targets=self.make_targets(batch, generator))
+        if self.make_targets is not None:
+            batch = dataclasses.replace(batch, targets=self.make_targets(batch, generator))
+        return batch, faults
 
     def _example(self, sample, generator):
         """Return image, boxes and labels to train on: those that are not ``difficult``."""
         image = augment.load(sample.path)
+        height, width = image.shape[:2]
+        if (width, height) != (sample.width, sample.height):
+            raise DataError(
+                f"the image {sample.path} has become {width}x{height} pixels, and was "
+                f"{sample.width}x{sample.height} when the data set was read"
+            )
         boxes, labels = sample.boxes[~sample.difficult], sample.labels[~sample.difficult]
         image, boxes = augment.resize(image, boxes, self.config)
         if self.training and generator.random() < self.config.flip:

@@ -4,13 +4,8 @@ Two layouts are read: the official devkit (``VOCdevkit/VOC2007``, ``VOCdevkit/VO
 classes, and a bare folder of the same make with any classes, which is what most labelling tools
 write.
 
-VOC counts pixels from 1 and its corners are inclusive. Both are undone here, once:
-``[xmin - 1, ymin - 1, xmax, ymax]``, half-open. Many labelling tools write 0-based corners, or a
-corner one past the last pixel; so a box may stick out of the image by one pixel, and is clipped.
-
-An annotation is a stranger's file: it is parsed by defusedxml, names no path outside the data set,
-and its declared image size serves for a comparison with the real one. Pixels are those stored in
-the file; an EXIF rotation is not applied, here or when the image is decoded.
+What an annotation holds, ``voc_annotation`` reads. No name in one, nor in a split file, leads out of the
+data set. A ``Sample`` has its image upright, whatever its boxes were drawn on.
 """
 
 import dataclasses
@@ -19,9 +14,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from defusedxml import ElementTree
-from PIL import Image
 
+from frcnn.data import image_files, voc_annotation
 from frcnn.data.dataset import Dataset, Sample
 from frcnn.data.faults import Fault, settle
 from frcnn.errors import ConfigError, DataError
@@ -33,12 +27,26 @@ VOC_CLASSES = tuple(
 YEARS = {"2007": ("2007",), "2012": ("2012",), "07+12": ("2007", "2012")}
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # by content: a PNG may be named .jpg
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
+# Of an image. Every box is held against every anchor at once: a pyramid's 240,000 need 4 MB a box.
+MAX_BOXES = 2000
 
 
 def read(root, split, year=None, classes=None, on_bad_data="error"):
-    """Read one split of a VOC data set.
+    """Return the ``Dataset`` that ``collect`` finds, once its faults are settled.
+
+    Args:
+        root, split, year, classes: as for ``collect``.
+        on_bad_data: ``"error"`` raises one error for all faults; ``"skip"`` leaves out the images
+            that have one, and records them in ``Dataset.skipped``.
+
+    Raises:
+        DataError, ConfigError: as ``collect`` and ``faults.settle``.
+    """
+    return settle([collect(root, split, year, classes)], on_bad_data)[0]
+
+
+def collect(root, split, year=None, classes=None):
+    """Read one split of a VOC data set, and all that is wrong with it.
 
     Args:
         root: the folder that holds ``VOCdevkit``, or ``VOCdevkit`` itself, or a bare VOC folder.
@@ -50,19 +58,18 @@ def read(root, split, year=None, classes=None, on_bad_data="error"):
             alone, as the annotations of 2012's test were never published.
         classes: the names of the classes, in the order of the labels. None takes the 20 official
             ones for a devkit, and for a bare folder the sorted names found in the split.
-        on_bad_data: ``"error"`` raises one error for all faults; ``"skip"`` leaves out the images
-            that have one, and records them in ``Dataset.skipped``.
 
     Returns:
-        A ``Dataset``; images without any object are part of it.
+        dataset: ``Dataset`` of the images without a fault; those without any object are part of it.
+        faults: list of ``Fault``: a broken annotation; an image that is missing, listed twice, too
+            large, cut off, cannot be opened or is of another size than declared; an unknown class;
+            more than ``MAX_BOXES`` objects; a box that is not numeric, inverted, one pixel thin or
+            reaches out of the image by more than one pixel. Each is named with its file and line or
+            the number of its box, counted from 1.
 
     Raises:
-        DataError: no data at ``root``, no such split, a split without images, or faults: a broken
-            annotation, an image that is missing, cannot be opened or is of another size than
-            declared, an unknown class, or a box that is not numeric, inverted, one pixel thin or
-            reaches out of the image by more than one pixel. Every fault is named with its file and
-            the number of its box, counted from 1.
-        ConfigError: ``year`` or ``on_bad_data`` is none of the above.
+        DataError: no data at ``root``, no such split, or a split without images.
+        ConfigError: ``year`` is none of the above.
     """
     folders, name, known = _locate(Path(root), split, year)
     classes = known if classes is None else tuple(classes)
@@ -73,9 +80,6 @@ def read(root, split, year=None, classes=None, on_bad_data="error"):
             faults += its_faults
             if sample is not None:
                 found.append((sample, class_names))
-    skipped = settle(name, faults, on_bad_data)
-    if not found:
-        raise DataError(f"{name}: every image has a fault; the first is {faults[0]}")
     if classes is None:
         classes = tuple(sorted({class_name for _, names in found for class_name in names}))
     label = {class_name: index for index, class_name in enumerate(classes)}
@@ -83,7 +87,7 @@ def read(root, split, year=None, classes=None, on_bad_data="error"):
         dataclasses.replace(sample, labels=np.array([label[n] for n in class_names], np.int32))
         for sample, class_names in found
     )
-    return Dataset(name, classes, samples, skipped)
+    return Dataset(name, classes, samples), faults
 
 
 def _locate(root, split, year):
@@ -192,48 +196,41 @@ def _read_image(folder, identifier, name, images, classes):
     """
     annotation = folder / "Annotations" / f"{identifier}.xml"
     try:
-        root = _parse(annotation)
+        root = voc_annotation.parse(annotation)
     except DataError as error:
         return None, [], [Fault(name, str(annotation), str(error))]
     faults = []
     image = _find_image(identifier, root.findtext("filename") or "", images)
     path = folder / "JPEGImages" / (image or identifier)
+    header, size = None, (math.inf, math.inf)  # boxes' other faults are worth finding all the same
     try:
-        width, height = _stored_size(path)
+        if image is None:
+            raise DataError(f"there is no image (tried {', '.join(EXTENSIONS)} and <filename>)")
+        header = image_files.read_header(path)
+        size = voc_annotation.labelled_size(root, header, path)
     except DataError as error:
-        faults.append(Fault(name, str(path), str(error)))
-        width = height = math.inf  # the boxes' other faults are worth finding all the same
-    else:
-        for side, real in (("width", width), ("height", height)):
-            declared = (root.findtext(f"size/{side}") or "").strip() or "0"
-            if _number(declared) not in (0, real):  # some tools write 0
-                what = f"declares a {side} of {declared}, but {path} is {width}x{height}"
-                faults.append(Fault(name, str(annotation), what))
+        place = path if header is None else annotation
+        faults.append(Fault(name, str(place), str(error)))
 
     objects = []
-    for number, element in enumerate(root.findall("object"), start=1):
+    elements = root.findall("object")
+    if len(elements) > MAX_BOXES:
+        faults.append(
+            Fault(name, str(annotation), f"has {len(elements)} objects; the limit is {MAX_BOXES}")
+        )
+    for number, element in enumerate(elements, start=1):
         try:
-            objects.append(_read_object(element, width, height, classes))
+            objects.append(voc_annotation.read_object(element, *size, classes))
         except DataError as error:
             faults.append(Fault(name, f"{annotation} box {number}", str(error)))
     if faults:
         return None, [], faults
     boxes = np.array([box for _, box, _ in objects], np.float32).reshape(-1, 4)
+    if size != header.upright:
+        boxes = image_files.turn_boxes(boxes, header)
     difficult = np.array([flag for _, _, flag in objects], bool)
-    sample = Sample(name, str(path), width, height, boxes, np.zeros(0, np.int32), difficult)
+    sample = Sample(name, str(path), *header.upright, boxes, np.zeros(0, np.int32), difficult)
     return sample, [class_name for class_name, _, _ in objects], []
-
-
-def _parse(path):
-    """Return the root element of an annotation."""
-    try:
-        root = ElementTree.parse(path).getroot()
-    # ParseError is a SyntaxError; defusedxml's refusals and unknown encodings are ValueErrors.
-    except (SyntaxError, ValueError, LookupError, OSError) as error:
-        raise DataError(f"cannot be read as XML: {error}") from error
-    if root.tag != "annotation":
-        raise DataError(f"holds <{root.tag}>, expected <annotation>")
-    return root
 
 
 def _find_image(identifier, filename, images):
@@ -244,60 +241,3 @@ def _find_image(identifier, filename, images):
         if image := images.get(name) or images.get(name.lower()):
             return image
     return None
-
-
-def _stored_size(path):
-    """Return an image's width and height in pixels, from its header alone."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-    except FileNotFoundError as error:
-        raise DataError(f"there is no image (tried {', '.join(EXTENSIONS)})") from error
-    except Exception as error:  # whatever a broken header makes Pillow's readers raise
-        raise DataError(f"cannot be opened as an image: {error}") from error
-    if width < 1 or height < 1:
-        raise DataError(f"is an image of {width}x{height} pixels")
-    return width, height
-
-
-def _read_object(element, width, height, classes):
-    """Return an object's class name, its half-open box, and whether it is difficult."""
-    class_name = (element.findtext("name") or "").strip()
-    if not class_name:
-        raise DataError("has no <name>")
-    if classes is not None and class_name not in classes:
-        raise DataError(f"unknown class {class_name!r}; expected one of {', '.join(classes)}")
-    difficult = (element.findtext("difficult") or "").strip() or "0"
-    if difficult not in ("0", "1"):
-        raise DataError(f"<difficult> is {difficult!r}, expected 0 or 1")
-    return class_name, _read_box(element, width, height), difficult == "1"
-
-
-def _read_box(element, width, height):
-    """Return ``[x1, y1, x2, y2]``, half-open, within the image; its sides have a pixel or more."""
-    corners = []
-    for corner in CORNERS:
-        text = element.findtext(f"bndbox/{corner}")
-        if text is None:
-            raise DataError(f"has no <{corner}>")
-        if not math.isfinite(_number(text)):
-            raise DataError(f"<{corner}> is {text!r}, not a number")
-        corners.append(_number(text))
-    shown = ", ".join(f"{name} {value:g}" for name, value in zip(CORNERS, corners, strict=True))
-    xmin, ymin, xmax, ymax = corners
-    # Inclusive corners that are equal span one pixel: a slip of the mouse, no object.
-    if xmax <= xmin or ymax <= ymin:
-        raise DataError(f"is inverted or at most one pixel thin: {shown}")
-    sticks_out = max(1 - xmin, 1 - ymin, xmax - width, ymax - height)
-    x1, y1, x2, y2 = max(xmin - 1, 0), max(ymin - 1, 0), min(xmax, width), min(ymax, height)
-    if sticks_out > 1 or min(x2 - x1, y2 - y1) < 1:
-        raise DataError(f"reaches out of the {width}x{height} image: {shown}")
-    return [x1, y1, x2, y2]
-
-
-def _number(text):
-    """Return the number that a text holds, NaN if it holds none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from frcnn.config import DataConfig
 from frcnn.data import augment
@@ -34,17 +34,82 @@ def test_an_image_comes_as_rgb(tmp_path):
     assert (image == (200, 100, 50)).all()
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
-def test_any_kind_of_picture_comes_with_three_channels(tmp_path, mode):
-    Image.new(mode, (3, 2)).save(tmp_path / "a.png")
-    assert augment.load(str(tmp_path / "a.png")).shape == (2, 3, 3)
+# The halves of a picture: orange and blue, or as grey as they are bright.
+ORANGE, BLUE = (204, 102, 0), (0, 51, 153)
+HALVES = np.repeat(np.array([[ORANGE, BLUE]], "uint8"), 16, axis=1).repeat(24, axis=0)
+GREY = HALVES[..., 0]
 
 
-def test_pixels_are_those_stored_whatever_exif_says(tmp_path):
+def kinds():
+    """Return {name of a file: how to write it, its tolerance} for every kind of image."""
+    picture, grey = Image.fromarray(HALVES), Image.fromarray(GREY)
+    alpha = np.dstack([HALVES, np.full(GREY.shape, 128, "uint8")])
+    palette = picture.convert("P", palette=Image.Palette.ADAPTIVE)
+    return {
+        "rgb.png": (picture.save, 0),
+        "rgb.jpg": (lambda path: picture.save(path, quality=95, subsampling=0), 4),
+        "rgb.bmp": (picture.save, 0),
+        "rgb.webp": (lambda path: picture.save(path, lossless=True), 0),
+        "rgb.tif": (picture.save, 0),
+        "palette.png": (palette.save, 0),
+        "palette.bmp": (palette.save, 0),
+        "palette_transparent.png": (lambda path: palette.save(path, transparency=0), 0),
+        "cmyk.jpg": (lambda path: picture.convert("CMYK").save(path, quality=95), 4),
+        "cmyk.tif": (picture.convert("CMYK").save, 0),
+        "rgba.png": (Image.fromarray(alpha).save, 0),
+        "rgba.webp": (lambda path: Image.fromarray(alpha).save(path, lossless=True), 0),
+        "16bit.png": (lambda path: cv2.imwrite(path, HALVES[..., ::-1].astype("uint16") * 257), 0),
+        "16bit_rgba.png": (
+            lambda path: cv2.imwrite(path, alpha[..., [2, 1, 0, 3]].astype("uint16") * 257),
+            0,
+        ),
+        "16bit_grey.png": (lambda path: cv2.imwrite(path, GREY.astype("uint16") * 257), 0),
+        "16bit_grey.tif": (lambda path: cv2.imwrite(path, GREY.astype("uint16") * 257), 0),
+        "grey.png": (grey.save, 0),
+        "grey.jpg": (grey.save, 1),
+        "grey_alpha.png": (grey.convert("LA").save, 0),
+    }
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_any_kind_of_picture_comes_as_rgb_of_8_bits(tmp_path, name):
+    write, tolerance = kinds()[name]
+    write(str(tmp_path / name))
+    image = augment.load(str(tmp_path / name))
+    assert image.shape == (24, 32, 3) and image.dtype == "uint8"
+    expected = np.dstack([GREY] * 3) if "grey" in name else HALVES
+    np.testing.assert_allclose(image.astype(int), expected.astype(int), atol=tolerance)
+
+
+def test_black_and_white_comes_as_rgb(tmp_path):
+    Image.fromarray(GREY > 100).save(tmp_path / "a.png")
+    expected = np.where(GREY > 100, 255, 0)
+    np.testing.assert_array_equal(augment.load(tmp_path / "a.png"), np.dstack([expected] * 3))
+
+
+def test_a_png_named_jpg_is_an_image(tmp_path):
+    Image.fromarray(HALVES).save(tmp_path / "a.jpg", format="PNG")
+    np.testing.assert_array_equal(augment.load(tmp_path / "a.jpg"), HALVES)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_come_upright(tmp_path, orientation, suffix):
+    """Pillow's own way of turning images says what upright is."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    exif[0x0112] = orientation
+    colours = np.random.default_rng(0).integers(0, 256, (2, 3, 3), "uint8").repeat(16, 0).repeat(16, 1)
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(colours).save(path, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_allclose(augment.load(path).astype(int), expected.astype(int), atol=2)
+
+
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"Exif\0\0nonsense", b"\xff" * 40])
+def test_nonsense_in_exif_turns_nothing(tmp_path, exif):
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
-    assert augment.load(str(tmp_path / "a.jpg")).shape == (20, 30, 3)
+    assert augment.load(tmp_path / "a.jpg").shape == (20, 30, 3)
 
 
 def test_what_cannot_be_decoded_is_named(tmp_path):

@@ -230,7 +230,7 @@ def test_a_bad_annotation_is_named(folder, xml, message):
 
 def test_a_declared_size_unlike_the_real_one_is_a_fault(folder):
     (fault,) = faults(folder({"a": annotation(size=(40, 31))}))
-    assert "declares a height of 31" in fault and "is 40x30" in fault
+    assert "a.xml: declares 40x31 pixels" in fault and "a.jpg has 40x30" in fault
 
 
 def test_a_missing_image_is_a_fault_also_if_filename_leads_to_one_elsewhere(folder, tmp_path):
@@ -239,11 +239,10 @@ def test_a_missing_image_is_a_fault_also_if_filename_leads_to_one_elsewhere(fold
     assert "there is no image" in fault
 
 
-@pytest.mark.parametrize("content", [b"", b"no image"])
-def test_a_file_that_is_no_image_is_a_fault_beside_those_of_its_boxes(folder, content):
+def test_a_file_that_is_no_image_is_a_fault_beside_those_of_its_boxes(folder):
     root = folder({"a": annotation(an_object("cat", 9, 1, 5, 9))})
-    (root / "JPEGImages" / "a.jpg").write_bytes(content)
-    assert ["cannot be opened" in fault for fault in faults(root)] == [True, False]
+    (root / "JPEGImages" / "a.jpg").write_bytes(b"no image")
+    assert ["is not an image" in fault for fault in faults(root)] == [True, False]
 
 
 def test_a_split_file_names_missing_and_repeated_images_by_line(folder):
@@ -254,13 +253,13 @@ def test_a_split_file_names_missing_and_repeated_images_by_line(folder):
     assert "train.txt line 5: 'a' is listed before, in line 1" in repeated
 
 
-def test_all_faults_are_counted_and_twenty_listed(folder):
+def test_all_faults_are_counted_and_listed(folder):
     boxes = [an_object("cat", 9, 1, 5, 9)] * 12
     root = folder({"a": annotation(*boxes), "b": annotation(*boxes), "c": annotation()})
     with pytest.raises(DataError, match="24 faults in 2 images"):
         voc.read(root, "train")
-    listed = faults(root)
-    assert len(listed) == 21 and listed[-1] == "and 4 more"
+    places = [f"{root / 'Annotations' / name}.xml box {k + 1}" for name in "ab" for k in range(12)]
+    assert [fault.split(":")[0] for fault in faults(root)] == places
 
 
 def test_skip_leaves_out_whole_images_and_records_them(folder):
