@@ -6,10 +6,12 @@ import importlib.util
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from frcnn import cli, evaluation, trainer
 from frcnn.config import Config
@@ -138,3 +140,24 @@ def test_what_has_no_object_is_null_in_json():
         "voc07",
     )
     assert scores.values["summary"]["mAP"] is None and scores.values["classes"]["a"]["AP"] is None
+
+
+def test_images_left_out_are_printed_and_kept_in_the_json(script, run, shapes_folder, tmp_path, capsys):
+    folder = shutil.copytree(shapes_folder, tmp_path / "spoilt")
+    first, second = (folder / "JPEGImages" / f"val_00000{k}.jpg" for k in (1, 2))
+    first.write_bytes(first.read_bytes()[:-50])
+    with Image.open(second) as image:
+        image.load()
+    image.save(second, "PNG")
+    content = bytearray(second.read_bytes())
+    content[len(content) // 2] ^= 0xFF  # which only decoding tells
+    second.write_bytes(content)
+    line = f"{run} --data-dir {folder} --json {tmp_path / 'a.json'}"
+    with pytest.raises(DataError, match="val_000001.jpg: is cut off"):
+        script.main(line.split())
+    script.main(f"{line} --on-bad-data skip".split())
+    values = json.loads((tmp_path / "a.json").read_text())
+    assert values["images"] == 2
+    assert [row["image"] for row in values["skipped"]] == ["val_000001", "val_000002"]
+    out = capsys.readouterr().out
+    assert "left out: val_000001" in out and "left out: val_000002" in out

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.config import DataConfig
+from frcnn import anchors
+from frcnn.config import AnchorConfig, DataConfig, RpnConfig
 from frcnn.data import datasets, faults
 from frcnn.data.pipeline import Pipeline
 from frcnn.errors import DataError
+from frcnn.targets import RpnTargeter
 
 GOOD = ("cat", 3, 4, 20, 25)
 
@@ -218,6 +220,16 @@ def test_what_is_odd_but_right_is_read_and_trained_on(root, change):
     assert (batches[1].gt_labels >= 0).sum() == len(odd.boxes)
     if len(odd.boxes):
         np.testing.assert_allclose(batches[1].gt_boxes[0, 0], [2, 3, 20, 25])
+
+
+def test_thousands_of_boxes_are_trained_on(root):
+    boxes(*[GOOD] * 2000)(root)
+    train, _ = datasets.load(config(root))
+    pyramid, rpn = anchors.Pyramid(AnchorConfig(sizes=(16.0,)), (8,)), RpnConfig()
+    options = {"training": False, "make_targets": RpnTargeter(pyramid, rpn)}
+    batch = list(Pipeline(train, config(root), 8, **options).epoch())[1]
+    assert (batch.gt_labels == 0).sum() == 2000
+    assert all(np.isfinite(target).all() for target in batch.targets)
 
 
 # EXIF: an image of 40x30 that is shown as 30x40, and a box at its stored top left.
