@@ -1,11 +1,14 @@
-"""What the command lines share: how an error that a person can mend is shown."""
+"""What the command lines share: a config from options, and errors that a person can mend in one line."""
 
 import contextlib
 import os
+import pathlib
 import sys
 import tempfile
 
-from frcnn.errors import FrcnnError
+from frcnn import presets, saved_config
+from frcnn.config import parse_assignments, parse_json
+from frcnn.errors import ConfigError, FrcnnError
 
 
 @contextlib.contextmanager
@@ -45,3 +48,36 @@ def run(main):
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
+
+
+def config_of(arguments, options):
+    """Return a command line's config: the data set's preset, then --config, then options, then --set.
+
+    Before the options come the network that a weight file brings, the backbone's settings and the
+    optimizer's, where the parser has such options.
+
+    Args:
+        arguments: of argparse; it has ``dataset``, ``backbone``, ``config`` and ``set``.
+        options: {name of an argument: the setting it changes}.
+
+    Raises:
+        ConfigError: an unknown setting, a value that does not fit, a file that does not serve.
+    """
+    dataset, text = arguments.dataset, "{}"
+    if arguments.config:
+        path = pathlib.Path(arguments.config)
+        if not path.is_file():
+            raise ConfigError(f"there is no config file {path}")
+        text = path.read_text(encoding="utf-8", errors="replace")
+        dataset = dataset or parse_json(text, str(path)).get("data.dataset")
+    config = presets.preset(dataset or "voc").updated_from_json(text, arguments.config)
+    weights = getattr(arguments, "weights", None)
+    if weights and (saved := saved_config.read(weights)):
+        config = config.replace(presets.network_settings(saved, weights))
+    if arguments.backbone and arguments.backbone != config.model.backbone:
+        config = config.replace(presets.backbone_preset(arguments.backbone))
+    if getattr(arguments, "optimizer", None):
+        config = config.replace(presets.optimizer_preset(arguments.optimizer))
+    values = {key: getattr(arguments, name) for name, key in options.items()}
+    values = {key: value for key, value in values.items() if value is not None}
+    return config.replace(values | parse_assignments(arguments.set))

@@ -8,8 +8,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import config as configs  # noqa: E402
-from frcnn.cli import quiet_import, run  # noqa: E402
+from frcnn import presets  # noqa: E402
+from frcnn.cli import config_of, quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
 # Command-line option -> the setting it changes.
@@ -29,7 +29,7 @@ def parse(argv):
         description=__doc__,
         epilog="Ends with status 2 if there are faults, and --on-bad-data is not skip.",
     )
-    parser.add_argument("--dataset", help=f"{' or '.join(configs.PRESETS)} (default voc)")
+    parser.add_argument("--dataset", help=f"{' or '.join(presets.PRESETS)} (default voc)")
     parser.add_argument(
         "--data-dir", help="holds VOCdevkit/, or is a VOC folder with any classes (data)"
     )
@@ -48,26 +48,9 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def make_config(arguments):
-    """Return the config: the data set's preset, then --config, then options, then --set."""
-    dataset, text = arguments.dataset, "{}"
-    if arguments.config:
-        path = pathlib.Path(arguments.config)
-        if not path.is_file():
-            raise ConfigError(f"there is no config file {path}")
-        text = path.read_text(encoding="utf-8", errors="replace")
-        dataset = dataset or configs.parse_json(text, str(path)).get("data.dataset")
-    config = configs.preset(dataset or "voc").updated_from_json(text, arguments.config)
-    if arguments.backbone and arguments.backbone != config.model.backbone:
-        config = config.replace(configs.backbone_preset(arguments.backbone))
-    options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
-    options = {key: value for key, value in options.items() if value is not None}
-    return config.replace(options | configs.parse_assignments(arguments.set))
-
-
 def main(argv=None):
     arguments = parse(argv)
-    config = make_config(arguments)
+    config = config_of(arguments, OPTIONS)
     if arguments.images < 0:
         raise ConfigError(f"--images must not be below 0, but is {arguments.images}")
 

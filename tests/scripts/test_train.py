@@ -34,7 +34,7 @@ def script():
 @pytest.fixture
 def config_of(script):
     """Return a function from a command line to the config it asks for."""
-    return lambda line: script.make_config(script.parse(line.split()))
+    return lambda line: cli.config_of(script.parse(line.split()), script.OPTIONS)
 
 
 @pytest.fixture
