@@ -4,6 +4,8 @@ Nothing here imports TensorFlow unless it is the backend in use, so that all mod
 only JAX is installed.
 """
 
+import contextlib
+
 import keras
 
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -31,6 +33,22 @@ def compiled(function):
     return jax.jit(function)
 
 
+def forward(model):
+    """Return a function from a Keras model's input to its output that leaves both on the device.
+
+    ``predict_on_batch`` would copy them to the host.
+    """
+    if IS_TENSORFLOW:
+        return tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    run = jax.jit(lambda trained, other, x: model.stateless_call(trained, other, x, training=False)[0])
+
+    def on_device(x):
+        variables = model.trainable_variables, model.non_trainable_variables
+        return run(*([variable.value for variable in group] for group in variables), x)
+
+    return on_device
+
+
 def native_nms(boxes, scores, iou_threshold, max_output):
     """Return TensorFlow's greedy NMS of one image: up to ``max_output`` indices, int32.
 
@@ -46,6 +64,27 @@ def native_crop_and_resize(images, boxes, box_indices, crop_size):
     and last samples lie on the box's edges. Not for XLA either.
     """
     return tf.image.crop_and_resize(images, boxes, box_indices, (crop_size, crop_size))
+
+
+def has_native_momentum(gradient):
+    """Return whether ``native_momentum`` takes a gradient: a dense one, with TensorFlow."""
+    return IS_TENSORFLOW and isinstance(gradient, tf.Tensor)
+
+
+def native_momentum(variable, velocity, gradient, learning_rate, momentum):
+    """Do a step of SGD in one pass: velocity = momentum · velocity - rate · gradient is added.
+
+    Args:
+        variable, velocity: ``tf.Variable``s.
+        gradient: tensor.
+    """
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=variable.handle,
+        accum=velocity.handle,
+        lr=tf.cast(learning_rate, variable.dtype),
+        grad=gradient,
+        momentum=tf.cast(momentum, variable.dtype),
+    )
 
 
 def prepare_device():
@@ -66,6 +105,10 @@ def prepare_device():
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:
+        # One convolution after the other, each on all cores, is faster than two at a time. Once
+        # TensorFlow has run something, it cannot be told any more.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_inter_op_parallelism_threads(1)
         # Else threads add up gradients in any order; after some steps losses differ in two digits.
         tf.config.experimental.enable_op_determinism()
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]

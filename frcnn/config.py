@@ -29,8 +29,8 @@ BACKBONES = (
 DATASETS = ("voc", "shapes")
 OPTIMIZERS = ("sgd", "adam")
 PREPROCESSINGS = ("auto", "caffe", "caffe_rgb", "torch", "tf", "none")
-SCHEDULES = ("alternating",)
-PRECISIONS = ("float32", "mixed_bfloat16")
+SCHEDULES = ("alternating", "joint")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BAD_DATA_POLICIES = ("error", "skip")
 AP_INTERPOLATIONS = ("11-point", "all-point")
 
@@ -154,7 +154,7 @@ class TrainConfig:
     """The loop."""
 
     schedule: str = "alternating"
-    precision: str = "float32"  # or mixed_bfloat16: bfloat16 layers, float32 weights, losses and boxes
+    precision: str = "float32"  # or of layers alone: mixed_bfloat16; mixed_float16, losses scaled
     epochs: int = 12
     steps_per_epoch: int = 0  # 0: once through the training split
     seed: int = 0

@@ -46,6 +46,7 @@ LOOP_TAGS = (
     "classifier/positive_rois",
     "learning_rate/<sub_model>",
     "time/<part>",
+    "traces",
     "mAP",
     "AP/<class>",
 )

@@ -14,8 +14,8 @@ import keras
 from keras import layers, ops
 
 from frcnn import anchors as anchor_ops
+from frcnn import blocks, heads
 from frcnn import boxes as box_ops
-from frcnn import heads
 from frcnn.backbones import BACKBONES, Preprocess
 from frcnn.backend import IS_TENSORFLOW
 from frcnn.detections import detect
@@ -37,6 +37,9 @@ class Models:
             to a dict: rois (B, R, 4), y_class, y_regress for the classifier, and the health of
             proposals and sampling, one number an image.
         detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
+        region_classifier: the classifier from features on: a list of the levels pooled from, and rois.
+        features: the levels, the finest first, as Keras tensors of the graph of all these.
+        stem: images to the features that everything trained starts from; None: nothing is frozen.
         num_classes: C.
         num_anchors: A.
         pyramid: the anchors of a network input, ``anchors.Pyramid``.
@@ -47,6 +50,9 @@ class Models:
     classifier: keras.Model
     sampler: keras.Model
     detector: keras.Model
+    region_classifier: keras.Model
+    features: list
+    stem: keras.Model | None
     num_classes: int
     num_anchors: int
     pyramid: anchor_ops.Pyramid
@@ -87,6 +93,9 @@ def _build(config, num_object_classes):
     rpn = keras.Model(images, [scores, deltas], name="rpn")
     logits = rpn.get_layer("rpn_class_cells").output
 
+    frozen = blocks.frozen_end(images, backbone.features)
+    stem = None if frozen is None else keras.Model(images, frozen, name="stem")
+
     features = list(backbone.features[: backbone.roi_levels])
     width, dropout = config.model.head_width, config.model.head_dropout
     classifier_outputs = heads.classifier(
@@ -120,6 +129,9 @@ def _build(config, num_object_classes):
         classifier,
         sampler,
         detector,
+        region_classifier,
+        list(backbone.features),
+        stem,
         num_classes,
         pyramid.num_anchors,
         pyramid,
@@ -202,6 +214,8 @@ class SampleRois(layers.Layer):
         valid = ops.cast(gt_labels >= 0, "float32")
         overlaps = box_ops.iou(gt_boxes, proposals) * valid[..., None]
         hits = ops.cast(overlaps >= roi.positive_iou, "float32")
+        # Constants to whoever learns from them: Ren et al. 2015, section 3.2.
+        rois, y_class, y_regress = (ops.stop_gradient(part) for part in (rois, y_class, y_regress))
         return {
             "rois": rois,
             "y_class": y_class,

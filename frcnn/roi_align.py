@@ -50,8 +50,7 @@ class RoiAlign(keras.layers.Layer):
         first, step = self._sample_grid(rois, level)
         sample = crop_samples if IS_TENSORFLOW else gather_samples
         values = sample(features, level, image, first, step, self.pool_size * self.samples)
-        bins = (-1, self.pool_size, self.samples, self.pool_size, self.samples, values.shape[-1])
-        pooled = ops.mean(ops.reshape(values, bins), axis=(2, 4))
+        pooled = ops.average_pool(values, self.samples, self.samples)
         return ops.reshape(pooled, (batch, count, *pooled.shape[1:]))
 
     def _sample_grid(self, rois, level):

@@ -1,7 +1,8 @@
-"""What one training step is: the order in which the sub-models learn from a batch.
+"""What one training step is: which sub-models learn from a batch, in which order, from which features.
 
 A schedule has ``train_step(batch)`` and ``validation_step(batch, generator)``, both returning the same
-named scalars, and tells nothing of data, epochs or files.
+named scalars, and tells nothing of data, epochs or files. The models it trains are made by
+``frcnn.steps``.
 """
 
 import time
@@ -9,43 +10,46 @@ import time
 import keras
 import numpy as np
 
-from frcnn import losses, optimizers
-from frcnn.backend import IS_TENSORFLOW
+from frcnn import losses, optimizers, steps
+from frcnn.backend import IS_TENSORFLOW, forward
 from frcnn.logging import named_scalars, with_total_loss
+from frcnn.rpn_at_cells import sampled_cells
 from frcnn.sampling import random_order
 
 
-class Alternating:
-    """The two sub-models in turn, by ``train_on_batch``, as in the old Keras trainers.
-
-    First the RPN learns from the image and its anchor targets. Then it proposes regions, RoIs are
-    sampled among them against ground truth, and the classifier learns from those. The proposals
-    are constants to the classifier's step, as in Ren et al. 2015, section 3.2.
+class Schedule:
+    """What the schedules have in common.
 
     Args:
-        models: ``frcnn.models.Models``; compiled here.
+        models: ``frcnn.models.Models``.
         config: ``frcnn.config.Config``.
         total_steps: of the run, which the learning rate's course depends on.
         generator: ``numpy.random.Generator`` that RoIs are sampled with.
+
+    Attributes:
+        optimizers: {sub-model: the Keras optimizer that trains it}.
+        steps: the ``steps.Step`` models that run.
     """
 
     def __init__(self, models, config, total_steps, generator):
         self.models = models
-        self.post_nms = config.rpn.post_nms_train
+        self.config = config
+        self.total_steps = total_steps
         self.generator = generator
-        compile_sub_models(models, config, total_steps)
 
     def train_step(self, batch):
-        """Update both sub-models from a ``Batch`` with RPN targets.
+        """Learn from a ``Batch`` with RPN targets.
 
         Returns:
-            {TensorBoard tag: float}: losses, accuracy, health of the proposals, rates and seconds.
+            {TensorBoard tag: float}: losses, accuracy, health of the proposals, rates, seconds, and how
+            many graphs were traced so far.
         """
         rates = {
-            "learning_rate/rpn": float(self.models.rpn.optimizer.learning_rate),
-            "learning_rate/classifier": float(self.models.classifier.optimizer.learning_rate),
+            f"learning_rate/{name}": float(optimizer.learning_rate)
+            for name, optimizer in self.optimizers.items()
         }
-        return self._step(batch, self.generator, "train_on_batch") | rates
+        scalars = self._step(batch, self.generator, "train_on_batch")
+        return scalars | rates | {"traces": float(sum(step.traces for step in self.steps))}
 
     def validation_step(self, batch, generator):
         """Return the same scalars of a ``Batch`` without learning from it.
@@ -57,38 +61,120 @@ class Alternating:
         """
         return self._step(batch, generator, "test_on_batch")
 
+    def _compile(self, step, terms, accuracy_of=None):
+        """Give a step its losses and an optimizer of its own, and return that."""
+        optimizer = optimizers.make(self.config.optimizer, self.total_steps, step.trainable_variables)
+        if self.config.train.precision == "mixed_float16":
+            # float16 ends at 6e-8: smaller gradients would be 0.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
+        return step.optimizer
+
+    def _rpn_data(self, batch, generator):
+        """Return what a step of the RPN takes after the images, and its targets by output."""
+        count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
+        order = random_order(generator, len(batch.images), count)
+        cells, *targets = sampled_cells(*batch.targets, self.config.rpn.samples)
+        inputs = [batch.image_sizes, batch.gt_boxes, batch.gt_labels, order, cells]
+        return inputs, dict(zip(self.models.rpn.output_names, targets))
+
+
+# XLA has no kernel for TensorFlow's NMS and crop_and_resize, and would compile anew for every image
+# shape. JAX has nothing else: without it, it would run op by op.
+USE_XLA = not IS_TENSORFLOW
+
+
+class Alternating(Schedule):
+    """The two sub-models in turn, by ``train_on_batch``, as in the old Keras trainers.
+
+    First the RPN learns from the image and its anchor targets. RoIs are sampled among the proposals of
+    the same forward pass, and the classifier learns from those on features computed anew, which the
+    RPN's step has just changed. Frozen layers run once, for both. The proposals are constants to the
+    classifier's step, as in Ren et al. 2015, section 3.2.
+
+    What that saves, against two sub-models that know nothing of each other: a third pass through the
+    backbone, and the frozen layers' second and third. What it changes: the proposals are those of the
+    RPN before its update, not after.
+    """
+
+    def __init__(self, models, config, total_steps, generator):
+        super().__init__(models, config, total_steps, generator)
+        self.stem = forward(models.stem) if models.stem else None
+        self.rpn, self.classifier = steps.rpn_step(models), steps.classifier_step(models)
+        self.steps = (self.rpn, self.classifier)
+        class_terms = steps.classifier_terms(models, config.loss.classifier)
+        self.optimizers = {
+            "rpn": self._compile(self.rpn, steps.rpn_terms(models, config.loss.rpn)),
+            "classifier": self._compile(self.classifier, class_terms, class_terms[0].output),
+        }
+
     def _step(self, batch, generator, method):
         clock = [time.perf_counter()]
         # One dictionary a call: only names, never positions, say which number is which.
         options = {"sample_weight": batch.weights, "return_dict": True}
-        rpn_logs = getattr(self.models.rpn, method)(batch.images, list(batch.targets), **options)
+        stem = [self.stem(batch.images)] if self.stem else []
+        inputs, targets = self._rpn_data(batch, generator)
+        rpn_logs = getattr(self.rpn, method)([batch.images, *stem, *inputs], targets, **options)
         clock.append(time.perf_counter())
 
-        sampled = self.sample(batch, generator)
+        inputs = [*(stem or [batch.images]), rpn_logs["rois"]]
+        targets = [rpn_logs["y_class"], rpn_logs["y_regress"]]
+        targets = dict(zip(self.models.classifier.output_names, targets))
+        classifier_logs = getattr(self.classifier, method)(inputs, targets, **options)
         clock.append(time.perf_counter())
 
-        inputs = [batch.images, sampled["rois"]]
-        targets = [sampled["y_class"], sampled["y_regress"]]
-        classifier_logs = getattr(self.models.classifier, method)(inputs, targets, **options)
-        clock.append(time.perf_counter())
+        scalars = scalars_of(self.models, self.config.loss, rpn_logs | classifier_logs)
+        seconds = dict(zip(("time/rpn", "time/classifier"), np.diff(clock).tolist()))
+        return scalars | seconds
 
-        scalars = named_scalars("rpn", rpn_logs) | named_scalars("classifier", classifier_logs)
-        seconds = dict(zip(("time/rpn", "time/sampling", "time/classifier"), np.diff(clock).tolist()))
-        return with_total_loss(scalars) | health(sampled) | seconds
 
-    def sample(self, batch, generator):
-        """Return what ``Models.sampler`` gives for a batch: RoIs, their targets, and their health."""
-        count = self.post_nms + batch.gt_boxes.shape[1]
-        order = random_order(generator, len(batch.images), count)
-        inputs = [batch.images, batch.image_sizes, batch.gt_boxes, batch.gt_labels, order]
-        return self.models.sampler.predict_on_batch(inputs)
+class Joint(Schedule):
+    """Both sub-models at once: one forward pass, one backward, the four losses added up.
+
+    The "approximate joint training" of Ren et al. 2015, section 3.2: proposals are constants to the
+    classifier's loss. Proposals and sampling run inside the step. One optimizer trains everything.
+    """
+
+    def __init__(self, models, config, total_steps, generator):
+        super().__init__(models, config, total_steps, generator)
+        self.step = steps.joint_step(models)
+        self.steps = (self.step,)
+        class_terms = steps.classifier_terms(models, config.loss.classifier, sampled=True)
+        terms = steps.rpn_terms(models, config.loss.rpn) + class_terms
+        optimizer = self._compile(self.step, terms, class_terms[0].output)
+        self.optimizers = {"rpn": optimizer, "classifier": optimizer}
+
+    def _step(self, batch, generator, method):
+        start = time.perf_counter()
+        inputs, targets = self._rpn_data(batch, generator)
+        options = {"sample_weight": batch.weights, "return_dict": True}
+        logs = getattr(self.step, method)([batch.images, *inputs], targets, **options)
+        scalars = scalars_of(self.models, self.config.loss, logs)
+        return scalars | {"time/step": time.perf_counter() - start}
+
+
+def scalars_of(models, weights, logs):
+    """Return the named scalars of one step, whatever it was made of.
+
+    Args:
+        models: ``Models``.
+        weights: ``LossConfig``, to add up each sub-model's loss.
+        logs: what the ``Step``s of both sub-models returned.
+    """
+    scalars = {}
+    for sub_model, pair in (("rpn", weights.rpn), ("classifier", weights.classifier)):
+        outputs = getattr(models, sub_model).output_names
+        own = {f"{output}_loss": logs[f"{output}_loss"] for output in outputs}
+        own["loss"] = sum(weight * value for weight, value in zip(pair, own.values()))
+        own |= {key: logs[key] for key in (f"{outputs[0]}_accuracy",) if key in logs}
+        scalars |= named_scalars(sub_model, own)
+    return with_total_loss(scalars) | health(logs)
 
 
 def compile_sub_models(models, config, total_steps):
     """Give each sub-model its losses, its metrics and an optimizer of its own.
 
-    XLA is off under TensorFlow, whose crop_and_resize has no kernel for it, and which would compile anew
-    for every image shape. JAX cannot do without: it would run op by op.
+    For training them by plain ``train_on_batch`` without a schedule.
     """
     class_name, box_name = models.classifier.output_names
     rpn, classifier = models.rpn, models.classifier
@@ -96,14 +182,14 @@ def compile_sub_models(models, config, total_steps):
         optimizer=optimizers.make(config.optimizer, total_steps, rpn.trainable_variables),
         loss=[losses.rpn_loss_cls(models.num_anchors), losses.rpn_loss_regr(models.num_anchors)],
         loss_weights=list(config.loss.rpn),
-        jit_compile=not IS_TENSORFLOW,
+        jit_compile=USE_XLA,
     )
     classifier.compile(
         optimizer=optimizers.make(config.optimizer, total_steps, classifier.trainable_variables),
         loss=[losses.class_loss_cls, losses.class_loss_regr(models.num_classes - 1)],
         loss_weights=list(config.loss.classifier),
         metrics={class_name: RoiAccuracy()},
-        jit_compile=not IS_TENSORFLOW,
+        jit_compile=USE_XLA,
     )
 
 
@@ -111,7 +197,7 @@ def health(sampled):
     """Return the scalars that tell whether proposals and sampling work.
 
     Args:
-        sampled: what ``Models.sampler`` returned, numpy.
+        sampled: what ``Models.sampler`` gives, numpy.
 
     Returns:
         ``rpn/recall``: share of the ground-truth boxes that some proposal overlaps by the IoU that makes

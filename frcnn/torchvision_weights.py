@@ -175,7 +175,7 @@ def _parameters(layer, pool_size, has_counters):
         shape = tuple(layer.gamma.shape)
         return [(name, shape, np.asarray) for name in names] + [(_COUNTER, (), None)] * has_counters
     kernel, *bias = [tuple(weight.shape) for weight in layer.weights]
-    axes = _AXES[type(layer)]
+    axes = next(axes for kind, axes in _AXES.items() if isinstance(layer, kind))
     weight = tuple(kernel[axis] for axis in np.argsort(axes))
     classes_first = _CLASSES_FIRST.get(layer.name, np.asarray)
 

@@ -18,10 +18,10 @@ from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError
 from frcnn.logging import RunLogger
 from frcnn.metrics.voc_ap import format_table, voc_ap
-from frcnn.schedules import Alternating
+from frcnn.schedules import Alternating, Joint
 from frcnn.targets import RpnTargeter
 
-SCHEDULES = {"alternating": Alternating}
+SCHEDULES = {"alternating": Alternating, "joint": Joint}
 
 # What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
 EPOCH_TAGS = (

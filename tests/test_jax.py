@@ -17,8 +17,17 @@ import train_steps
 HERE = Path(__file__).parent
 # Two halves that take about as long as each other, a process each.
 HALVES = (
-    ["boxes", "anchors", "sampling", "nms", "models"],
-    ["targets", "losses", "proposals", "roi_align", "roi_pool", "detections", "optimizers"],
+    "boxes anchors sampling nms models blocks".split(),
+    [
+        "targets",
+        "losses",
+        "proposals",
+        "roi_align",
+        "roi_pool",
+        "rpn_at_cells",
+        "detections",
+        "optimizers",
+    ],
 )
 # The smallest whole detector, from torchvision's weights to its boxes.
 DETECTOR = "test_importers.py::test_detections_are_torchvision_s[fasterrcnn_mobilenet_v3_large_320_fpn]"

@@ -86,26 +86,26 @@ def test_gradients_are_clipped_together():
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_weight_decay_shrinks_kernels_only(name):
     names = ("kernel", "bias", "gamma", "beta")
-    variables = [variable(1.0, name=own) for own in names]
+    variables = [variable([1.0] if own == "kernel" else 1.0, name=own) for own in names]
     optimizer = made(variables, name=name, learning_rate=0.1, weight_decay=0.5)
-    step(optimizer, variables, *[[0.0]] * 4)
-    decayed = [float(np.asarray(v)[0]) for v in variables]
+    step(optimizer, variables, [[0.0]], [0.0], [0.0], [0.0])
+    decayed = [np.asarray(v).item() for v in variables]
     np.testing.assert_allclose(decayed, [1 - 0.1 * 0.5, 1, 1, 1], rtol=1e-6)
 
 
 def test_weight_decay_is_as_strong_as_decay_through_the_momentum():
-    (weight,) = variables = [variable(1.0, name="kernel")]
+    (weight,) = variables = [variable([1.0], name="kernel")]
     settings = {"name": "sgd", "learning_rate": 1e-2, "momentum": 0.9, "weight_decay": 0.01}
     optimizer = made(variables, **settings)
     for _ in range(300):
-        step(optimizer, variables, [0.0])
+        step(optimizer, variables, [[0.0]])
     # SGD on the gradient 0.01 * weight, as Caffe and PyTorch do it.
     theirs, velocity = 1.0, 0.0
     for _ in range(300):
         velocity = 0.9 * velocity + 0.01 * theirs
         theirs -= 1e-2 * velocity
     # The momentum takes its first ten steps to come up.
-    np.testing.assert_allclose(1 - float(np.asarray(weight)[0]), 1 - theirs, rtol=0.05)
+    np.testing.assert_allclose(1 - np.asarray(weight).item(), 1 - theirs, rtol=0.05)
 
 
 def test_each_sub_model_has_an_optimizer_built_for_its_own_variables():

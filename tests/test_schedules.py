@@ -11,9 +11,10 @@ from frcnn.anchors import Pyramid
 from frcnn.data import datasets
 from frcnn.data.dataset import Dataset
 from frcnn.data.pipeline import Pipeline
-from frcnn.schedules import Alternating
+from frcnn.schedules import Alternating, Joint, compile_sub_models
 from frcnn.targets import RpnTargeter
 
+SCHEDULES = {"alternating": Alternating, "joint": Joint}
 LOSSES = ("rpn/loss_cls", "rpn/loss_regr", "classifier/loss_cls", "classifier/loss_regr")
 RPN = ("rpn_conv", "rpn_class_logits", "rpn_deltas")
 HEAD = ("head_dense1", "head_dense2", "class_logits", "box_deltas")
@@ -23,14 +24,14 @@ SHARED = ("tiny_conv3", "tiny_conv4", "tiny_conv5")  # the first two are frozen
 numpy = keras.ops.convert_to_numpy
 
 
-def set_up(config, freeze=(), steps=10):
+def set_up(config, kind="alternating", freeze=(), steps=10):
     """Return ``Models`` and a schedule for them, the same every time."""
     backend.prepare_device()  # so that the same is the same to the last bit
     keras.utils.set_random_seed(5)
     built = models.build(config, 3)
     for name in freeze:
         built.rpn.get_layer(name).trainable = False
-    return built, Alternating(built, config, steps, np.random.default_rng(6))
+    return built, SCHEDULES[kind](built, config, steps, np.random.default_rng(6))
 
 
 def first_batch(dataset, config):
@@ -75,8 +76,8 @@ def changed(before, after):
     return {name for name, flags in differ.items() if all(flags)}
 
 
-def optimizer_state(built):
-    return [numpy(v).copy() for m in (built.rpn, built.classifier) for v in m.optimizer.variables]
+def optimizer_state(schedule):
+    return [numpy(v).copy() for step in schedule.steps for v in step.optimizer.variables]
 
 
 def without_seconds(scalars):
@@ -89,62 +90,155 @@ def without_seconds(scalars):
 def test_each_sub_model_trains_its_own_layers_and_the_shared_ones(frozen, batch):
     built, schedule = frozen
     start = weights(built)
-    built.rpn.train_on_batch(batch.images, list(batch.targets), sample_weight=batch.weights)
+    inputs, targets = schedule._rpn_data(batch, np.random.default_rng(0))
+    logs = schedule.rpn.train_on_batch([batch.images, *inputs], targets, return_dict=True)
     middle = weights(built)
     assert changed(start, middle) == {*SHARED, *RPN}
-    sampled = schedule.sample(batch, np.random.default_rng(0))
-    targets = [sampled["y_class"], sampled["y_regress"]]
-    assert changed(middle, weights(built)) == set()  # sampling is no training
-    built.classifier.train_on_batch([batch.images, sampled["rois"]], targets)
+    targets = dict(zip(built.classifier.output_names, (logs["y_class"], logs["y_regress"])))
+    schedule.classifier.train_on_batch([batch.images, logs["rois"]], targets)
     assert changed(middle, weights(built)) == {*SHARED, *HEAD}
 
 
-def test_a_train_step_trains_everything_but_what_is_frozen(frozen, batch):
-    built, schedule = frozen
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_train_step_trains_everything_but_what_is_frozen(small_config, batch, kind):
+    built, schedule = set_up(small_config, kind, freeze=("tiny_conv1", "tiny_conv2"))
     before = weights(built)
-    steps = [int(model.optimizer.iterations) for model in (built.rpn, built.classifier)]
     schedule.train_step(batch)
     assert changed(before, weights(built)) == {*SHARED, *RPN, *HEAD}
-    after = [int(model.optimizer.iterations) for model in (built.rpn, built.classifier)]
-    assert after == [steps[0] + 1, steps[1] + 1]
+    assert [int(step.optimizer.iterations) for step in schedule.steps] == [1] * len(schedule.steps)
 
 
-def test_a_validation_step_changes_nothing(small_config, batch):
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_validation_step_changes_nothing(small_config, batch, kind):
     config = small_config.replace({"model.head_dropout": 0.5})
-    built, schedule = set_up(config)
+    built, schedule = set_up(config, kind)
     schedule.train_step(batch)
-    before, state = weights(built), optimizer_state(built)
+    before, state = weights(built), optimizer_state(schedule)
     chance = schedule.generator.bit_generator.state
     scalars = schedule.validation_step(batch, np.random.default_rng(0))
     assert changed(before, weights(built)) == set()
-    for old, new in zip(state, optimizer_state(built)):
+    for old, new in zip(state, optimizer_state(schedule)):
         np.testing.assert_array_equal(new, old)
     assert schedule.generator.bit_generator.state == chance
     again = schedule.validation_step(batch, np.random.default_rng(0))
     assert without_seconds(again) == without_seconds(scalars)  # no dropout either
     # And the training goes on as if nothing had been.
     after = without_seconds(schedule.train_step(batch))
-    _, undisturbed = set_up(config)
+    _, undisturbed = set_up(config, kind)
     undisturbed.train_step(batch)
-    assert without_seconds(undisturbed.train_step(batch)) == after
+    undisturbed = without_seconds(undisturbed.train_step(batch))
+    del after["traces"], undisturbed["traces"]  # a validation's are counted, too
+    assert undisturbed == after
+
+
+# Steps against the plain sub-models.
+
+PLAIN_SGD = {
+    "optimizer.name": "sgd",
+    "optimizer.learning_rate": 0.01,
+    "optimizer.warmup_steps": 0,
+    "optimizer.momentum": 0.0,
+    "optimizer.weight_decay": 0.0,
+    "optimizer.clip_norm": 0.0,
+}
+
+
+def plain_steps(built, schedule, batch, in_turn):
+    """Train the sub-models of ``Models`` by ``train_on_batch``, on the whole maps.
+
+    Returns:
+        The RPN's logs, the classifier's, and the weights after each. Unless ``in_turn`` the second
+        starts from the same weights as the first.
+    """
+    inputs, _ = schedule._rpn_data(batch, np.random.default_rng(0))
+    sampled = built.sampler.predict_on_batch([batch.images, *inputs[:-1]])
+    compile_sub_models(built, schedule.config, 10)
+    options = {"sample_weight": batch.weights, "return_dict": True}
+    start = {model: model.get_weights() for model in (built.rpn, built.classifier)}
+    rpn = built.rpn.train_on_batch(batch.images, list(batch.targets), **options)
+    after_rpn = weights(built)
+    if not in_turn:
+        for model, values in start.items():
+            model.set_weights(values)
+    rois, targets = [batch.images, sampled["rois"]], [sampled["y_class"], sampled["y_regress"]]
+    classifier = built.classifier.train_on_batch(rois, targets, **options)
+    return rpn, classifier, after_rpn, weights(built)
+
+
+def close(found, expected, scale):
+    for name, values in expected.items():
+        for one, other in zip(found[name], values):
+            np.testing.assert_allclose(one, other, rtol=0, atol=scale, err_msg=name)
+
+
+def fixed(schedule):
+    """Have a schedule sample its RoIs as ``plain_steps`` does."""
+    schedule.generator = np.random.default_rng(0)
+    return schedule
+
+
+def test_alternating_is_the_two_sub_models_in_turn(small_config, batch):
+    """The savings change nothing but when the proposals are made."""
+    config = small_config.replace(PLAIN_SGD)
+    rpn, classifier, _, expected = plain_steps(*set_up(config), batch, in_turn=True)
+    built, schedule = set_up(config)
+    before = weights(built)
+    scalars = fixed(schedule).train_step(batch)
+    assert scalars["rpn/loss"] == pytest.approx(float(rpn["loss"]), rel=1e-5)
+    assert scalars["classifier/loss"] == pytest.approx(float(classifier["loss"]), rel=1e-5)
+    moved = max(np.abs(a - b).max() for n in before for a, b in zip(before[n], expected[n]))
+    close(weights(built), expected, scale=1e-4 * moved)
+
+
+def test_joint_s_gradient_is_that_of_the_summed_losses(small_config, batch):
+    config = small_config.replace(PLAIN_SGD | {"loss.rpn": "1,2", "loss.classifier": "0.5,1"})
+    other, schedule = set_up(config)
+    start = weights(other)
+    rpn, classifier, after_rpn, after_classifier = plain_steps(other, schedule, batch, in_turn=False)
+    built, schedule = set_up(config, "joint")
+    scalars = fixed(schedule).train_step(batch)
+    assert scalars["rpn/loss"] == pytest.approx(float(rpn["loss"]), rel=1e-5)
+    assert scalars["classifier/loss"] == pytest.approx(float(classifier["loss"]), rel=1e-5)
+    # Plain SGD moves a weight by rate times gradient, so moves add up as gradients do.
+    expected = {
+        name: [a + b - s for a, b, s in zip(after_rpn[name], after_classifier[name], values)]
+        for name, values in start.items()
+    }
+    moved = max(np.abs(a - b).max() for n in start for a, b in zip(start[n], expected[n]))
+    close(weights(built), expected, scale=1e-4 * moved)
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_images_of_many_sizes_are_traced_no_more_than_twice(small_config, kind):
+    """TensorFlow leaves the sizes open in the second trace."""
+    _, schedule = set_up(small_config, kind)
+    rng, traces = np.random.default_rng(0), []
+    for _ in range(6):
+        sides = {
+            "data.short_side": int(rng.integers(40, 90)),
+            "data.long_side": int(rng.integers(90, 160)),
+        }
+        config = small_config.replace(sides)
+        scalars = schedule.train_step(first_batch(datasets.load(config.data)[0], config))
+        traces.append(scalars["traces"] / len(schedule.steps))
+    assert traces[0] == 1 and traces[-1] == 2
 
 
 # What a step returns.
 
 
-def test_the_scalars_are_the_designs(frozen, batch, validate):
-    _, schedule = frozen
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_the_scalars_are_the_designs(small_config, batch, kind):
+    _, schedule = set_up(small_config, kind)
     both = {"total_loss", "rpn/loss", "classifier/loss", "classifier/accuracy", *LOSSES} | {
         "rpn/recall",
         "rpn/mean_overlapping_boxes",
         "classifier/positive_rois",
-        "time/rpn",
-        "time/sampling",
-        "time/classifier",
     }
+    seconds = {"joint": {"time/step"}, "alternating": {"time/rpn", "time/classifier"}}[kind]
     trained = schedule.train_step(batch)
-    assert set(trained) == both | {"learning_rate/rpn", "learning_rate/classifier"}
-    assert set(validate(1, 1)) == both
+    assert set(trained) == both | seconds | {"learning_rate/rpn", "learning_rate/classifier", "traces"}
+    assert set(schedule.validation_step(batch, np.random.default_rng(0))) == both | seconds
     assert all(type(value) is float and np.isfinite(value) for value in trained.values())
 
 
@@ -188,7 +282,7 @@ def test_the_logged_rate_is_the_one_of_the_step(small_config, batch):
     for step, rate in enumerate(rates):
         # Plain SGD moves a weight by rate times gradient: the gradient comes from a second difference.
         before = numpy(bias).copy()
-        gradient = slope(built.rpn, batch, bias)
+        gradient = slope(schedule, batch, bias)
         scalars = schedule.train_step(batch)
         assert scalars["learning_rate/rpn"] == pytest.approx(rate, rel=1e-5), step
         assert scalars["learning_rate/classifier"] == pytest.approx(rate, rel=1e-5), step
@@ -196,14 +290,14 @@ def test_the_logged_rate_is_the_one_of_the_step(small_config, batch):
         assert moved == pytest.approx(rate * gradient, rel=0.05, abs=1e-7), step
 
 
-def slope(model, batch, bias, width=1e-2):
+def slope(schedule, batch, bias, width=1e-2):
     """Return the derivative of the RPN's loss by its first bias, by central difference."""
     start, losses = numpy(bias).copy(), []
     for sign in (1, -1):
         shifted = start.copy()
         shifted[0] += sign * width
         bias.assign(shifted)
-        losses.append(model.test_on_batch(batch.images, list(batch.targets), return_dict=True)["loss"])
+        losses.append(schedule.validation_step(batch, np.random.default_rng(0))["rpn/loss"])
     bias.assign(start)
     return (float(losses[0]) - float(losses[1])) / (2 * width)
 

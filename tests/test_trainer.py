@@ -13,7 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from frcnn import anchors, models, proposals, trainer
+from frcnn import anchors, proposals, steps, trainer
 from frcnn.config import Config
 from frcnn.data import datasets
 from frcnn.data.pipeline import Pipeline
@@ -32,7 +32,7 @@ BOTH_RUNS = {
     "classifier/positive_rois",
 }
 TRAIN_ONLY = {"learning_rate/rpn", "learning_rate/classifier"} | {
-    f"time/{part}" for part in ("data", "rpn", "sampling", "classifier")
+    *("time/data", "time/rpn", "time/classifier", "traces")
 }
 VALIDATION_ONLY = {"mAP", "AP/circle", "AP/square", "AP/triangle"}
 VALUES = {
@@ -121,13 +121,17 @@ class Witness:
         self.seen = {"train": [], "test": []}
         self.images = []
 
-    def watch(self, built):
-        self.models = built
-        for method in ("train", "test"):
-            for model, look in ((built.rpn, self.rpn), (built.classifier, self.classifier)):
-                self.wrap(model, f"{method}_on_batch", method, look)
-        self.wrap(built.sampler, "predict_on_batch", None, self.sampler)
-        return built
+    def watch(self, look):
+        """Return a function that makes a ``Step`` as ``steps`` does and looks before each call."""
+        make = getattr(steps, f"{look.__name__}_step")
+
+        def made(built):
+            self.models, step = built, make(built)
+            for method in ("train", "test"):
+                self.wrap(step, f"{method}_on_batch", method, look)
+            return step
+
+        return made
 
     def wrap(self, model, name, method, look):
         original = getattr(model, name)
@@ -138,8 +142,12 @@ class Witness:
 
         setattr(model, name, wrapped)
 
-    def rpn(self, method, images, targets, sample_weight, **_):
-        cls, regr = rpn_losses(*self.models.rpn.predict_on_batch(images), *targets, sample_weight)
+    def rpn(self, method, inputs, targets, sample_weight, **_):
+        images, *sampling, cells = inputs
+        cells = np.maximum(cells, 0)[..., None]  # the targets of padding are zeros
+        outputs = self.models.rpn.predict_on_batch(images)
+        outputs = [np.take_along_axis(values, cells, axis=1) for values in outputs]
+        cls, regr = rpn_losses(*outputs, *targets.values(), sample_weight)
         self.step = {"rpn/loss_cls": cls, "rpn/loss_regr": regr, "rpn/loss": cls + 2 * regr}
         self.seen[method].append(self.step)
         if method == "test":
@@ -149,8 +157,9 @@ class Witness:
             rate *= 0.1 if len(self.seen["train"]) > 4 else 1  # of 6 steps, 0.75 rounded to even
             self.step["learning_rate/rpn"] = self.step["learning_rate/classifier"] = rate
 
-    def sampler(self, _, inputs):
-        images, sizes, gt_boxes, gt_labels, _ = inputs
+        self.sampler(images, *sampling)
+
+    def sampler(self, images, sizes, gt_boxes, gt_labels, _):
         scores, deltas = self.models.rpn.predict_on_batch(images)
         rpn, stride = self.config.rpn, 8
         base = anchors.base_anchors(self.config.anchors.sizes, self.config.anchors.ratios)
@@ -177,11 +186,12 @@ class Witness:
 
     def classifier(self, method, inputs, targets, sample_weight, **_):
         outputs = self.models.classifier.predict_on_batch(inputs)
-        cls, regr, accuracy = classifier_losses(*outputs, *targets, sample_weight)
+        cls, regr, accuracy = classifier_losses(*outputs, *targets.values(), sample_weight)
         self.step["classifier/loss_cls"], self.step["classifier/loss_regr"] = cls, regr
         self.step["classifier/loss"], self.step["classifier/accuracy"] = cls + regr, accuracy
         self.step["total_loss"] = self.step["rpn/loss"] + cls + regr
-        self.step["classifier/positive_rois"] = targets[0][..., :-1].sum() / len(inputs[0])
+        positive = next(iter(targets.values()))[..., :-1]
+        self.step["classifier/positive_rois"] = positive.sum() / len(inputs[0])
 
 
 @dataclasses.dataclass
@@ -198,9 +208,10 @@ def run(small_config, tmp_path_factory):
     """Train 2 epochs of 3 steps, watched, without dropout: what is predicted is what is trained on."""
     folder = tmp_path_factory.mktemp("runs") / "new" / "run"
     config = small_config.replace(VALUES | {"model.preprocessing": "auto"})
-    witness, build = Witness(config), models.build
+    witness = Witness(config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda *args: witness.watch(build(*args)))
+        for look in (witness.rpn, witness.classifier):
+            patch.setattr(steps, f"{look.__name__}_step", witness.watch(look))
         result = train(config, folder)
     events = {name: read_events(folder / name) for name in ("train", "validation")}
     return Run(folder, config, witness, result, events)
@@ -265,14 +276,14 @@ def test_metrics_csv_has_a_row_an_epoch(run):
     first, second = table = rows(run.folder)
     assert [row["epoch"] for row in table] == ["1", "2"]
     assert [row["step"] for row in table] == ["3", "6"]
-    for row, steps in ((first, (1, 2, 3)), (second, (4, 5, 6))):
+    for row, numbers in ((first, (1, 2, 3)), (second, (4, 5, 6))):
         for tag in BOTH_RUNS:
-            mean = np.mean([run.events["train"][tag][step] for step in steps])
+            mean = np.mean([run.events["train"][tag][step] for step in numbers])
             assert float(row[f"train/{tag}"]) == pytest.approx(mean, rel=1e-5), tag
-            value = run.events["validation"][tag][steps[-1]]
+            value = run.events["validation"][tag][numbers[-1]]
             assert float(row[f"validation/{tag}"]) == pytest.approx(value, rel=1e-5), tag
         for tag in VALIDATION_ONLY:
-            assert float(row[tag]) == pytest.approx(run.events["validation"][tag][steps[-1]], rel=1e-5)
+            assert float(row[tag]) == pytest.approx(run.events["validation"][tag][numbers[-1]], rel=1e-5)
     assert float(second["mAP"]) == run.result.mean_ap
     assert float(second["train_seconds"]) > float(first["train_seconds"]) > 0
 
