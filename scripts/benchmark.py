@@ -1,97 +1,169 @@
-"""Time the parts of a training step that are not convolutions: ``python scripts/benchmark.py ops``.
+"""Measure speed and memory, beside torchvision if asked to: ``python scripts/benchmark.py step``.
 
-Prints the median and the spread (first to last quartile) of each, in milliseconds, after a warm-up that
-compiles.
+step: a training step.  inference: an image to its boxes.  ops: the parts of a step that are not
+convolutions.  data: the input pipeline.  train: seconds to mAP of a run.
+
+What is compared takes turns in one run, a process each, so that a busy machine slows both. Printed are
+medians and quartiles after a warm-up.
 """
 
 import argparse
+import csv
+import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 import numpy as np  # noqa: E402
 
-
-def operations(height, width, boxes):
-    """Return {name: function} at the paper's settings: stride 16, 9 anchors, 2000 proposals."""
-    from keras import ops
-
-    from frcnn.anchors import Pyramid
-    from frcnn.backend import compiled
-    from frcnn.config import Config
-    from frcnn.data.pipeline import Batch
-    from frcnn.proposals import propose
-    from frcnn.sampling import random_order, sample_rois
-    from frcnn.targets import RpnTargeter, roi_targets
-
-    config, rng = Config(), np.random.default_rng(0)
-
-    def random_boxes(count):
-        corner = rng.uniform(0, 0.6, (1, count, 2))
-        size = rng.uniform(0.05, 0.4, (1, count, 2))
-        scale = [width, height, width, height]
-        return (np.concatenate([corner, corner + size], axis=-1) * scale).astype("float32")
-
-    gt_boxes, gt_labels = random_boxes(boxes), np.arange(boxes, dtype="int32")[None] % 20
-    sizes = np.array([[height, width]], "float32")
-    pixels = np.zeros((1, -(-height // 16) * 16, -(-width // 16) * 16, 3), "uint8")
-    batch = Batch(pixels, sizes, gt_boxes, gt_labels, np.ones(1, "float32"), ())
-    targeter = RpnTargeter(Pyramid(config.anchors, (16,)), config.rpn)
-
-    candidates = random_boxes(config.rpn.post_nms_train)
-
-    @compiled
-    def sample(proposals, gt_boxes, gt_labels, order):
-        rois, labels, matches, _ = sample_rois(proposals, gt_boxes, gt_labels, order)
-        return roi_targets(rois, labels, matches, gt_boxes, 21, config.roi.delta_weights)
-
-    def sample_and_target():
-        order = random_order(rng, 1, candidates.shape[1] + boxes)
-        return [ops.convert_to_numpy(y) for y in sample(candidates, gt_boxes, gt_labels, order)]
-
-    anchors = random_boxes(pixels.shape[1] * pixels.shape[2] // 256 * 9)[0]
-    logits = rng.normal(0, 2, (1, len(anchors))).astype("float32")
-    deltas = rng.normal(0, 0.1, (1, len(anchors), 4)).astype("float32")
-
-    @compiled
-    def propose_(anchors, logits, deltas):
-        rpn = config.rpn
-        counts = [len(anchors)]
-        return propose(anchors, logits, deltas, sizes, counts, rpn.pre_nms_train, rpn.post_nms_train)
-
-    return {
-        "anchor targets": lambda: targeter(batch, rng),
-        "RoI sampling and targets": sample_and_target,
-        "proposals": lambda: ops.convert_to_numpy(propose_(anchors, logits, deltas)[0]),
-    }
+from frcnn import config as configs  # noqa: E402
+from frcnn.cli import run  # noqa: E402
+from frcnn.errors import ConfigError  # noqa: E402
 
 
-def measure(function, repeats):
-    """Return the quartiles of ``function``'s time, milliseconds."""
-    seconds = []
-    for _ in range(repeats + 3):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return np.quantile(seconds[3:], [0.25, 0.5, 0.75]) * 1e3
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["ops"])
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["step", "inference", "ops", "data", "train"])
+    parser.add_argument("--backbone", choices=configs.BACKBONES, default="vgg16")
+    parser.add_argument("--schedule", choices=configs.SCHEDULES, default="joint")
+    parser.add_argument("--precision", choices=configs.PRECISIONS, default="float32")
+    parser.add_argument("--backend", choices=["tensorflow", "jax"], help="of Keras (as it is set)")
     parser.add_argument("--size", default="600x800", help="HEIGHTxWIDTH of the network input (600x800)")
-    parser.add_argument("--boxes", type=int, default=20, help="ground-truth boxes an image (20)")
-    parser.add_argument("--repeats", type=int, default=50)
-    arguments = parser.parse_args()
-    height, width = (int(side) for side in arguments.size.split("x"))
+    parser.add_argument("--batch", type=int, default=1, help="images a step (1)")
+    parser.add_argument("--boxes", type=int, default=8, help="ground-truth boxes an image (8)")
+    parser.add_argument("--classes", type=int, default=20, help="object classes (20)")
+    parser.add_argument("--rois", type=int, help="sampled an image (128; 512 with a pyramid)")
+    parser.add_argument("--rounds", type=int, default=4, help="turns of each side (4)")
+    parser.add_argument("--times", type=int, default=3, help="runs a turn (3)")
+    parser.add_argument("--peer", choices=["torchvision"])
+    parser.add_argument("--peer-python", default=sys.executable, help="a Python that has the peer")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to this file, too")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
+    parser.add_argument("--out", help="train: folder of the run (a temporary one)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    arguments = parse(argv)
+    if arguments.backend:
+        os.environ["KERAS_BACKEND"] = arguments.backend
+    if arguments.peer and arguments.what not in ("step", "inference"):
+        raise ConfigError(f"--peer is for step and inference, not for {arguments.what}")
+    try:
+        height, width = (int(side) for side in arguments.size.split("x"))
+    except ValueError:
+        raise ConfigError(f"--size takes HEIGHTxWIDTH, not {arguments.size!r}") from None
+    measure = {"ops": operations, "data": data, "train": train}.get(arguments.what, sides)
+    figures = measure(arguments, height, width)
+    if arguments.json:
+        pathlib.Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def sides(arguments, height, width):
+    """Measure a step or inference, ours and the peer's."""
+    from frcnn.benchmark import compare
+
+    pyramid = arguments.backbone.endswith(("_fpn", "_v2")) and "fpn" in arguments.backbone
+    spec = {
+        "what": arguments.what,
+        "backbone": arguments.backbone,
+        "schedule": arguments.schedule,
+        "precision": arguments.precision,
+        "height": height,
+        "width": width,
+        "batch": arguments.batch,
+        "boxes": arguments.boxes,
+        "classes": arguments.classes,
+        "rois": arguments.rois or (512 if pyramid else 128),
+        "settings": configs.parse_assignments(arguments.set),
+    }
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "frcnn.benchmark.worker", json.dumps(spec)]
+    workers = {"ours": compare.Worker(command, environment)}
+    if arguments.peer:
+        # The better of its memory formats.
+        script = str(ROOT / "frcnn" / "benchmark" / "torchvision_worker.py")
+        formats = [
+            compare.Worker([arguments.peer_python, script, json.dumps(spec | {"channels_last": flag})])
+            for flag in (False, True)
+        ]
+        workers["peer"] = compare.fastest(formats)
+    compare.alternate(list(workers.values()), arguments.rounds, arguments.times)
+    figures = {"spec": spec}
+    for name, worker in workers.items():
+        result = worker.result()
+        figures[name] = result.as_json()
+        print(
+            f"{name:5} {result.median_s:8.4f} s  ({result.low_s:.4f} to {result.high_s:.4f})  "
+            f"{arguments.batch / result.median_s:7.2f} images/s  {result.peak_mb:6.0f} MiB"
+        )
+        worker.close()
+    if arguments.peer:
+        figures["ratio"] = figures["peer"]["median_s"] / figures["ours"]["median_s"]
+        print(f"ratio {figures['ratio']:.2f} (images a second, ours over {arguments.peer}'s)")
+    return figures
+
+
+def operations(arguments, height, width):
+    from frcnn.benchmark.operations import operations
+
+    figures = {}
     for name, function in operations(height, width, arguments.boxes).items():
-        low, median, high = measure(function, arguments.repeats)
-        print(f"{name:28} {median:7.2f} ms   ({low:.2f} to {high:.2f})")
+        seconds = []
+        for _ in range(53):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+        low, median, high = np.quantile(seconds[3:], [0.25, 0.5, 0.75])
+        figures[name] = {"median_s": median, "spread_s": [low, high]}
+        print(f"{name:28} {median * 1e3:7.2f} ms   ({low * 1e3:.2f} to {high * 1e3:.2f})")
+    return figures
+
+
+def data(arguments, height, width):
+    from frcnn.benchmark.pipeline import images_per_second
+
+    sides_ = {"data.short_side": height, "data.long_side": max(height, width)}
+    config = configs.Config().replace(sides_ | configs.parse_assignments(arguments.set))
+    figures = {}
+    for workers in sorted({1, os.cpu_count()}):
+        with tempfile.TemporaryDirectory() as folder:
+            rate = images_per_second(folder, config, (16,), workers)
+        figures[f"{workers} workers"] = rate
+        print(f"{workers} workers: {rate:.1f} images/s, 500x375 JPEGs to {height}x{width} with targets")
+    return figures
+
+
+def train(arguments, *_):
+    from frcnn.cli import quiet_import
+    from frcnn.presets import backbone_preset, preset
+
+    with quiet_import():
+        from frcnn import trainer
+
+    values = configs.parse_assignments(arguments.set)
+    config = preset(values.pop("data.dataset", "shapes"))
+    chosen = {"train.schedule": arguments.schedule, "train.precision": arguments.precision}
+    if config.data.dataset != "shapes":
+        chosen |= backbone_preset(arguments.backbone)
+    config = config.replace(chosen | values)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = pathlib.Path(arguments.out or temporary) / "run"
+        trainer.train(config, out)
+        with (out / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            rows = [(float(row["train_seconds"]), row["mAP"]) for row in csv.DictReader(file)]
+    for seconds, mean_ap in rows:
+        print(f"{seconds:8.1f} s of training  mAP {mean_ap}")
+    return {"train_seconds": [row[0] for row in rows], "mAP": [row[1] for row in rows]}
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

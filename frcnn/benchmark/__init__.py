@@ -1,0 +1,1 @@
+"""What ``scripts/benchmark.py`` measures: ours and a peer's, alternating in one run."""

@@ -1,0 +1,115 @@
+"""Our side of a comparison, in a process of its own: ``python -m frcnn.benchmark.worker SPEC``.
+
+Speaks the protocol of ``frcnn.benchmark.compare``: builds what the spec says, prints ``ready``, and for
+each line with a number on its standard input runs that often and prints the seconds as JSON.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+
+import numpy as np
+
+
+def config_of(spec):
+    """Return the ``Config`` of a spec: the same network and settings as the peer's."""
+    from frcnn.config import Config
+    from frcnn.presets import backbone_preset
+
+    small = spec["backbone"] == "mobilenet_v3_large_fpn" and spec["height"] <= 320
+    return Config().replace(
+        backbone_preset(spec["backbone"])
+        | {
+            "model.preprocessing": "caffe" if spec["backbone"] in ("vgg16", "resnet50") else "torch",
+            "data.short_side": spec["height"],
+            "data.long_side": 2 * max(spec["height"], spec["width"]),
+            "data.batch_size": spec["batch"],
+            "roi.samples": spec["rois"],
+            "optimizer.learning_rate": 1e-4,
+            "train.schedule": spec["schedule"],
+            "train.precision": spec["precision"],
+        }
+        # torchvision's builder for small images, "320", proposes fewer.
+        | ({"rpn.pre_nms_test": 150, "rpn.post_nms_test": 150} if small else {})
+        | spec["settings"]
+    )
+
+
+def random_batch(models, config, spec, seed=0):
+    """Return a ``Batch`` of noise with boxes of all sizes, and its RPN targets."""
+    from frcnn.data import augment
+    from frcnn.data.pipeline import Batch
+    from frcnn.targets import RpnTargeter
+
+    rng = np.random.default_rng(seed)
+    count, height, width = spec["batch"], spec["height"], spec["width"]
+    images = [noise(rng, height, width) for _ in range(count)]
+    corner = rng.uniform(0.0, 0.55, (count, spec["boxes"], 2))
+    side = rng.uniform(0.05, 0.45, (count, spec["boxes"], 2))
+    boxes = np.concatenate([corner, corner + side], axis=-1) * [width, height, width, height]
+    batch = Batch(
+        images=augment.pad(images, models.size_multiple),
+        image_sizes=np.array([[height, width]] * count, "float32"),
+        gt_boxes=boxes.astype("float32"),
+        gt_labels=rng.integers(0, spec["classes"], (count, spec["boxes"])).astype("int32"),
+        weights=np.ones(count, "float32"),
+        samples=(),
+    )
+    return dataclasses.replace(batch, targets=RpnTargeter(models.pyramid, config.rpn)(batch, rng))
+
+
+def noise(rng, height, width):
+    """Return smooth noise as an image: neighbouring pixels are alike, as in photographs."""
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3))
+    return np.kron(coarse, np.ones((8, 8, 1)))[:height, :width].astype("uint8")
+
+
+def prepare(spec):
+    """Return what a spec measures, as a function without arguments."""
+    import keras
+
+    from frcnn import models as models_
+    from frcnn.detector import Detector
+    from frcnn.trainer import SCHEDULES
+
+    keras.utils.set_random_seed(0)
+    config = config_of(spec)
+    models = models_.build(config, spec["classes"])
+    if spec["what"] == "step":
+        schedule = SCHEDULES[spec["schedule"]](models, config, 10_000, np.random.default_rng(1))
+        batches = [random_batch(models, config, spec, seed) for seed in range(4)]
+        number = iter(range(1 << 62))
+        return lambda: schedule.train_step(batches[next(number) % len(batches)])
+    # Of a trained network few RoIs are objects: the bias of background sees to that.
+    bias = models.classifier.get_layer("class_logits").bias
+    bias.assign(np.eye(spec["classes"] + 1)[-1] * 8.0)
+    detector = Detector(models, config, [str(number) for number in range(spec["classes"])])
+    rng = np.random.default_rng(0)
+    images = [noise(rng, spec["height"], spec["width"]) for _ in range(spec["batch"])]
+    return lambda: detector.predict(images, batch_size=spec["batch"])
+
+
+def peak_mb():
+    """Return the most memory this process ever had, MiB."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
+
+
+def serve(run, orders, write):
+    """Run as often as each line of ``orders`` says; write seconds and the most memory so far."""
+    write("ready")
+    for line in orders:
+        seconds = []
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        write(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
+
+
+if __name__ == "__main__":
+    from frcnn import backend
+
+    backend.prepare_device()
+    serve(prepare(json.loads(sys.argv[1])), sys.stdin, lambda text: print(text, flush=True))
