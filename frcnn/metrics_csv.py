@@ -36,3 +36,21 @@ def append_row(path, row):
         if not existing:
             writer.writeheader()
         writer.writerow(row)
+
+
+def drop_after(path, step):
+    """Take out the rows of later steps, which a resumed run will write anew, and a half row.
+
+    Args:
+        path: the file; it may be missing.
+        step: the last whose row stays, by the column ``step``.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    path.unlink()
+    for row in rows:
+        if int(row["step"]) <= step:
+            append_row(path, row)
