@@ -47,6 +47,7 @@ LOOP_TAGS = (
     "learning_rate/<sub_model>",
     "time/<part>",
     "traces",
+    "phase",
     "mAP",
     "AP/<class>",
 )

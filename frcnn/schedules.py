@@ -29,10 +29,16 @@ class Schedule:
     Attributes:
         optimizers: {sub-model: the Keras optimizer that trains it}.
         steps: the ``steps.Step`` models that run.
+        validated: the ``Models`` whose detections are to be scored.
+        phase: part of the run; the weights of a later one count as better than those of one before.
+        milestones: {step: name}; the weights then reached are to be kept under that name.
     """
 
+    phase = 1
+    milestones = {}
+
     def __init__(self, models, config, total_steps, generator):
-        self.models = models
+        self.models = self.validated = models
         self.config = config
         self.total_steps = total_steps
         self.generator = generator

@@ -16,12 +16,15 @@ from frcnn.data import datasets, faults
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError
+from frcnn.four_step import FourStep
 from frcnn.logging import RunLogger
 from frcnn.metrics.voc_ap import format_table, voc_ap
 from frcnn.schedules import Alternating, Joint
 from frcnn.targets import RpnTargeter
 
-SCHEDULES = {"alternating": Alternating, "joint": Joint}
+SCHEDULES = {"alternating": Alternating, "joint": Joint, "four-step": FourStep}
+
+PHASE_FILES = "phase-N.weights.h5, which a four-step run writes at the end of each phase"
 
 # What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
 EPOCH_TAGS = (
@@ -39,22 +42,23 @@ EPOCH_TAGS = (
 )
 
 
-def train(config, run_dir):
+def train(config, run_dir, resume=False):
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
     Writes to ``run_dir``: ``config.json``, ``train/`` and ``validation/`` (TensorBoard),
-    ``metrics.csv``, ``last.weights.h5``, ``best.weights.h5`` (best validation mAP) and, where images
-    were left out, ``skipped.csv``.
+    ``metrics.csv``, ``last.weights.h5``, ``best.weights.h5`` (best validation mAP, of the schedule's
+    last phase), what a schedule keeps besides and, where images were left out, ``skipped.csv``.
 
     Args:
         config: ``frcnn.config.Config``.
         run_dir: a folder that holds no run yet; made if missing.
+        resume: ``run_dir`` holds an interrupted run of this config, which is to go on.
 
     Raises:
         FrcnnError: data, weights, settings or folder do not serve.
     """
     run_dir = pathlib.Path(run_dir)
-    if (run_dir / "config.json").exists():
+    if not resume and (run_dir / "config.json").exists():
         raise ConfigError(f"{run_dir} holds a run already: give another folder with --out")
     print(f"device: {backend.prepare_device()}")
     train_set, val_set = datasets.load(config.data)
@@ -86,7 +90,10 @@ def train(config, run_dir):
     if skipped:
         print(f"{len(skipped)} images left out because of faults: see {run_dir / 'skipped.csv'}")
         faults.record(run_dir / "skipped.csv", skipped)
-    return Trainer(built, config, train_set, val_set, run_dir).fit()
+    trainer = Trainer(built, config, train_set, val_set, run_dir)
+    if resume:
+        trainer.resume()
+    return trainer.fit()
 
 
 class Trainer:
@@ -117,14 +124,15 @@ class Trainer:
             np.random.default_rng((config.train.seed, 1)),
         )
         self.step = 0
-        self.best = -1.0
+        self.best = (0, 0.0)
 
     def fit(self):
         """Run all epochs and return the last validation's ``VocAp``."""
         started, seconds, result = time.perf_counter(), 0.0, None
         stream = self._stream()
         with RunLogger(self.run_dir) as logger:
-            for epoch in range(1, self.config.train.epochs + 1):
+            first = self.step // self.steps_per_epoch + 1
+            for epoch in range(first, self.config.train.epochs + 1):
                 epoch_started = time.perf_counter()
                 train_means = self._epoch(epoch, stream, logger)
                 seconds += time.perf_counter() - epoch_started
@@ -137,9 +145,33 @@ class Trainer:
         print(f"{self.step} steps, {seconds:.0f} s of training, {total:.0f} s with validation")
         return result
 
+    def resume(self):
+        """Go on after the last phase whose weights are in the run folder.
+
+        Steps, rates and sampling go on as in a run without interruption. So do the batches where a phase
+        ended with an epoch of the data; else they start at the beginning of that epoch. The TensorBoard
+        runs keep what the interrupted run wrote after that phase, beside what is written now.
+
+        Raises:
+            ConfigError: no phase has ended, or all have.
+            WeightsError: the weights are of another network.
+        """
+        done = [step for step in self.schedule.milestones if self._milestone(step).is_file()]
+        if not done:
+            raise ConfigError(f"{self.run_dir} cannot be resumed: it has no {PHASE_FILES}")
+        if max(done) == max(self.schedule.milestones):
+            raise ConfigError(f"{self.run_dir} has been trained to its end: there is nothing to resume")
+        self.step = max(done)
+        self.schedule.start_at(self.step, self._milestone(self.step))
+        metrics_csv.drop_after(self.run_dir / "metrics.csv", self.step)
+        print(f"resuming after {self.schedule.milestones[self.step]}, {self.step} steps")
+
+    def _milestone(self, step):
+        return self.run_dir / f"{self.schedule.milestones[step]}.weights.h5"
+
     def _stream(self):
         """Yield (batch, seconds waited for it) for ever, epoch after epoch of the data."""
-        number = 0
+        number = self.step // len(self.batches)
         while True:
             batches = self.batches.epoch(number)
             while True:
@@ -154,12 +186,16 @@ class Trainer:
         """Train one epoch and return the means of its scalars."""
         means = Means()
         title = f"epoch {epoch}/{self.config.train.epochs}"
-        with tqdm(total=self.steps_per_epoch, desc=title, unit="step", mininterval=1.0) as bar:
-            for _ in range(self.steps_per_epoch):
+        left = self.steps_per_epoch - self.step % self.steps_per_epoch  # a resumed run may start within
+        with tqdm(total=left, desc=title, unit="step", mininterval=1.0) as bar:
+            for _ in range(left):
                 batch, waited = next(stream)
                 scalars = self.schedule.train_step(batch) | {"time/data": waited}
                 self.step += 1
                 means.add(scalars)
+                if self.step in self.schedule.milestones:
+                    path = self._milestone(self.step)
+                    checkpoints.save(self.models, self.config, path)
                 if self.step == 1 or self.step % self.config.train.log_every == 0:
                     logger.write("train", self.step, scalars)
                 shown = {
@@ -176,7 +212,7 @@ class Trainer:
         """
         # The same RoIs every time, so that validation losses differ by the weights alone.
         generator = np.random.default_rng((self.config.train.seed, 2))
-        detector = Detector(self.models, self.config, self.classes)
+        detector = Detector(self.schedule.validated, self.config, self.classes)
         means, detections, truths = Means(), [], []
         for batch in tqdm(
             self.val_batches.epoch(), "validation", len(self.val_batches), False, unit="batch"
@@ -205,7 +241,9 @@ class Trainer:
         checkpoints.save(self.models, self.config, self.run_dir / "last.weights.h5")
         # Without a number to compare (no object in the validation split) the last are the best.
         score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
-        if score >= self.best:
+        score = (self.schedule.phase, score)
+        # What is validated is what the file holds, unless detections take a second network.
+        if score >= self.best and self.schedule.validated is self.models:
             self.best = score
             checkpoints.save(self.models, self.config, self.run_dir / "best.weights.h5")
 

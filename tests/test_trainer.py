@@ -21,6 +21,7 @@ from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, WeightsError
 from frcnn.metrics.voc_ap import VocAp, voc_ap
 from frcnn.presets import preset
+from frcnn.schedules import Schedule
 
 LOSSES = {"loss", "loss_cls", "loss_regr"}
 BOTH_RUNS = {
@@ -323,10 +324,11 @@ def test_another_seed_gives_another_run(run, tmp_path):
 # The loop, with a schedule that only counts.
 
 
-class Counting:
+class Counting(Schedule):
     """Stands in for a schedule: a step adds one to a weight."""
 
-    def __init__(self, models, *_):
+    def __init__(self, models, *others):
+        super().__init__(models, *others)
         self.bias = models.classifier.get_layer("class_logits").bias
         self.bias.assign(keras.ops.zeros_like(self.bias))
 

@@ -1,0 +1,184 @@
+"""The paper's 4-step alternating training: two networks that in the end share one backbone.
+
+Ren et al. 2015, section 3.2. Each phase has an equal share of the run's steps, and its own optimizer,
+warm-up and decay within that share:
+
+| phase | learns | starts from | proposals |
+|---|---|---|---|
+| 1 | backbone, RPN | the run's initial weights | its own |
+| 2 | backbone, head | the run's initial weights | phase 1's network, fixed |
+| 3 | the RPN's own layers | phase 2's backbone; the RPN's initial weights | its own |
+| 4 | the head's own layers | phase 2's head | phase 3's |
+
+Decided here: phase 3 takes the RPN's initial weights, not phase 1's, which were learnt on another
+backbone; the authors' Caffe code does so too (its Fast R-CNN networks carry unused RPN layers "so that
+initial parameters are saved"). The paper does not say. Equal shares are simple; that code gave RPN
+phases twice the steps. And a phase runs the half that does not learn as well, forward only, so that
+every scalar is there in every phase.
+
+What the scalars and the validation are of: in phase 1 the head has its initial weights, so mAP and the
+classifier's numbers say nothing yet, the RPN's do. In phase 2 RPN and proposals are phase 1's network
+and the classifier is the second network, and the detections are those of the two together. In phases 3
+and 4 there is one network.
+"""
+
+import bisect
+import dataclasses
+
+import keras
+
+from frcnn import checkpoints, optimizers, steps
+from frcnn import models as models_module
+from frcnn.backend import IS_TENSORFLOW, forward
+from frcnn.errors import ConfigError
+from frcnn.schedules import USE_XLA, Alternating, Schedule
+
+NUM_PHASES = 4
+
+
+class FourStep(Alternating):
+    """A step is an alternating one in which only one half learns, and that half's layers in part.
+
+    Args: those of ``Schedule``; ``models`` with the weights that phases 1 and 2 both start from.
+
+    Attributes:
+        phase: 1 to 4, of the last step; a step belongs to a phase by its number alone.
+        step: train steps done.
+        milestones: {step: name of the phase that ends with it}. The weights of ``models`` then are all
+            that the next phase needs.
+        validated: the ``Models`` whose ``detector`` is what this phase detects with.
+
+    ``trainable`` of the layers in ``models`` is set anew for each phase and stays as phase 4 had it.
+
+    Raises:
+        ConfigError: fewer steps than phases.
+    """
+
+    def __init__(self, models, config, total_steps, generator):
+        # Not Alternating's own, which makes both halves learn for the whole run.
+        Schedule.__init__(self, models, config, total_steps, generator)
+        if total_steps < NUM_PHASES:
+            raise ConfigError(f"four-step needs at least {NUM_PHASES} training steps, not {total_steps}")
+        self.ends = [round(total_steps * phase / NUM_PHASES) for phase in range(1, NUM_PHASES + 1)]
+        self.milestones = {end: f"phase-{phase}" for phase, end in enumerate(self.ends, start=1)}
+        self.step = 0
+        # One for each phase, so that a phase begins the same after an interruption.
+        self.generators = generator.spawn(NUM_PHASES)
+        # Variables hold more than weights: the state of each dropout's generator.
+        self.initial = [
+            (variable, keras.ops.convert_to_numpy(variable)) for variable in models.detector.variables
+        ]
+        rpn, classifier = leaves(models.rpn), leaves(models.classifier)
+        self.learning = {1: rpn, 2: classifier, 3: rpn - classifier, 4: classifier - rpn}
+        self.trainable = {layer for layer in rpn | classifier if layer.trainable}
+        self.stem = forward(models.stem) if models.stem else None
+        self.halves = {"rpn": steps.rpn_step(models), "classifier": steps.classifier_step(models)}
+        self._begin(1)
+
+    def train_step(self, batch):
+        """``Schedule.train_step``; the rate of the half that does not learn is 0."""
+        phase = bisect.bisect(self.ends[:-1], self.step) + 1
+        if phase != self.phase:
+            self._begin(phase)
+        rates = {"learning_rate/rpn": 0.0, "learning_rate/classifier": 0.0}
+        scalars = rates | super().train_step(batch)
+        self.step += 1
+        return scalars
+
+    def start_at(self, step, path):
+        """Go on after a milestone, with ``models`` filled from the file that was saved at it.
+
+        Only steps to come are like those of an uninterrupted run: their phase, learning rate and random
+        numbers.
+
+        Raises:
+            WeightsError: the file is missing or of another network.
+        """
+        checkpoints.load(self.models, path)
+        self.step = step
+
+    def _step(self, batch, generator, method):
+        return super()._step(batch, generator, method) | {"phase": float(self.phase)}
+
+    def _begin(self, phase):
+        """Make the models, the steps and the one optimizer of a phase ready."""
+        self.phase, self.generator = phase, self.generators[phase - 1]
+        self.validated = self.models
+        halves = dict(self.halves)
+        if phase == 2:
+            proposer = self._frozen_copy()
+            self.validated = dataclasses.replace(self.models, detector=joined(proposer, self))
+            halves["rpn"] = steps.rpn_step(proposer)
+        weights = {id(weight) for weight in self.models.detector.weights}
+        for variable, value in self.initial:
+            if phase == 2 or id(variable) not in weights:
+                variable.assign(value)
+
+        # Before the optimizer is built and the step traced: both ask which variables are trainable.
+        for layer in self.trainable:
+            layer.trainable = layer in self.learning[phase]
+        learner = "rpn" if phase % 2 else "classifier"
+        start = self.ends[phase - 2] if phase > 1 else 0
+        self.optimizers = {}
+        for name, step in halves.items():
+            terms, accuracy_of = self._terms(name)
+            optimizer = "sgd"  # Keras wants one; this one never gets variables
+            if name == learner:
+                optimizer = self.optimizers[name] = optimizers.make(
+                    self.config.optimizer, self.ends[phase - 1] - start, step.trainable_variables
+                )
+            step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
+        self.steps = tuple(halves.values())
+        self.rpn, self.classifier = (
+            step if name == learner else Watched(step) for name, step in halves.items()
+        )
+
+    def _frozen_copy(self):
+        """Return ``Models`` of their own with the present weights, none of which can be trained."""
+        copy = models_module.build(self.config, self.models.num_classes - 1)
+        copy.detector.set_weights(self.models.detector.get_weights())
+        copy.detector.trainable = False
+        return copy
+
+    def _terms(self, half):
+        """Return a half's loss terms, and the prediction that it has an accuracy of, or None."""
+        if half == "rpn":
+            return steps.rpn_terms(self.models, self.config.loss.rpn), None
+        terms = steps.classifier_terms(self.models, self.config.loss.classifier)
+        return terms, terms[0].output
+
+
+class Watched:
+    """A ``Step`` that does not learn: what would train it only runs it forward."""
+
+    def __init__(self, step):
+        self.train_on_batch = self.test_on_batch = step.test_on_batch
+
+
+def leaves(model):
+    """Return the layers of a model, and of the models in it, that are no models themselves."""
+    found = set()
+    for layer in model.layers:
+        found |= leaves(layer) if isinstance(layer, keras.Model) else {layer}
+    return found
+
+
+def joined(proposer, schedule):
+    """Return a detector of two networks, like ``Models.detector``.
+
+    Args:
+        proposer: the ``Models`` that propose.
+        schedule: of the ``models`` that classify, with their ``config``.
+    """
+    models = schedule.models
+    (propose,) = (
+        layer for layer in proposer.detector.layers if isinstance(layer, models_module.Propose)
+    )
+    images, sizes = models.detector.inputs
+    rois = keras.Model(proposer.detector.inputs, propose.output, name="proposer")([images, sizes])
+    levels = models.features[: len(models.region_classifier.inputs) - 1]
+    scores, deltas = models.region_classifier([levels, rois])
+    found = models_module.Detect(schedule.config)(rois, scores, deltas, sizes)
+    detector = keras.Model([images, sizes], found, name="detector")
+    detector.compile(jit_compile=not IS_TENSORFLOW)
+    return detector
