@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up noti
 from frcnn import config as configs  # noqa: E402
 from frcnn import presets  # noqa: E402
 from frcnn.cli import config_of, quiet_import, run  # noqa: E402
+from frcnn.errors import ConfigError  # noqa: E402
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
@@ -62,13 +63,27 @@ def parse(argv):
     parser.add_argument("--optimizer", help="sgd, the paper's; or adam, as in the old Keras trainers")
     parser.add_argument("--seed")
     parser.add_argument("--out", help="run folder (runs/DATASET-BACKBONE-TIME)")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with an interrupted four-step run after its last finished phase",
+    )
     parser.add_argument("--config", help="JSON file with settings, such as another run's config.json")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
     return parser.parse_args(argv)
 
 
+def take_run(arguments):
+    """With --resume have the arguments say what the run's own config and folder are."""
+    if arguments.resume:
+        if any(value for name, value in vars(arguments).items() if name != "resume"):
+            raise ConfigError("--resume goes with no other option: the run's config.json says it all")
+        arguments.config, arguments.out = f"{arguments.resume}/config.json", arguments.resume
+    return arguments
+
+
 def main(argv=None):
-    arguments = parse(argv)
+    arguments = take_run(parse(argv))
     config = config_of(arguments, OPTIONS)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
@@ -76,7 +91,7 @@ def main(argv=None):
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import trainer
 
-    trainer.train(config, out)
+    trainer.train(config, out, resume=bool(arguments.resume))
     print(f"run folder: {out}\nlook at it:  tensorboard --logdir {out}")
 
 
