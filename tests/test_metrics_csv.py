@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from frcnn.errors import FrcnnError
-from frcnn.metrics_csv import append_row
+from frcnn.metrics_csv import append_row, drop_after
 
 
 def rows(path):
@@ -43,3 +43,14 @@ def test_a_half_written_row_is_not_added_to(tmp_path):
     path.write_text("epoch,mAP\n1,0.2")
     append_row(path, {"epoch": 2, "mAP": 0.3})
     assert path.read_text() == "epoch,mAP\n1,0.2\n2,0.3\n"
+
+
+def test_rows_of_later_steps_and_half_rows_are_dropped(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,mAP\n1,4,\n2,8,0.5\n3,12,0.6\n4,1")
+    drop_after(path, 8)
+    assert path.read_text() == "epoch,step,mAP\n1,4,\n2,8,0.5\n"
+    drop_after(path, 0)
+    drop_after(path, 0)  # of no file, too
+    append_row(path, {"epoch": 1, "step": 4, "mAP": 0.1})
+    assert path.read_text() == "epoch,step,mAP\n1,4,0.1\n"

@@ -176,15 +176,24 @@ def test_a_runs_config_gives_that_runs_settings_again(config_of, tmp_path):
 
 def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, capsys, tmp_path):
     calls = []
-    trainer = types.SimpleNamespace(train=lambda config, out: calls.append((config, Path(out))))
+
+    def train(config, out, resume):
+        calls.append((config, Path(out), resume))
+
+    trainer = types.SimpleNamespace(train=train)
     monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
     monkeypatch.setattr("frcnn.trainer", trainer, raising=False)
     script.main(["--dataset", "shapes", "--out", str(tmp_path / "run")])
     script.main(["--dataset", "shapes"])
-    (config, out), (_, default) = calls
-    assert config == preset("shapes") and out == tmp_path / "run"
+    (config, out, resume), (_, default, _) = calls
+    assert config == preset("shapes") and out == tmp_path / "run" and not resume
     assert default.parent.name == "runs" and default.name.startswith("shapes-tiny-")
     assert f"tensorboard --logdir {out}" in capsys.readouterr().out
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config.replace({"train.epochs": 3}).to_json())
+    script.main(["--resume", str(tmp_path / "run")])
+    assert calls[2] == (config.replace({"train.epochs": 3}), out, True)
 
 
 # One line each.
@@ -200,6 +209,8 @@ def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, ca
         ("--backbone vgg", "model.backbone is 'vgg', not one of vgg16"),
         ("--optimizer sdg", "optimizer.name is 'sdg'"),
         ("--config missing.json", "there is no config file missing.json"),
+        ("--resume gone", "there is no config file gone/config.json"),
+        ("--resume gone --epochs 3", "--resume goes with no other option"),
     ],
 )
 def test_bad_settings(error_of, line, says):
