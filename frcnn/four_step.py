@@ -11,9 +11,9 @@ warm-up and decay within that share:
 | 4 | the head's own layers | phase 2's head | phase 3's |
 
 Decided here: phase 3 takes the RPN's initial weights, not phase 1's, which were learnt on another
-backbone; the authors' Caffe code does so too. The paper does not say. Equal shares are simple; that
-code gave RPN phases twice the steps. And a phase runs the half that does not learn as well, forward only, so that
-every scalar is there in every phase.
+backbone. The paper does not say; the authors' Caffe code does so, too. Equal shares are simple; that
+code gave RPN phases twice the steps. And a phase runs the half that does not learn as well, forward
+only, so that every scalar is there in every phase.
 
 What the scalars and the validation are of: in phase 1 the head has its initial weights, so mAP and the
 classifier's numbers say nothing yet, the RPN's do. In phase 2 RPN and proposals are phase 1's network
