@@ -23,6 +23,7 @@ def make_samples(folder, count=32, height=375, width=500, boxes=5):
         drawn = np.concatenate([corner, corner + rng.uniform(0.1, 0.5, (boxes, 2))], axis=1)
         samples.append(
             Sample(
+                name=str(number),
                 path=str(path),
                 width=width,
                 height=height,
