@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from frcnn.benchmark import worker
+from frcnn.benchmark.protocol import serve
 
 SPEC = {
     "what": "step",
@@ -35,7 +36,7 @@ SPEC = {
 def test_what_is_measured_runs(what, schedule):
     answers = []
     spec = SPEC | {"what": what, "schedule": schedule}
-    worker.serve(worker.prepare(spec), ["2\n", "1\n"], answers.append)
+    serve(worker.prepare(spec), ["2\n", "1\n"], answers.append)
     assert answers[0] == "ready"
     first, second = (json.loads(answer) for answer in answers[1:])
     assert len(first["seconds"]) == 2 and len(second["seconds"]) == 1
