@@ -168,13 +168,7 @@ def _convert(arrays, own, path, num_classes, num_sizes, ratios):
         if layer.name == "rpn_deltas":
             values = _rescaled([_by_ratio(value, num_sizes, len(ratios), 4) for value in values], ratios)
         converted[layer.name] = values
-    faults = [
-        f"{title}: {', '.join(entries)}"
-        for title, entries in (("missing", missing), ("left over", left), ("of wrong shape", misfits))
-        if entries
-    ]
-    if faults:
-        raise WeightsError(f"{path} does not fit keras-frcnn's VGG16; {'; '.join(faults)}")
+    weights.refuse_misfits(f"{path} does not fit keras-frcnn's VGG16", missing, left, misfits)
     return converted
 
 

@@ -43,10 +43,8 @@ class RoiAlign(keras.layers.Layer):
         self.aligned = aligned
 
     def call(self, features, rois):
-        batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
-        image = ops.repeat(ops.cast(ops.arange(batch), "int32"), count)
-        rois = ops.reshape(ops.cast(rois, "float32"), (-1, 4))
-        level = roi_levels(rois, self.strides)
+        batch, count = ops.shape(rois)[:2]
+        image, rois, level = fold_rois(rois, self.strides)
         first, step = self._sample_grid(rois, level)
         sample = crop_samples if IS_TENSORFLOW else gather_samples
         values = sample(features, level, image, first, step, self.pool_size * self.samples)
@@ -75,6 +73,22 @@ class RoiAlign(keras.layers.Layer):
             "samples": self.samples,
             "aligned": self.aligned,
         }
+
+
+def fold_rois(rois, strides):
+    """Put the RoIs of all images into one axis.
+
+    Args:
+        rois: (B, R, 4).
+        strides: of the levels, finest first.
+
+    Returns:
+        (B·R,) int32 image of each, (B·R, 4) float32 RoIs, (B·R,) int32 level that each is pooled from.
+    """
+    batch, count = ops.shape(rois)[:2]
+    image = ops.repeat(ops.cast(ops.arange(batch), "int32"), count)
+    rois = ops.reshape(ops.cast(rois, "float32"), (-1, 4))
+    return image, rois, roi_levels(rois, strides)
 
 
 def roi_levels(rois, strides):

@@ -11,7 +11,7 @@ what is returned is then gathered from those cells, so that the gradient goes to
 import keras
 from keras import ops
 
-from frcnn.roi_align import flatten_levels, roi_levels
+from frcnn.roi_align import flatten_levels, fold_rois
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
@@ -30,10 +30,8 @@ class RoiPool(keras.layers.Layer):
         self.pool_size = pool_size
 
     def call(self, features, rois):
-        batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
-        image = ops.repeat(ops.cast(ops.arange(batch), "int32"), count)
-        rois = ops.reshape(ops.cast(rois, "float32"), (-1, 4))
-        level = roi_levels(rois, self.strides)
+        batch, count = ops.shape(rois)[:2]
+        image, rois, level = fold_rois(rois, self.strides)
         flat, start, height, width = flatten_levels(features, level, image)
 
         stride = ops.take(ops.convert_to_tensor(self.strides, "float32"), level)[:, None]

@@ -10,7 +10,7 @@ import time
 import keras
 import numpy as np
 
-from frcnn import losses, optimizers, steps
+from frcnn import optimizers, steps
 from frcnn.backend import IS_TENSORFLOW, forward
 from frcnn.logging import named_scalars, with_total_loss
 from frcnn.rpn_at_cells import sampled_cells
@@ -182,21 +182,18 @@ def compile_sub_models(models, config, total_steps):
 
     For training them by plain ``train_on_batch`` without a schedule.
     """
-    class_name, box_name = models.classifier.output_names
-    rpn, classifier = models.rpn, models.classifier
-    rpn.compile(
-        optimizer=optimizers.make(config.optimizer, total_steps, rpn.trainable_variables),
-        loss=[losses.rpn_loss_cls(models.num_anchors), losses.rpn_loss_regr(models.num_anchors)],
-        loss_weights=list(config.loss.rpn),
-        jit_compile=USE_XLA,
-    )
-    classifier.compile(
-        optimizer=optimizers.make(config.optimizer, total_steps, classifier.trainable_variables),
-        loss=[losses.class_loss_cls, losses.class_loss_regr(models.num_classes - 1)],
-        loss_weights=list(config.loss.classifier),
-        metrics={class_name: RoiAccuracy()},
-        jit_compile=USE_XLA,
-    )
+    class_terms = steps.classifier_terms(models, config.loss.classifier)
+    for model, terms, metrics in (
+        (models.rpn, steps.rpn_terms(models, config.loss.rpn), None),
+        (models.classifier, class_terms, {class_terms[0].output: RoiAccuracy()}),
+    ):
+        model.compile(
+            optimizer=optimizers.make(config.optimizer, total_steps, model.trainable_variables),
+            loss=[term.loss for term in terms],
+            loss_weights=[term.weight for term in terms],
+            metrics=metrics,
+            jit_compile=USE_XLA,
+        )
 
 
 def health(sampled):
@@ -228,6 +225,4 @@ class RoiAccuracy(keras.metrics.Mean):
         super().__init__(name=name, **kwargs)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        right = keras.ops.argmax(y_true, axis=-1) == keras.ops.argmax(y_pred, axis=-1)
-        # A one-hot row adds up to 1, a padding row to 0.
-        super().update_state(keras.ops.cast(right, "float32"), keras.ops.sum(y_true, axis=-1))
+        super().update_state(*steps.right_rois(y_true, y_pred))

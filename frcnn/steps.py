@@ -75,6 +75,7 @@ class Step(keras.Model):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.traces += 1  # this line runs in Python, so only while a graph is traced
+        # Worked out again, which is little: nothing traced in compute_loss may leave it with JAX.
         values = self.term_losses(y, y_pred, sample_weight)
         logs = {"loss": sum(term.weight * values[term.output] for term in self.terms)}
         logs |= {f"{output}_loss": value for output, value in values.items()}
@@ -82,15 +83,24 @@ class Step(keras.Model):
         if self.accuracy_of:
             target = predictions[self.accuracy_of]
             y_true = y_pred[target] if target else y[self.accuracy_of]
-            logs[f"{self.accuracy_of}_accuracy"] = roi_accuracy(y_true, y_pred[self.accuracy_of])
+            right, exists = right_rois(y_true, y_pred[self.accuracy_of])
+            accuracy = ops.sum(right * exists) / ops.maximum(ops.sum(exists), 1.0)
+            logs[f"{self.accuracy_of}_accuracy"] = accuracy
         return logs | {name: value for name, value in y_pred.items() if name not in predictions}
 
 
-def roi_accuracy(y_true, y_pred):
-    """Return the share of RoIs whose likeliest class is the right one; all-zero rows are padding."""
+def right_rois(y_true, y_pred):
+    """Return whether each RoI's likeliest class is the right one, and whether it is a RoI or padding.
+
+    Args:
+        y_true: (B, R, C) one-hot; an all-zero row is padding.
+        y_pred: (B, R, C) scores.
+
+    Returns:
+        Two (B, R) float32 of 0 and 1.
+    """
     right = ops.cast(ops.argmax(y_true, axis=-1) == ops.argmax(y_pred, axis=-1), "float32")
-    counts = ops.sum(y_true, axis=-1)  # a one-hot row adds up to 1
-    return ops.sum(right * counts) / ops.maximum(ops.sum(counts), 1.0)
+    return right, ops.sum(y_true, axis=-1)  # a one-hot row adds up to 1
 
 
 def rpn_step(models):

@@ -17,6 +17,7 @@ from keras import layers
 
 from frcnn import blocks
 from frcnn.errors import WeightsError
+from frcnn.weights import refuse_misfits
 
 NAMES = (
     "fasterrcnn_resnet50_fpn",
@@ -135,13 +136,7 @@ def convert(name, state, model_layers, pool_size=7):
                 misfits.append(f"{entry} is {array.shape} and should be {shape}")
             elif turn is not None:
                 arrays[layer.name].append(np.ascontiguousarray(turn(array), "float32"))
-    faults = [
-        f"{title}: {', '.join(entries)}"
-        for title, entries in (("missing", missing), ("left over", left), ("of wrong shape", misfits))
-        if entries
-    ]
-    if faults:
-        raise WeightsError(f"the state does not fit {name}; {'; '.join(faults)}")
+    refuse_misfits(f"the state does not fit {name}", missing, left, misfits)
     return arrays
 
 

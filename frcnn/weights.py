@@ -181,6 +181,27 @@ def weighted_layers(model):
     return list({id(layer): layer for layer in found}.values())
 
 
+def refuse_misfits(what, missing, left_over, misfits):
+    """Raise the ``WeightsError`` that names all entries of imported weights that do not fit, if any.
+
+    Args:
+        what: the start of the message, such as "the state does not fit fasterrcnn_resnet50_fpn".
+        missing, left_over: names of entries.
+        misfits: what each entry of a wrong shape is and should be.
+    """
+    faults = [
+        f"{title}: {', '.join(entries)}"
+        for title, entries in (
+            ("missing", missing),
+            ("left over", left_over),
+            ("of wrong shape", misfits),
+        )
+        if entries
+    ]
+    if faults:
+        raise WeightsError(f"{what}; {'; '.join(faults)}")
+
+
 def _read_npz(entries, model):
     convolutions = [
         layer.name

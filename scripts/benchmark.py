@@ -23,8 +23,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up noti
 import numpy as np  # noqa: E402
 
 from frcnn import config as configs  # noqa: E402
-from frcnn.cli import run  # noqa: E402
+from frcnn.cli import quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
+from frcnn.presets import BACKBONE_PRESETS, backbone_preset, preset  # noqa: E402
 
 
 def parse(argv):
@@ -71,7 +72,6 @@ def sides(arguments, height, width):
     """Measure a step or inference, ours and the peer's."""
     from frcnn.benchmark import compare
 
-    pyramid = arguments.backbone.endswith(("_fpn", "_v2")) and "fpn" in arguments.backbone
     spec = {
         "what": arguments.what,
         "backbone": arguments.backbone,
@@ -82,7 +82,7 @@ def sides(arguments, height, width):
         "batch": arguments.batch,
         "boxes": arguments.boxes,
         "classes": arguments.classes,
-        "rois": arguments.rois or (512 if pyramid else 128),
+        "rois": arguments.rois or (512 if arguments.backbone in BACKBONE_PRESETS else 128),
         "settings": configs.parse_assignments(arguments.set),
     }
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -90,9 +90,9 @@ def sides(arguments, height, width):
     workers = {"ours": compare.Worker(command, environment)}
     if arguments.peer:
         # The better of its memory formats.
-        script = str(ROOT / "frcnn" / "benchmark" / "torchvision_worker.py")
+        peer = [arguments.peer_python, "-m", "frcnn.benchmark.torchvision_worker"]
         formats = [
-            compare.Worker([arguments.peer_python, script, json.dumps(spec | {"channels_last": flag})])
+            compare.Worker([*peer, json.dumps(spec | {"channels_last": flag})], environment)
             for flag in (False, True)
         ]
         workers["peer"] = compare.fastest(formats)
@@ -143,9 +143,6 @@ def data(arguments, height, width):
 
 
 def train(arguments, *_):
-    from frcnn.cli import quiet_import
-    from frcnn.presets import backbone_preset, preset
-
     with quiet_import():
         from frcnn import trainer
 

@@ -1,6 +1,11 @@
 """What several test files need that is not a fixture."""
 
 import functools
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from frcnn.backend import IS_TENSORFLOW, compiled
 
@@ -14,3 +19,40 @@ def at_once(function, **options):
     """
     function = functools.partial(function, **options)
     return function if IS_TENSORFLOW else compiled(function)
+
+
+def load_script(name):
+    """Return a file of ``scripts/`` as a module."""
+    path = Path(__file__).resolve().parents[1] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_script", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def truth(boxes, labels=None, difficult=()):
+    """Labelled boxes of one image, as the metrics want them."""
+    return {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "labels": np.zeros(len(boxes), int) if labels is None else np.array(labels),
+        "difficult": np.isin(np.arange(len(boxes)), difficult),
+    }
+
+
+def found(boxes, scores=None, labels=None):
+    """Detections of one image; without scores, from the best to the worst."""
+    return {
+        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
+        "scores": np.linspace(0.9, 0.1, len(boxes)) if scores is None else np.array(scores),
+        "labels": np.zeros(len(boxes), int) if labels is None else np.array(labels),
+    }
+
+
+def damage(path):
+    """Make an image a PNG whose beginning and end are right, and whose middle is not."""
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, "PNG")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)

@@ -2,16 +2,15 @@
 
 import contextlib
 import csv
-import importlib.util
 import io
 import json
 import math
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support import load_script
 
 from frcnn import cli, evaluation, trainer
 from frcnn.config import Config
@@ -19,15 +18,10 @@ from frcnn.data.dataset import Dataset
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "evaluate.py"
-
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("evaluate")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from support import damage, load_script
 
 from frcnn import cli, inspection
 from frcnn.anchors import Pyramid
@@ -19,16 +19,12 @@ from frcnn.config import AnchorConfig
 from frcnn.data import datasets
 from frcnn.errors import DataError
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "inspect_data.py"
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("inspect_data_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("inspect_data")
 
 
 @pytest.fixture
@@ -165,13 +161,7 @@ def test_drawn_boxes_lie_where_the_objects_are(small_config):
 
 def spoil(folder):
     """Damage one image as only decoding tells, and one annotation."""
-    path = folder / "JPEGImages" / "train_000002.jpg"
-    with Image.open(path) as image:
-        image.load()
-    image.save(path, "PNG")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
+    damage(folder / "JPEGImages" / "train_000002.jpg")
     path = folder / "Annotations" / "train_000005.xml"
     path.write_text(path.read_text().replace("<name>", "<name>x", 1))
 

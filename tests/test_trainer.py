@@ -9,7 +9,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from support import damage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
@@ -414,16 +414,6 @@ def folder(shapes_folder, tmp_path):
 def spoil(folder, old, new, pattern="*.xml"):
     for path in (folder / "Annotations").glob(pattern):
         path.write_text(path.read_text().replace(old, new))
-
-
-def damage(path):
-    """Make an image a PNG whose beginning and end are right, and whose middle is not."""
-    with Image.open(path) as image:
-        image.load()
-    image.save(path, "PNG")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
 
 
 def test_faulty_images_are_an_error(folder, small_config, tmp_path):

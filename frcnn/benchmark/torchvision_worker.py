@@ -1,20 +1,21 @@
-"""torchvision's side of a comparison, run by a Python that has it: ``torchvision_worker.py SPEC``.
+"""torchvision's side of a comparison: ``PYTHON -m frcnn.benchmark.torchvision_worker SPEC``.
 
-The same protocol as ``frcnn.benchmark.worker``; nothing of ours is imported, as torch and TensorFlow
-need not share an environment. The networks are torchvision's own builders where there are such, with
-frozen batch normalization and as many trained stages as its pretrained ones have; VGG16 is put together
-as its documentation shows, with the paper's numbers and conv1 and conv2 frozen.
+Run by a Python that has torchvision and need not have Keras. The networks are torchvision's own builders
+where there are such, with frozen batch normalization and as many trained stages as its pretrained ones
+have; VGG16 is put together as its documentation shows, with the paper's numbers and conv1 and conv2
+frozen.
 """
 
 import contextlib
 import json
 import sys
-import time
 
 import torch
 import torchvision
 from torchvision.models import detection
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+
+from frcnn.benchmark.protocol import serve
 
 
 def build(spec):
@@ -135,18 +136,5 @@ def prepare(spec):
     return step
 
 
-def peak_mb():
-    with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
-
-
 if __name__ == "__main__":
-    run = prepare(json.loads(sys.argv[1]))
-    print("ready", flush=True)
-    for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
-        print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}), flush=True)
+    serve(prepare(json.loads(sys.argv[1])), sys.stdin)

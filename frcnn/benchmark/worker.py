@@ -1,15 +1,16 @@
 """Our side of a comparison, in a process of its own: ``python -m frcnn.benchmark.worker SPEC``.
 
-Speaks the protocol of ``frcnn.benchmark.compare``: builds what the spec says, prints ``ready``, and for
-each line with a number on its standard input runs that often and prints the seconds as JSON.
+Builds what the spec says, then serves ``frcnn.benchmark.compare``.
 """
 
 import dataclasses
+import itertools
 import json
 import sys
-import time
 
 import numpy as np
+
+from frcnn.benchmark.protocol import serve
 
 
 def config_of(spec):
@@ -79,8 +80,8 @@ def prepare(spec):
     if spec["what"] == "step":
         schedule = SCHEDULES[spec["schedule"]](models, config, 10_000, np.random.default_rng(1))
         batches = [random_batch(models, config, spec, seed) for seed in range(4)]
-        number = iter(range(1 << 62))
-        return lambda: schedule.train_step(batches[next(number) % len(batches)])
+        turns = itertools.cycle(batches)
+        return lambda: schedule.train_step(next(turns))
     # Of a trained network few RoIs are objects: the bias of background sees to that.
     bias = models.classifier.get_layer("class_logits").bias
     bias.assign(np.eye(spec["classes"] + 1)[-1] * 8.0)
@@ -90,26 +91,8 @@ def prepare(spec):
     return lambda: detector.predict(images, batch_size=spec["batch"])
 
 
-def peak_mb():
-    """Return the most memory this process ever had, MiB."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
-
-
-def serve(run, orders, write):
-    """Run as often as each line of ``orders`` says; write seconds and the most memory so far."""
-    write("ready")
-    for line in orders:
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
-        write(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
-
-
 if __name__ == "__main__":
     from frcnn import backend
 
     backend.prepare_device()
-    serve(prepare(json.loads(sys.argv[1])), sys.stdin, lambda text: print(text, flush=True))
+    serve(prepare(json.loads(sys.argv[1])), sys.stdin)

@@ -4,6 +4,7 @@ import builtins
 
 import numpy as np
 import pytest
+from support import found, truth
 
 from frcnn.errors import FrcnnError
 from frcnn.metrics.coco_ap import CLASS_NAMES, NAMES, coco_ap, format_table
@@ -14,22 +15,6 @@ NOWHERE = [5000, 5000, 5010, 5010]
 
 def square(index, moved=0, side=10):
     return [300 * index + moved, 0, 300 * index + moved + side, side]
-
-
-def truth(boxes, labels=None, difficult=()):
-    return {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "labels": np.zeros(len(boxes), int) if labels is None else np.array(labels),
-        "difficult": np.isin(np.arange(len(boxes)), difficult),
-    }
-
-
-def found(boxes, scores=None, labels=None):
-    return {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "scores": np.linspace(0.9, 0.1, len(boxes)) if scores is None else np.array(scores),
-        "labels": np.zeros(len(boxes), int) if labels is None else np.array(labels),
-    }
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
+from support import found, truth
 
 from frcnn.metrics.voc_ap import INTERPOLATIONS, format_table, voc_ap
 
@@ -18,23 +19,6 @@ NOWHERE = [5000, 5000, 5010, 5010]
 
 def square(index, moved=0):
     return [100 * index + moved, 0, 100 * index + moved + 10, 10]
-
-
-def truth(boxes, labels=None, difficult=()):
-    return {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "labels": np.zeros(len(boxes), int) if labels is None else np.array(labels),
-        "difficult": np.isin(np.arange(len(boxes)), difficult),
-    }
-
-
-def found(boxes, scores=None, labels=None):
-    """Detections of one image; without scores, from the best to the worst."""
-    return {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "scores": np.linspace(0.9, 0.1, len(boxes)) if scores is None else np.array(scores),
-        "labels": np.zeros(len(boxes), int) if labels is None else np.array(labels),
-    }
 
 
 def ap(detections, ground_truths, **kwargs):

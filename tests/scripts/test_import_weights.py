@@ -4,7 +4,6 @@ What is imported is tested in ``test_importers.py`` and ``test_keras_frcnn.py``;
 by a small detector.
 """
 
-import importlib.util
 import os
 import pickle
 from pathlib import Path
@@ -12,20 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from old_config import write_config
+from support import load_script
 
 from frcnn import cli, importers, keras_frcnn, models
 from frcnn.detector import Detector
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "import_weights.py"
 STATE = {"roi_heads.box_predictor.cls_score.weight": np.zeros((4, 8), "float32")}
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("import_weights_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("import_weights")
 
 
 @pytest.fixture(scope="module")

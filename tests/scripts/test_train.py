@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import importlib.util
 import json
 import re
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from support import load_script
 
 from frcnn import cli, presets, saved_config
 from frcnn.data import shapes
@@ -25,10 +25,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("train")
 
 
 @pytest.fixture

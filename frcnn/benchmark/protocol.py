@@ -1,0 +1,30 @@
+"""How a worker of a comparison answers: see ``frcnn.benchmark.compare``, which asks.
+
+Nothing but the standard library, as a peer's Python has neither Keras nor what else we need.
+"""
+
+import json
+import time
+
+
+def peak_mb():
+    """Return the most memory this process ever had, MiB."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
+
+
+def say(text):
+    """Write a line at once."""
+    print(text, flush=True)
+
+
+def serve(run, orders, write=say):
+    """Run as often as each line of ``orders`` says; write seconds and the most memory so far."""
+    write("ready")
+    for line in orders:
+        seconds = []
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        write(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
