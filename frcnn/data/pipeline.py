@@ -16,6 +16,7 @@ import collections
 import concurrent.futures
 import dataclasses
 
+import cv2
 import numpy as np
 
 from frcnn.data import augment
@@ -91,7 +92,9 @@ class Pipeline:
             order = np.random.default_rng((self.seed, number)).permutation(order)
         size = self.config.batch_size
         groups = [order[start : start + size] for start in range(0, len(order), size)]
-        with concurrent.futures.ThreadPoolExecutor(self.config.workers) as pool:
+        # One thread a worker: OpenCV's own, one pool in the whole process, would be in their way.
+        options = {"initializer": cv2.setNumThreads, "initargs": (1,)}
+        with concurrent.futures.ThreadPoolExecutor(self.config.workers, **options) as pool:
             waiting, yielded = collections.deque(), False
             try:
                 for index, group in enumerate(groups):
