@@ -55,6 +55,7 @@ class DataConfig:
     flip: float = 0.5  # probability of a horizontal flip
     workers: int = 2  # threads that prepare batches ahead of the step
     prefetch: int = 4  # batches they may be ahead
+    cache_mib: int = 0  # of memory for resized images, which later epochs need not decode; 0: none
 
 
 @dataclass(frozen=True)
@@ -363,6 +364,7 @@ AT_LEAST_ONE = (
     "train.validate_every",
 )
 NOT_NEGATIVE = (
+    "data.cache_mib",
     "model.trainable_stages",
     "model.batch_norm_epsilon",
     "detection.min_size",

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from frcnn import backend, checkpoints, evaluation, metrics_csv, models, weights
 from frcnn.data import datasets, faults
+from frcnn.data.cache import ImageCache
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError
@@ -113,7 +114,8 @@ class Trainer:
         self.run_dir = run_dir
         targeter = RpnTargeter(models.pyramid, config.rpn)
         common = (config.data, models.size_multiple, config.train.seed)
-        options = {"make_targets": targeter, "record": self._record}
+        self.cache = ImageCache(config.data.cache_mib)  # training comes first, and fills it first
+        options = {"make_targets": targeter, "record": self._record, "cache": self.cache}
         self.batches = Pipeline(train_set, *common, training=True, **options)
         self.val_batches = Pipeline(val_set, *common, training=False, **options)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
@@ -124,6 +126,7 @@ class Trainer:
             np.random.default_rng((config.train.seed, 1)),
         )
         self.step = 0
+        self.waited = 0.0  # seconds that training's steps have waited for data
         self.best = (0, 0.0)
 
     def fit(self):
@@ -142,7 +145,10 @@ class Trainer:
                 self._save(result)
                 self._write_row(epoch, seconds, train_means, val_means, result)
         total = time.perf_counter() - started
-        print(f"{self.step} steps, {seconds:.0f} s of training, {total:.0f} s with validation")
+        waited = f"{self.waited / max(seconds, 1e-9):.1%} of it waiting for data"
+        print(f"{self.step} steps, {seconds:.0f} s of training, {waited}, {total:.0f} s with validation")
+        if self.cache.limit:
+            print(self.cache.summary())
         return result
 
     def resume(self):
@@ -190,6 +196,7 @@ class Trainer:
         with tqdm(total=left, desc=title, unit="step", mininterval=1.0) as bar:
             for _ in range(left):
                 batch, waited = next(stream)
+                self.waited += waited
                 scalars = self.schedule.train_step(batch) | {"time/data": waited}
                 self.step += 1
                 means.add(scalars)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from frcnn.data import augment
+from frcnn.data.cache import ImageCache
 from frcnn.data.faults import announce
 from frcnn.errors import DataError
 
@@ -63,10 +64,20 @@ class Pipeline:
             put into ``Batch.targets``.
         record: function of (data set's name, image's name, fault), called once for each image that is
             left out.
+        cache: ``ImageCache`` of resized images, which pipelines of the same ``config`` may share; None:
+            each image is read anew each time.
     """
 
     def __init__(
-        self, dataset, config, multiple, seed=0, training=True, make_targets=None, record=announce
+        self,
+        dataset,
+        config,
+        multiple,
+        seed=0,
+        training=True,
+        make_targets=None,
+        record=announce,
+        cache=None,
     ):
         self.dataset = dataset
         self.config = config
@@ -75,6 +86,7 @@ class Pipeline:
         self.training = training
         self.make_targets = make_targets
         self.record = record
+        self.cache = ImageCache(0) if cache is None else cache
         self.left_out = {}  # image's name -> fault
 
     def __len__(self):
@@ -160,6 +172,13 @@ class Pipeline:
 
     def _example(self, sample, generator):
         """Return image, boxes and labels to train on: those that are not ``difficult``."""
+        image, boxes = self.cache.get(sample, lambda: self._resized(sample))
+        if self.training and generator.random() < self.config.flip:
+            image, boxes = augment.flip(image, boxes)
+        return image, boxes, sample.labels[~sample.difficult]
+
+    def _resized(self, sample):
+        """Return image and boxes as they are but for chance."""
         image = augment.load(sample.path)
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):
@@ -167,8 +186,4 @@ class Pipeline:
                 f"the image {sample.path} has become {width}x{height} pixels, and was "
                 f"{sample.width}x{sample.height} when the data set was read"
             )
-        boxes, labels = sample.boxes[~sample.difficult], sample.labels[~sample.difficult]
-        image, boxes = augment.resize(image, boxes, self.config)
-        if self.training and generator.random() < self.config.flip:
-            image, boxes = augment.flip(image, boxes)
-        return image, boxes, labels
+        return augment.resize(image, sample.boxes[~sample.difficult], self.config)
