@@ -49,6 +49,9 @@ class DataConfig:
     short_side: int = 600  # pixels, after resizing
     long_side: int = 1000  # at most, pixels
     batch_size: int = 1
+    # Sides are padded to multiples of this, and boxes to the most of any image: few shapes, few graphs.
+    # 0: the network's own multiple; training on JAX, which compiles for each shape, chooses another.
+    pad_multiple: int = 0
     interpolation: str = "area"  # when shrinking; or bilinear, without smoothing
     size_rounding: str = "nearest"  # of the resized image's sides to whole pixels; or down
     whole_levels: bool = True  # round resized images to 0..255 whole numbers, a quarter of the memory
@@ -365,6 +368,7 @@ AT_LEAST_ONE = (
 )
 NOT_NEGATIVE = (
     "data.cache_mib",
+    "data.pad_multiple",
     "model.trainable_stages",
     "model.batch_norm_epsilon",
     "detection.min_size",

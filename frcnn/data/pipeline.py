@@ -87,6 +87,9 @@ class Pipeline:
         self.make_targets = make_targets
         self.record = record
         self.cache = ImageCache(0) if cache is None else cache
+        # G: where few shapes are wanted, that of the image with the most boxes for all.
+        counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
+        self.least_boxes = max(counts, default=1) if config.pad_multiple else 1
         self.left_out = {}  # image's name -> fault
 
     def __len__(self):
@@ -151,8 +154,8 @@ class Pipeline:
         if not samples:
             return None, faults
         images, boxes, labels = zip(*examples)
-        most = max(len(one) for one in boxes)
-        most = max(1, -(-most // BOX_MULTIPLE)) * BOX_MULTIPLE
+        most = max(self.least_boxes, *(len(one) for one in boxes))
+        most = -(-most // BOX_MULTIPLE) * BOX_MULTIPLE
         gt_boxes = np.zeros((len(samples), most, 4), "float32")
         gt_labels = np.full((len(samples), most), -1, "int32")
         for row, (own_boxes, own_labels) in enumerate(zip(boxes, labels)):
