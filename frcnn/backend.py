@@ -25,8 +25,8 @@ else:
 def compiled(function):
     """Return a pure function on tensors as one compiled graph, for use outside a Keras model.
 
-    TensorFlow traces it once or twice and keeps changing dimensions open; JAX compiles it for each
-    set of shapes.
+    TensorFlow traces it anew only for a dimension that changes for the first time, and keeps that open;
+    JAX compiles it for each set of shapes.
     """
     if IS_TENSORFLOW:
         return tf.function(function, reduce_retracing=True)
@@ -98,7 +98,7 @@ def prepare_device():
         return (
             ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices()) + ", JAX"
         )
-    # Images differ in shape, so each step is traced twice before its sizes are left open; that is no
+    # Images differ in shape, so each step is traced anew until its sizes are left open; that is no
     # reason to warn.
     tf.get_logger().setLevel("ERROR")
     gpus = tf.config.list_physical_devices("GPU")
