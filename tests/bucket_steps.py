@@ -42,7 +42,7 @@ def results(multiple, count=8, epochs=2):
     values = {"data.short_side": 48, "data.long_side": 96, "data.batch_size": 1}
     config = CONFIG.replace(values | {"data.pad_multiple": multiple})
     models = build(config, 3)
-    schedule = Joint(models, config, 100, np.random.default_rng(0))
+    schedule = Joint(models, config, 100)
     sizes, shapes, traces = set(), set(), []
     with tempfile.TemporaryDirectory() as folder:
         batches = Pipeline(
