@@ -45,9 +45,10 @@ def images_per_second(folder, config, strides, workers, seconds=10.0):
         config: ``Config``.
         strides: of the feature levels.
         workers: threads, and at most as many cores, where the system can be told so (Linux).
-        seconds: to measure for, after some batches of warm-up.
+        seconds: to measure for, after one epoch of warm-up.
     """
     from frcnn.anchors import Pyramid
+    from frcnn.data.cache import ImageCache
     from frcnn.data.dataset import Dataset
     from frcnn.data.pipeline import Pipeline
     from frcnn.targets import RpnTargeter
@@ -57,13 +58,14 @@ def images_per_second(folder, config, strides, workers, seconds=10.0):
     dataset = Dataset("noise", tuple(str(number) for number in range(20)), samples)
     config = config.replace({"data.workers": workers})
     targeter = RpnTargeter(Pyramid(config.anchors, strides), config.rpn)
-    batches = Pipeline(dataset, config.data, 16, 0, True, targeter)
+    cache = ImageCache(config.data.cache_mib)
+    batches = Pipeline(dataset, config.data, 16, 0, True, targeter, cache=cache)
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     try:
         if cores:
             os.sched_setaffinity(0, sorted(cores)[:workers])  # threads started from here on inherit it
         stream = itertools.chain.from_iterable(map(batches.epoch, itertools.count()))
-        for _ in itertools.islice(stream, 2 * len(samples) // 10):
+        for _ in itertools.islice(stream, len(batches)):
             pass
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
