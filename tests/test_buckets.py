@@ -1,10 +1,14 @@
 """Shape buckets: few shapes, and no more traces than there are. ``test_jax.py`` has the same on JAX."""
 
+import dataclasses
+
 import bucket_steps
+import numpy as np
 import pytest
 
 from frcnn import models, trainer
 from frcnn.config import Config, DataConfig
+from frcnn.data.dataset import Dataset
 from frcnn.data.pipeline import Pipeline
 from frcnn.errors import ConfigError
 
@@ -31,6 +35,12 @@ def test_boxes_are_padded_to_the_most_of_any_image(tmp_path):
         assert {batch.gt_boxes.shape[1] for batch in batches} == expected
         assert sorted((batch.gt_labels >= 0).sum() for batch in batches) == sorted(counts)
     assert min(counts) <= 8 < max(counts)
+    none = np.zeros((0, 4), "float32"), np.zeros(0, "int32"), np.zeros(0, bool)
+    empty = dict(zip(("boxes", "labels", "difficult"), none))
+    samples = tuple(dataclasses.replace(sample, **empty) for sample in dataset.samples)
+    config = DataConfig(short_side=48, long_side=96, pad_multiple=32)
+    batches = Pipeline(Dataset("empty", ("a",), samples), config, 32).epoch()
+    assert {batch.gt_boxes.shape[1] for batch in batches} == {8}
 
 
 def test_only_jax_pads_further_by_default(monkeypatch):

@@ -90,9 +90,10 @@ class Pipeline:
         self.make_targets = make_targets
         self.record = record
         self.cache = ImageCache(0) if cache is None else cache
-        # G: where few shapes are wanted, that of the image with the most boxes for all.
-        counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
-        self.least_boxes = max(counts, default=1) if config.pad_multiple else 1
+        self.least_boxes = 1  # G, before it is padded
+        if config.pad_multiple:  # few shapes are wanted: the most boxes of any image, for all
+            counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
+            self.least_boxes = max([1, *counts])
         self.left_out = {}  # image's name -> fault
 
     def __len__(self):
