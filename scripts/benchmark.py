@@ -1,7 +1,8 @@
 """Measure speed and memory, beside torchvision if asked to: ``python scripts/benchmark.py step``.
 
 step: a training step.  inference: an image to its boxes.  ops: the parts of a step that are not
-convolutions.  data: the input pipeline.  train: seconds to mAP of a run.
+convolutions.  data: the input pipeline.  train: seconds to mAP of a run.  scaling: how a step's cost
+grows with what it works on.  leak: memory of a long run.
 
 What is compared takes turns in one run, a process each, so that a busy machine slows both. Printed are
 medians and quartiles after a warm-up.
@@ -32,12 +33,12 @@ def parse(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["step", "inference", "ops", "data", "train"])
-    parser.add_argument("--backbone", choices=configs.BACKBONES, default="vgg16")
+    parser.add_argument("what", choices=[*MEASURES])
+    parser.add_argument("--backbone", choices=configs.BACKBONES, help="(vgg16; scaling: tiny)")
     parser.add_argument("--schedule", choices=configs.SCHEDULES, default="joint")
     parser.add_argument("--precision", choices=configs.PRECISIONS, default="float32")
     parser.add_argument("--backend", choices=["tensorflow", "jax"], help="of Keras (as it is set)")
-    parser.add_argument("--size", default="600x800", help="HEIGHTxWIDTH of the network input (600x800)")
+    parser.add_argument("--size", help="HEIGHTxWIDTH of the network input (600x800; scaling: 320x400)")
     parser.add_argument("--batch", type=int, default=1, help="images a step (1)")
     parser.add_argument("--boxes", type=int, default=8, help="ground-truth boxes an image (8)")
     parser.add_argument("--classes", type=int, default=20, help="object classes (20)")
@@ -49,7 +50,14 @@ def parse(argv):
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file, too")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
     parser.add_argument("--out", help="train: folder of the run (a temporary one)")
-    return parser.parse_args(argv)
+    parser.add_argument("--steps", type=int, default=2000, help="leak: of the run (2000)")
+    parser.add_argument("--axes", default="area,batch,boxes,classes,rois", help="scaling: what to vary")
+    parser.add_argument("--plot", metavar="FILE", help="scaling: draw the figures as a PNG")
+    arguments = parser.parse_args(argv)
+    small = arguments.what == "scaling"
+    arguments.backbone = arguments.backbone or ("tiny" if small else "vgg16")
+    arguments.size = arguments.size or ("320x400" if small else "600x800")
+    return arguments
 
 
 def main(argv=None):
@@ -62,17 +70,15 @@ def main(argv=None):
         height, width = (int(side) for side in arguments.size.split("x"))
     except ValueError:
         raise ConfigError(f"--size takes HEIGHTxWIDTH, not {arguments.size!r}") from None
-    measure = {"ops": operations, "data": data, "train": train}.get(arguments.what, sides)
-    figures = measure(arguments, height, width)
+    figures = MEASURES[arguments.what](arguments, height, width)
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return int(figures.get("failed", False))
 
 
-def sides(arguments, height, width):
-    """Measure a step or inference, ours and the peer's."""
-    from frcnn.benchmark import compare
-
-    spec = {
+def spec_of(arguments, height, width):
+    """Return what a worker is to build and run."""
+    return {
         "what": arguments.what,
         "backbone": arguments.backbone,
         "schedule": arguments.schedule,
@@ -85,6 +91,13 @@ def sides(arguments, height, width):
         "rois": arguments.rois or (512 if arguments.backbone in BACKBONE_PRESETS else 128),
         "settings": configs.parse_assignments(arguments.set),
     }
+
+
+def sides(arguments, height, width):
+    """Measure a step or inference, ours and the peer's."""
+    from frcnn.benchmark import compare
+
+    spec = spec_of(arguments, height, width)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "frcnn.benchmark.worker", json.dumps(spec)]
     workers = {"ours": compare.Worker(command, environment)}
@@ -161,6 +174,56 @@ def train(arguments, *_):
         print(f"{seconds:8.1f} s of training  mAP {mean_ap}")
     return {"train_seconds": [row[0] for row in rows], "mAP": [row[1] for row in rows]}
 
+
+def scaling(arguments, height, width):
+    """Measure along each axis; with --json FILE the axes that the file holds already are kept in it."""
+    from frcnn.benchmark import line_chart, scaling
+
+    known = scaling.axes(height, width)
+    names = arguments.axes.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"--axes takes {','.join(known)}, not {', '.join(unknown)}")
+    file = pathlib.Path(arguments.json or "")
+    figures = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    spec = spec_of(arguments, height, width)
+    # The head's share must not hide what grows.
+    spec["settings"] = {"model.head_width": "256", "model.head_dropout": "0"} | spec["settings"]
+    for name in names:
+        of_axis = scaling.measure(known[name], spec, ROOT, arguments.rounds, arguments.times)
+        figures[f"{arguments.backbone}, {name}"] = of_axis
+        print(scaling.table(of_axis), end="\n\n", flush=True)
+    if arguments.plot:
+        line_chart.save(scaling.picture(figures), arguments.plot)
+    return figures
+
+
+def leak(arguments, *_):
+    """Train on ``shapes`` and compare the memory of step 200 with that of the last."""
+    with quiet_import():
+        from frcnn.benchmark import leak
+
+    if arguments.steps < 300 or arguments.steps % 100:
+        raise ConfigError(f"--steps must be a multiple of 100 from 300 on, not {arguments.steps}")
+    values = {"train.schedule": arguments.schedule, "train.precision": arguments.precision}
+    config = leak.config_of(arguments.steps, values | configs.parse_assignments(arguments.set))
+    with tempfile.TemporaryDirectory() as folder:
+        growth = leak.watch(config, folder)
+    print(
+        f"{arguments.schedule}: {growth.first_mb:.0f} MiB at step {leak.FIRST}, {growth.last_mb:.0f} MiB "
+        f"at step {arguments.steps}: {growth.ratio:.3f} times as much (at most {leak.LIMIT})"
+    )
+    return growth.as_json() | {"failed": growth.leaks}
+
+
+MEASURES = {
+    "step": sides,
+    "inference": sides,
+    "ops": operations,
+    "data": data,
+    "train": train,
+    "scaling": scaling,
+    "leak": leak,
+}
 
 if __name__ == "__main__":
     run(main)

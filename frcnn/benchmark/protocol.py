@@ -9,8 +9,17 @@ import time
 
 def peak_mb():
     """Return the most memory this process ever had, MiB."""
+    return _memory("VmHWM")
+
+
+def resident_mb():
+    """Return the memory this process has now, MiB."""
+    return _memory("VmRSS")
+
+
+def _memory(name):
     with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(name))
 
 
 def say(text):
