@@ -42,7 +42,7 @@ EPOCH_TAGS = (
 )
 
 
-def train(config, run_dir, resume=False):
+def train(config, run_dir, resume=False, make_trainer=None):
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
     Writes to ``run_dir``: ``config.json``, ``train/`` and ``validation/`` (TensorBoard),
@@ -53,6 +53,7 @@ def train(config, run_dir, resume=False):
         config: ``frcnn.config.Config``.
         run_dir: a folder that holds no run yet; made if missing.
         resume: ``run_dir`` holds an interrupted run of this config, which is to go on.
+        make_trainer: what is called in the place of ``Trainer``, to watch a run.
 
     Raises:
         FrcnnError: data, weights, settings or folder do not serve.
@@ -90,7 +91,7 @@ def train(config, run_dir, resume=False):
     if skipped:
         print(f"{len(skipped)} images left out because of faults: see {run_dir / 'skipped.csv'}")
         faults.record(run_dir / "skipped.csv", skipped)
-    trainer = Trainer(built, config, train_set, val_set, run_dir)
+    trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
     if resume:
         trainer.resume()
     return trainer.fit()

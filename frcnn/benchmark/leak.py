@@ -5,7 +5,6 @@ once, a validation and a checkpoint included, and at the end.
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
 
@@ -50,9 +49,9 @@ def growth(series):
 class Watched:
     """A schedule that notes the process' memory after each training step, and else is the same."""
 
-    def __init__(self, schedule):
+    def __init__(self, schedule, series):
         self.schedule = schedule
-        self.series = []
+        self.series = series
 
     def __getattr__(self, name):
         return getattr(self.schedule, name)
@@ -90,20 +89,16 @@ def watch(config, run_dir):
 
     Args:
         config: ``Config`` on ``shapes``.
-        run_dir: existing empty folder.
+        run_dir: a folder that holds no run.
     """
-    import keras
+    from frcnn import trainer
 
-    from frcnn import backend, models
-    from frcnn.data import datasets
-    from frcnn.trainer import Trainer
+    series = []
 
-    backend.prepare_device()
-    config = config.replace({"model.preprocessing": "tf"})
-    train_set, val_set = datasets.load(config.data)
-    keras.utils.set_random_seed(config.train.seed)
-    built = models.build(config, len(train_set.classes))
-    trainer = Trainer(built, config, train_set, val_set, pathlib.Path(run_dir))
-    trainer.schedule = watched = Watched(trainer.schedule)
-    trainer.fit()
-    return growth(watched.series)
+    def make_trainer(*arguments):
+        made = trainer.Trainer(*arguments)
+        made.schedule = Watched(made.schedule, series)
+        return made
+
+    trainer.train(config, run_dir, make_trainer=make_trainer)
+    return growth(series)

@@ -75,7 +75,9 @@ class Lines:
             kept = [tick for tick in ticks if low * 0.45 <= tick <= high * 2.2]
             return kept or [low, high]
         step = nice(max(high, 0.0) - min(low, 0.0))
-        return [step * number for number in range(math.floor(min(low, 0.0) / step), int(high / step) + 1)]
+        return [
+            step * number for number in range(math.floor(min(low, 0.0) / step), int(high / step) + 1)
+        ]
 
 
 def nice(extent):

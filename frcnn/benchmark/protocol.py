@@ -29,11 +29,20 @@ def say(text):
 
 def serve(run, orders, write=say):
     """Run as often as each line of ``orders`` says; write seconds and the most memory so far."""
-    write("ready")
-    for line in orders:
+
+    def run_times(line):
         seconds = []
         for _ in range(int(line)):
             start = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - start)
-        write(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
+        return {"seconds": seconds, "peak_mb": peak_mb()}
+
+    answer(run_times, orders, write)
+
+
+def answer(function, orders, write=say):
+    """Write what ``function`` makes of each line of ``orders``, a line of JSON each."""
+    write("ready")
+    for line in orders:
+        write(json.dumps(function(line)))

@@ -139,7 +139,7 @@ def judge(value):
 
 def table(figures):
     """Return one axis' figures as lines of text."""
-    lines = [f"{figures['title']:>18}  {'step, s':>8} {'(quartiles)':>18} {'peak, MiB':>9} targets, ms"]
+    lines = [f"{figures['title']:>18}   step, s        (quartiles) peak, MiB targets, ms"]
     for point in figures["points"]:
         step, targets = point["step"], point.get("targets")
         low, high = step["spread_s"]
