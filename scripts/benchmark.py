@@ -257,7 +257,8 @@ def leak(arguments, *_):
         growth = leak.watch(config, pathlib.Path(folder) / "run")
     print(
         f"{arguments.schedule}: {growth.first_mb:.0f} MiB at step {leak.FIRST}, "
-        f"{growth.last_mb:.0f} MiB at step {steps}: {growth.ratio:.3f} times as much (at most {leak.LIMIT})"
+        f"{growth.last_mb:.0f} MiB at step {steps}: {growth.ratio:.3f} times as much "
+        f"(at most {leak.LIMIT})"
     )
     return growth.as_json() | {"failed": growth.leaks}
 

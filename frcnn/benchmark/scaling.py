@@ -4,8 +4,8 @@ Each is varied alone about a base case. All points of an axis are processes that
 a busy machine slows all of them, and each has its own peak memory.
 
 The growth of a cost c with a size n is the slope of log(c - c1) over log(n - n1), where c1 and n1 belong
-to the smallest size: what does not grow falls out of it, and a cost in proportion to the size has slope
-1 whatever stands before it.
+to a small size: what does not grow falls out of it, and a cost in proportion to the size has slope 1
+whatever stands before it.
 """
 
 import dataclasses
@@ -110,7 +110,10 @@ def _exponent_of_time(sizes, results):
 
 
 def exponent(sizes, costs, spreads=None):
-    """Return the slope of log(cost - smallest size's cost) over log(size - smallest size).
+    """Return the slope of log(cost - first cost) over log(size - first size).
+
+    The first is the largest size that costs no more than the smallest, within noise: below it something
+    else decides, as a program's start does of its peak memory. The larger a rise, the more it counts.
 
     Args:
         sizes: rising numbers.
@@ -118,22 +121,24 @@ def exponent(sizes, costs, spreads=None):
         spreads: how far each cost is uncertain; a rise within it is no rise.
 
     Returns:
-        A number, 1 for growth in proportion; None where fewer than two sizes cost more than the smallest.
+        A number, 1 for growth in proportion; None where fewer than two sizes cost more than the first.
     """
     sizes, costs = np.asarray(sizes, "float64"), np.asarray(costs, "float64")
     spreads = np.zeros_like(costs) if spreads is None else np.asarray(spreads)
-    rise = costs - costs[0]
-    real = rise > np.maximum(NOISE * costs[0], np.maximum(spreads, spreads[0]))
+    real = costs - costs[0] > np.maximum(NOISE * costs[0], np.maximum(spreads, spreads[0]))
+    first = int(np.argmax(real)) - 1 if real.any() else 0
+    rise, real = costs - costs[first], real & (costs > costs[first])
     if np.count_nonzero(real) < 2:
         return None
-    slope, _ = np.polyfit(np.log(sizes[real] - sizes[0]), np.log(rise[real]), 1)
+    logarithms = np.log(sizes[real] - sizes[first]), np.log(rise[real])
+    slope, _ = np.polyfit(*logarithms, 1, w=rise[real] / rise.max())
     return float(slope)
 
 
 def judge(value):
     """Return an exponent in words."""
     if value is None:
-        return "no growth above noise"
+        return "too little above noise to tell"
     return f"size^{value:.2f}" + (", FASTER than its size" if value > LIMIT else "")
 
 
@@ -147,7 +152,7 @@ def table(figures):
             f"{point['name']:>18}  {step['median_s']:8.4f} ({low:.4f} to {high:.4f}) "
             f"{step['peak_mb']:9.0f}" + (f" {targets['median_s'] * 1e3:11.1f}" if targets else "")
         )
-    lines += [f"  {what} grows as {judge(value)}" for what, value in figures["growth"].items()]
+    lines += [f"  growth of {what}: {judge(value)}" for what, value in figures["growth"].items()]
     return "\n".join(lines)
 
 

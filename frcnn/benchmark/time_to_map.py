@@ -67,6 +67,7 @@ def refuse_unlike(config):
 def specification(config, run_dir):
     """Return what both sides' processes are told: settings, and the labelled images as plain numbers."""
     from frcnn.data import datasets
+    from frcnn.optimizers import rates
 
     train_set, val_set = datasets.load(config.data)
 
@@ -77,7 +78,7 @@ def specification(config, run_dir):
             for sample in dataset.samples
         ]
 
-    epoch = -(-len(train_set) // config.data.batch_size)
+    steps = config.train.steps_per_epoch or -(-len(train_set) // config.data.batch_size)
     return {
         "config": dataclasses.asdict(config),
         "run_dir": str(run_dir),
@@ -85,7 +86,8 @@ def specification(config, run_dir):
         "classes": list(train_set.classes),
         "train": plain(train_set),
         "val": plain(val_set),
-        "steps_per_epoch": config.train.steps_per_epoch or epoch,
+        "steps_per_epoch": steps,
+        "rates": rates(config.optimizer, steps * config.train.epochs),
     }
 
 

@@ -2,9 +2,9 @@
 
 Run by a Python that has torchvision and need not have Keras. FILE is JSON that ``time_to_map`` wrote:
 the config of our run, its weights, and the labelled images of both splits. Trained is the same network,
-with the same numbers, optimizer and course of the rate, on the same images in the same size, an epoch for
-each line read; it is scored by the same function. What torchvision does by itself stays as it is: initial
-weights of the new layers, resizing, batching, losses.
+with the same numbers, optimizer and course of the rate, on the same images in the same size, an epoch
+for each line read; it is scored by the same function. What torchvision does by itself stays as it is:
+initial weights of the new layers, resizing, batching, losses.
 """
 
 import collections
@@ -42,11 +42,10 @@ class Training:
         self.flips = np.random.default_rng((seed, 3))
         model = build(self.config, len(spec["classes"]))
         fill(model.backbone, spec["weights"])
+        self.step, self.seconds = 0, 0.0
         self.model = self._faster(model.to(device))
         self.optimizer = make_optimizer(self.model, self.config["optimizer"])
         self.steps_per_epoch = spec["steps_per_epoch"]
-        self.total_steps = self.steps_per_epoch * self.config["train"]["epochs"]
-        self.step, self.seconds = 0, 0.0
         self.batches = self._batches()
 
     def epoch(self, _line=None):
@@ -70,7 +69,7 @@ class Training:
     def _step(self, optimizer, model, images, targets):
         settings = self.config["optimizer"]
         for group in optimizer.param_groups:
-            group["lr"] = rate(settings, self.step, self.total_steps)
+            group["lr"] = self.spec["rates"][self.step]
         with self._precision():
             loss = sum(model(images, targets).values())
         optimizer.zero_grad()
@@ -91,7 +90,6 @@ class Training:
         batches, seconds = list(itertools.islice(self._batches(), 5)), {}
         for memory in (torch.contiguous_format, torch.channels_last):
             trial = copy.deepcopy(model).to(memory_format=memory).train()
-            self.step, self.total_steps = 0, 1
             optimizer = make_optimizer(trial, self.config["optimizer"])
             taken = []
             for batch in batches:
@@ -99,7 +97,7 @@ class Training:
                 self._step(optimizer, trial, *batch)
                 taken.append(time.perf_counter() - start)
             seconds[memory] = float(np.median(taken[2:]))
-        self.step, best = 0, min(seconds, key=seconds.get)
+        best = min(seconds, key=seconds.get)
         names = {str(memory): round(value, 3) for memory, value in seconds.items()}
         print(f"torchvision's memory formats, seconds a step: {names}", file=sys.stderr)
         self.flips = np.random.default_rng((self.config["train"]["seed"], 3))
@@ -213,15 +211,6 @@ def make_optimizer(model, settings):
         {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, settings["learning_rate"], momentum=settings["momentum"])
-
-
-def rate(settings, step, total_steps):
-    """Return the learning rate of a step, counted from 0, as ``frcnn.optimizers`` has it."""
-    value = settings["learning_rate"] * min((step + 1) / max(settings["warmup_steps"], 1), 1.0)
-    for share in settings["decay_at"]:
-        if step >= round(share * total_steps):
-            value *= settings["decay_factor"]
-    return value
 
 
 def pixels(path):
