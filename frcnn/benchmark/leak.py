@@ -66,8 +66,8 @@ def config_of(steps, values):
     """Return the ``Config`` of a watched run: the preset of ``shapes``, with smaller images.
 
     Args:
-        steps: of the run, a multiple of 100. It is validated every 100, so that the first validation
-            comes before the step that the end is compared with.
+        steps: of the run, a multiple of 100. It is validated every 100 and saved every 150, so that
+            both have been done before the step that the end is compared with.
         values: settings on top, {key: value}.
     """
     from frcnn.presets import preset
@@ -78,6 +78,7 @@ def config_of(steps, values):
             "data.long_side": 128,
             "anchors.sizes": (16.0, 32.0, 48.0),
             "train.steps_per_epoch": 100,
+            "checkpoint.every_steps": 150,
             "train.epochs": steps // 100,
         }
         | values

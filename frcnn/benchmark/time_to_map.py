@@ -11,6 +11,8 @@ import os
 import pathlib
 import sys
 
+import numpy as np
+
 from frcnn.benchmark import compare, line_chart
 from frcnn.errors import ConfigError
 
@@ -66,8 +68,11 @@ def refuse_unlike(config):
 
 def specification(config, run_dir):
     """Return what both sides' processes are told: settings, and the labelled images as plain numbers."""
-    from frcnn.data import datasets
-    from frcnn.optimizers import rates
+    from frcnn.cli import quiet_import
+
+    with quiet_import():
+        from frcnn.data import datasets
+        from frcnn.optimizers import learning_rate
 
     train_set, val_set = datasets.load(config.data)
 
@@ -79,6 +84,7 @@ def specification(config, run_dir):
         ]
 
     steps = config.train.steps_per_epoch or -(-len(train_set) // config.data.batch_size)
+    rates = learning_rate(config.optimizer, steps * config.train.epochs)
     return {
         "config": dataclasses.asdict(config),
         "run_dir": str(run_dir),
@@ -87,7 +93,7 @@ def specification(config, run_dir):
         "train": plain(train_set),
         "val": plain(val_set),
         "steps_per_epoch": steps,
-        "rates": rates(config.optimizer, steps * config.train.epochs),
+        "rates": np.asarray(rates(np.arange(steps * config.train.epochs))).tolist(),
     }
 
 

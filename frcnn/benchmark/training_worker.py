@@ -19,12 +19,17 @@ class InTurns(Trainer):
         sys.stdin.readline()
         return super().fit()
 
-    def _write_row(self, epoch, seconds, train_means, val_means, result):
-        super()._write_row(epoch, seconds, train_means, val_means, result)
-        score = None if result is None else float(result.mean_ap)
-        loss = train_means["total_loss"]
-        say(json.dumps({"seconds": seconds, "ap50": score, "loss": loss, "peak_mb": peak_mb()}))
-        if epoch < self.config.train.epochs and not sys.stdin.readline():
+    def _write_row(self, val_means, result):
+        super()._write_row(val_means, result)
+        progress = self.progress
+        found = {
+            "seconds": progress.seconds,
+            "ap50": None if result is None else float(result.mean_ap),
+            "loss": progress.means["total_loss"],
+            "peak_mb": peak_mb(),
+        }
+        say(json.dumps(found))
+        if progress.epoch + 1 < self.config.train.epochs and not sys.stdin.readline():
             raise SystemExit("nobody asks for another epoch")
 
 

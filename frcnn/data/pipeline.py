@@ -2,8 +2,8 @@
 
 Threads suffice: decoding, resizing and target assignment all run outside Python's lock.
 
-Decided here: all chance in batch i of epoch e comes from a generator seeded with (seed, e, i), so the
-same seed gives the same batches in the same order whatever the number of workers.
+Decided here: all chance in batch i of epoch e comes from that place's generator (``frcnn.chance``), so
+the same seed gives the same batches in the same order whatever the number of workers.
 
 An image that cannot be decoded is found here at the latest, as no header tells of it. Then
 ``on_bad_data`` decides once more: an error that names the file, or the image is left out of its batch
@@ -18,6 +18,7 @@ import dataclasses
 
 import numpy as np
 
+from frcnn import chance
 from frcnn.data import augment
 from frcnn.data.faults import announce
 from frcnn.errors import DataError
@@ -37,6 +38,7 @@ class Batch:
         gt_labels: (B, G) int32 object class; -1 is padding.
         weights: (B,) float32 weight of each image.
         samples: the ``Sample`` of each image.
+        place: (epoch, batch in it), from 0.
         targets: what the pipeline's ``make_targets`` returned for the batch.
     """
 
@@ -46,6 +48,7 @@ class Batch:
     gt_labels: np.ndarray
     weights: np.ndarray
     samples: tuple
+    place: tuple = (0, 0)
     targets: tuple = ()
 
 
@@ -80,23 +83,28 @@ class Pipeline:
         """Return the batches of one epoch; the last may be smaller."""
         return -(-len(self.dataset) // self.config.batch_size)
 
-    def epoch(self, number=0):
+    def epoch(self, number=0, first=0):
         """Yield the batches of one epoch, each image once, prepared ahead by background threads.
+
+        Args:
+            number: of the epoch, from 0.
+            first: the batch to begin with, from 0.
 
         Raises:
             DataError: an image cannot be decoded and ``on_bad_data`` is ``"error"``, or none can.
         """
         order = np.arange(len(self.dataset))
         if self.training:
-            order = np.random.default_rng((self.seed, number)).permutation(order)
+            order = chance.generator(self.seed, chance.ORDER, number).permutation(order)
         size = self.config.batch_size
-        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        places = [(number, index) for index in range(first, len(self))]
         with concurrent.futures.ThreadPoolExecutor(self.config.workers) as pool:
             waiting, yielded = collections.deque(), False
             try:
-                for index, group in enumerate(groups):
-                    waiting.append(pool.submit(self._batch, group, (self.seed, number, index)))
-                    last = index == len(groups) - 1
+                for place in places:
+                    group = order[place[1] * size : (place[1] + 1) * size]
+                    waiting.append(pool.submit(self._batch, group, place))
+                    last = place == places[-1]
                     while len(waiting) > (0 if last else self.config.prefetch):
                         batch, faults = waiting.popleft().result()
                         self._leave_out(faults)
@@ -106,7 +114,7 @@ class Pipeline:
             finally:
                 for future in waiting:
                     future.cancel()
-        if not yielded and self.left_out:
+        if not yielded and not first and self.left_out:
             name, fault = next(iter(self.left_out.items()))
             raise DataError(f"no image of {self.dataset.name} can be decoded: {name}: {fault}")
 
@@ -117,13 +125,13 @@ class Pipeline:
                 self.left_out[name] = fault
                 self.record(self.dataset.name, name, fault)
 
-    def _batch(self, indices, seed):
-        """Return the ``Batch`` of the samples at ``indices``, its chance drawn from ``seed``.
+    def _batch(self, indices, place):
+        """Return the ``Batch`` of the samples at ``indices``, its chance that of (epoch, batch).
 
         Returns:
             The batch, None where none of its images can be decoded; and {name: fault} of those.
         """
-        generator = np.random.default_rng(seed)
+        generator = chance.generator(self.seed, chance.IMAGES, *place)
         samples, examples, faults = [], [], {}
         for sample in (self.dataset.samples[index] for index in indices):
             try:
@@ -150,6 +158,7 @@ class Pipeline:
             gt_labels=gt_labels,
             weights=np.array([sample.weight for sample in samples], "float32"),
             samples=tuple(samples),
+            place=place,
         )
         if self.make_targets is not None:
             batch = dataclasses.replace(batch, targets=self.make_targets(batch, generator))

@@ -1,4 +1,4 @@
-"""Growth exponents of known functions, tables and pictures of made-up figures, and one point measured."""
+"""Growth exponents of known functions, tables and pictures of made-up figures."""
 
 import json
 
