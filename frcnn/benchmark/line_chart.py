@@ -20,7 +20,7 @@ class Lines:
     Attributes:
         title: what is shown.
         x_title, y_title: what the axes count, with units.
-        lines: {name: ((x, y), ...)}.
+        lines: {name: ((x, y), ...)}; the names are shown where there are several.
         logarithmic: whether both axes are; then all numbers are above 0.
     """
 
@@ -53,7 +53,8 @@ class Lines:
             canvas.line(places, colour, 2)
             for x, y in places:
                 canvas.ellipse([x - 2, y - 2, x + 2, y + 2], colour)
-            canvas.text((LEFT + 6, TOP + 3 + 14 * number), name, colour, font)
+            if len(self.lines) > 1:
+                canvas.text((LEFT + 6, TOP + 3 + 14 * number), name, colour, font)
         return image
 
     def _scale(self, values, start, end):

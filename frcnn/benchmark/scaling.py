@@ -171,7 +171,7 @@ def picture(figures):
         times = {"step": line("step", "median_s")}
         if "targets" in axis["points"][0]:
             times["targets"] = line("targets", "median_s")
-        upper.append(line_chart.Lines(name, axis["title"], "s", times, logarithmic=True))
+        upper.append(line_chart.Lines(name, axis["title"], "seconds", times, logarithmic=True))
         memory = {"peak memory": line("step", "peak_mb")}
-        lower.append(line_chart.Lines(name, axis["title"], "MiB", memory))
+        lower.append(line_chart.Lines(name, axis["title"], "peak MiB", memory))
     return line_chart.grid([chart.picture() for chart in (*upper, *lower)], len(figures))
