@@ -47,8 +47,8 @@ def axes(height, width):
         return tuple((value, str(value), {key: value}) for value in values)
 
     return {
-        "area": Axis("image area, pixels", tuple(map(image, (0.5, 0.75, 1.0, 1.5, 2.0))), True),
-        "batch": Axis("images a batch", counts("batch", (1, 2, 4, 8)), True),
+        "area": Axis("image area, pixels", tuple(map(image, (0.5, 1.0, 1.5, 2.0, 3.0))), True),
+        "batch": Axis("images a batch", counts("batch", (1, 2, 4, 8, 16)), True),
         "boxes": Axis("boxes an image", counts("boxes", (1, 8, 32, 125, 500)), True),
         "classes": Axis("classes", counts("classes", (2, 20, 80, 200, 365)), False),
         "rois": Axis("RoIs an image", counts("rois", (32, 128, 512, 1024, 2000)), False),

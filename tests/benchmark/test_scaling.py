@@ -74,7 +74,7 @@ def test_a_chart_an_axis_above_and_one_below(tmp_path):
 
 def test_axes_vary_one_thing_each_about_the_base():
     axes = scaling.axes(320, 400)
-    assert axes["area"].points[2] == (128000, "320x400", {"height": 320, "width": 400})
+    assert axes["area"].points[1] == (128000, "320x400", {"height": 320, "width": 400})
     assert {key for _, _, changes in axes["boxes"].points for key in changes} == {"boxes"}
     assert axes["boxes"].points[-1][0] == 500 and axes["classes"].points[-1][0] == 365
     for axis in axes.values():
