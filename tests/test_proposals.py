@@ -166,9 +166,9 @@ def one_pass(boxes, scores, levels, post_nms, nms_iou=0.7):
     return boxes[kept]
 
 
-@pytest.mark.parametrize("extent", [300, 40])
+@pytest.mark.parametrize("extent", [300, 37, 34])
 def test_levels_one_by_one_give_what_one_pass_over_all_gives(extent):
-    # In little room nearly all suppress each other: then the best twice as many do not suffice.
+    # In little room most suppress each other: of the best 40 fewer than 20 stay, of all 21 and 12.
     rng = np.random.default_rng(0)
     counts, post_nms = (60, 30, 10), 20
     corners = rng.uniform(0, extent - 30, (100, 2))
