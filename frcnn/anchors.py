@@ -6,12 +6,15 @@ N = L·A anchors, G ground-truth boxes (padded).
 
 Decided here: an anchor's centre lies at ``stride * (i + offset)``. Offset 0.5, the middle of the
 cell's own patch, is unbiased; 0 is what most published weights were trained with.
+
+The grid is on ``keras.ops``, as the models lay it as well. ``assign`` is numpy: it runs in the input
+pipeline alone, and there a backend would cost a dispatch an operation, and JAX a compilation for each
+image size.
 """
 
 import numpy as np
 from keras import ops
 
-from frcnn import boxes as box_ops
 from frcnn.errors import ConfigError
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
@@ -96,7 +99,7 @@ class Pyramid:
 
 
 def assign(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, negative_iou=0.3):
-    """Say for each anchor whether it is object or background, and of which box.
+    """Say for each anchor whether it is object or background, and of which box. In numpy.
 
     Positive: IoU of at least ``positive_iou`` with some box, or the best IoU that some box gets from
     any anchor (all anchors that tie for it). Negative: IoU below ``negative_iou`` with every box.
@@ -116,17 +119,27 @@ def assign(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, negative_
         labels, (B, N) int32 POSITIVE, NEGATIVE or IGNORED, and matches, (B, N) int32 index of the
         box that the anchor overlaps most (the first of equals).
     """
-    centre = 0.5 * (anchors[:, :2] + anchors[:, 2:])
-    limits = ops.cast(image_sizes, "float32")
-    inside = (centre[None, :, 0] < limits[:, 1:]) & (centre[None, :, 1] < limits[:, :1])
-    # (B, G, N): with the long axis last, the reductions over boxes run over whole vectors.
-    counts = ops.cast(gt_valid[..., None] & inside[:, None, :], "float32")
-    overlaps = box_ops.iou(gt_boxes, anchors) * counts
-    best = ops.max(overlaps, axis=1)
-    best_of_box = ops.max(overlaps, axis=2, keepdims=True)
-    # A box that no anchor touches has a best IoU of 0, which is nobody's merit.
-    is_best = ops.any((overlaps == best_of_box) & (best_of_box > 0.0), axis=1)
-    labels = ops.where(best < negative_iou, NEGATIVE, IGNORED)
-    labels = ops.where((best >= positive_iou) | is_best, POSITIVE, labels)
-    labels = ops.where(inside, labels, IGNORED)
-    return ops.cast(labels, "int32"), ops.cast(ops.argmax(overlaps, axis=1), "int32")
+    x1, y1, x2, y2 = np.ascontiguousarray(anchors.T)
+    areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
+    labels = np.full((len(gt_boxes), len(anchors)), IGNORED, "int32")
+    matches = np.zeros_like(labels)
+    for row, (boxes, valid, (height, width)) in enumerate(zip(gt_boxes, gt_valid, image_sizes)):
+        inside = (0.5 * (x1 + x2) < width) & (0.5 * (y1 + y2) < height)
+        best, is_best = np.zeros(len(anchors), "float32"), np.zeros(len(anchors), bool)
+        # Box by box, so that the arrays worked on stay in the processor's cache.
+        for index in np.flatnonzero(valid):
+            left, top, right, bottom = boxes[index]
+            # The arithmetic of boxes.iou.
+            overlaps = np.maximum(np.minimum(right, x2) - np.maximum(left, x1), 0)
+            overlaps *= np.maximum(np.minimum(bottom, y2) - np.maximum(top, y1), 0)
+            own_area = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+            overlaps /= np.maximum(own_area + areas - overlaps, 1e-9)
+            overlaps *= inside
+            np.copyto(matches[row], index, where=overlaps > best)
+            np.maximum(best, overlaps, out=best)
+            most = overlaps.max()
+            if most > 0.0:  # a box that no anchor touches is nobody's merit
+                is_best |= overlaps == most
+        labels[row, (best < negative_iou) & inside] = NEGATIVE
+        labels[row, ((best >= positive_iou) | is_best) & inside] = POSITIVE
+    return labels, matches

@@ -172,7 +172,7 @@ def prepare_device(deterministic=False):
         return (
             ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices()) + ", JAX"
         )
-    # Images differ in shape, so each step is traced twice before its sizes are left open; that is no
+    # Images differ in shape, so each step is traced anew until its sizes are left open; that is no
     # reason to warn.
     tf.get_logger().setLevel("ERROR")
     gpus = tf.config.list_physical_devices("GPU")

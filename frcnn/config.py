@@ -49,12 +49,16 @@ class DataConfig:
     short_side: int = 600  # pixels, after resizing
     long_side: int = 1000  # at most, pixels
     batch_size: int = 1
+    # Sides are padded to multiples of this, and boxes to the most of any image: few shapes, few graphs.
+    # 0: the network's own multiple; training on JAX, which compiles for each shape, chooses another.
+    pad_multiple: int = 0
     interpolation: str = "area"  # when shrinking; or bilinear, without smoothing
     size_rounding: str = "nearest"  # of the resized image's sides to whole pixels; or down
     whole_levels: bool = True  # round resized images to 0..255 whole numbers, a quarter of the memory
     flip: float = 0.5  # probability of a horizontal flip
     workers: int = 2  # threads that prepare batches ahead of the step
     prefetch: int = 4  # batches they may be ahead
+    cache_mib: int = 0  # of memory for resized images, which later epochs need not decode; 0: none
 
 
 @dataclass(frozen=True)
@@ -377,6 +381,8 @@ AT_LEAST_ONE = (
     "checkpoint.keep",
 )
 NOT_NEGATIVE = (
+    "data.cache_mib",
+    "data.pad_multiple",
     "model.trainable_stages",
     "model.batch_norm_epsilon",
     "detection.min_size",

@@ -43,7 +43,8 @@ class Models:
         num_classes: C.
         num_anchors: A.
         pyramid: the anchors of a network input, ``anchors.Pyramid``.
-        size_multiple: H and W are multiples of this.
+        size_multiple: H and W are multiples of this: the network's own, or one of it that reaches
+            ``data.pad_multiple``.
     """
 
     rpn: keras.Model
@@ -135,7 +136,7 @@ def _build(config, num_object_classes):
         num_classes,
         pyramid.num_anchors,
         pyramid,
-        backbone.size_multiple,
+        backbone.size_multiple * max(1, -(-config.data.pad_multiple // backbone.size_multiple)),
     )
 
 

@@ -15,6 +15,7 @@ class Progress:
         finished_step: step at which the last of them ended.
         data_place: (epoch of the data, batch in it) of the next batch.
         seconds: of training so far, over all interruptions.
+        waited: seconds of these that steps waited for data.
         means: ``Means`` of the scalars of the epoch under way, of the steps that were applied.
         nonfinite_in_a_row: last steps that were not applied.
         best: (phase, mAP) of the best weights.
@@ -25,6 +26,7 @@ class Progress:
     finished_step: int = 0
     data_place: tuple = (0, 0)
     seconds: float = 0.0
+    waited: float = 0.0
     means: Means = dataclasses.field(default_factory=Means)
     nonfinite_in_a_row: int = 0
     best: list = dataclasses.field(default_factory=lambda: [0, 0.0])
@@ -33,6 +35,7 @@ class Progress:
         """Count a training step."""
         self.step += 1
         self.seconds += seconds
+        self.waited += scalars["time/data"]
         epoch, index = batch.place
         self.data_place = (epoch, index + 1)
         self.nonfinite_in_a_row = 0 if applied else self.nonfinite_in_a_row + 1

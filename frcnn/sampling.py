@@ -5,8 +5,9 @@ R-CNN), section 2.3 (128 RoIs, a quarter positive). Letters: B images, N anchors
 ground-truth boxes (padded), R RoIs.
 
 Decided here: chance comes in as ``order``, a random permutation of the candidates made by the
-caller, and the first in it are taken. So both functions are pure, give the same sample on every
-backend, and run inside or outside a compiled step.
+caller, and the first in it are taken. So both functions are pure and give the same sample on every
+backend. ``sample_anchors`` is numpy, as ``anchors.assign`` is; ``sample_rois`` runs inside a compiled
+step.
 """
 
 import numpy as np
@@ -27,7 +28,7 @@ def random_order(generator, batch, count):
 
 
 def sample_anchors(labels, order, samples=256, positive_fraction=0.5):
-    """Keep the labels of some anchors and ignore the rest.
+    """Keep the labels of some anchors and ignore the rest. In numpy.
 
     Args:
         labels: (B, N) int32 POSITIVE, NEGATIVE or IGNORED.
@@ -39,10 +40,21 @@ def sample_anchors(labels, order, samples=256, positive_fraction=0.5):
         (B, N) int32 labels, IGNORED where not sampled. An image has fewer than ``samples`` only
         when it has too few candidates.
     """
-    positive = _first(labels == POSITIVE, order, int(samples * positive_fraction))
-    room = samples - ops.sum(ops.cast(positive, "int32"), axis=1, keepdims=True)
-    negative = _first(labels == NEGATIVE, order, samples, room)
-    return ops.where(positive | negative, labels, IGNORED)
+    kept = np.full_like(labels, IGNORED)
+    for own, row, places in zip(kept, labels, order):
+        positive = _first_of(row == POSITIVE, places, int(samples * positive_fraction))
+        own[positive] = POSITIVE
+        own[_first_of(row == NEGATIVE, places, samples - len(positive))] = NEGATIVE
+    return kept
+
+
+def _first_of(candidates, places, count):
+    """Return the indices of the ``count`` candidates, (N,) bool, whose ``places`` (N,) are lowest."""
+    index = np.flatnonzero(candidates)
+    if len(index) <= count:
+        return index
+    own = places[index]
+    return index[own < np.partition(own, count)[count]]
 
 
 def sample_rois(

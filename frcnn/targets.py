@@ -9,17 +9,17 @@ where an anchor or RoI is positive its mask is 1 / number, elsewhere 0.
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
 from frcnn import anchors as anchor_ops
 from frcnn import boxes as box_ops
 from frcnn.anchors import IGNORED, POSITIVE
-from frcnn.backend import compiled
 from frcnn.sampling import random_order, sample_anchors
 
 
 def rpn_targets(anchors, labels, matches, gt_boxes, num_anchors):
-    """Return the RPN's two targets.
+    """Return the RPN's two targets. In numpy, as the input pipeline runs it.
 
     Args:
         anchors: (N, 4).
@@ -32,22 +32,27 @@ def rpn_targets(anchors, labels, matches, gt_boxes, num_anchors):
         y_class: (B, L, 2·A) float32, valid mask then label, for ``rpn_loss_cls``.
         y_regress: (B, L, 2·A·4) float32, mask then deltas, for ``rpn_loss_regr``.
     """
-    valid = ops.cast(labels != IGNORED, "float32")
-    positive = ops.cast(labels == POSITIVE, "float32")
-    batch = ops.shape(labels)[0]
-    matched = ops.take_along_axis(gt_boxes, matches[..., None], axis=1)
-    deltas = box_ops.encode(matched, anchors) * positive[..., None]
-    mask = positive / ops.maximum(ops.sum(valid), 1.0)
-    mask = ops.repeat(mask[..., None], 4, axis=-1)
+    batch, count = labels.shape
+    sampled = labels != IGNORED
+    y_class = np.empty((batch, count // num_anchors, 2, num_anchors), "float32")
+    y_class[:, :, 0] = sampled.reshape(batch, -1, num_anchors)
+    y_class[:, :, 1] = (labels == POSITIVE).reshape(batch, -1, num_anchors)
+    # Few anchors are positive, so only theirs are worked out and written.
+    row, anchor = np.nonzero(labels == POSITIVE)
+    cell, of_cell = np.divmod(anchor, num_anchors)
+    y_regress = np.zeros((batch, count // num_anchors, 2, num_anchors, 4), "float32")
+    y_regress[row, cell, 0, of_cell] = 1.0 / np.float32(max(sampled.sum(), 1))
+    matched = gt_boxes[row, matches[row, anchor]]
+    y_regress[row, cell, 1, of_cell] = _encode(matched, anchors[anchor])
+    return y_class.reshape(batch, -1, 2 * num_anchors), y_regress.reshape(batch, -1, 8 * num_anchors)
 
-    def by_cell(values):
-        return ops.reshape(
-            values, (batch, -1, num_anchors * (values.shape[2] if values.ndim == 3 else 1))
-        )
 
-    y_class = ops.concatenate([by_cell(valid), by_cell(positive)], axis=-1)
-    y_regress = ops.concatenate([by_cell(mask), by_cell(deltas)], axis=-1)
-    return y_class, y_regress
+def _encode(boxes, references):
+    """Return the (P, 4) deltas of (P, 4) boxes: ``boxes.encode``, in numpy."""
+    size = np.maximum(references[:, 2:] - references[:, :2], 1e-6)
+    box_size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
+    shift = (boxes[:, :2] + 0.5 * box_size - references[:, :2] - 0.5 * size) / size
+    return np.concatenate([shift, np.log(box_size / size)], axis=1)
 
 
 def roi_targets(rois, labels, matches, gt_boxes, num_classes, delta_weights):
@@ -87,19 +92,17 @@ class RpnTargeter:
     """
 
     def __init__(self, pyramid, config):
-        def targets(anchors, gt_boxes, gt_labels, image_sizes, order):
-            valid = gt_labels >= 0
-            labels, matches = anchor_ops.assign(
-                anchors, gt_boxes, valid, image_sizes, config.positive_iou, config.negative_iou
-            )
-            labels = sample_anchors(labels, order, config.samples, config.positive_fraction)
-            return rpn_targets(anchors, labels, matches, gt_boxes, pyramid.num_anchors)
+        self._config = config
+        self._num_anchors = pyramid.num_anchors
 
-        shapes = (None, 4), (None, None, 4), (None, None), (None, 2), (None, None)
-        self._targets = compiled(targets, shapes)
-        self._anchors = functools.lru_cache(maxsize=64)(
-            lambda height, width: ops.convert_to_numpy(pyramid(height, width)[0])
-        )
+        @functools.lru_cache(maxsize=64)
+        def anchors(height, width):
+            # On the CPU, so that the workers leave a GPU to the training step. Column by column in
+            # memory, as they are read.
+            with keras.device("cpu:0"):
+                return np.asfortranarray(ops.convert_to_numpy(pyramid(height, width)[0]))
+
+        self._anchors = anchors
 
     def __call__(self, batch, generator):
         """Return numpy (y_class, y_regress) for a ``Batch``; see ``rpn_targets``.
@@ -108,9 +111,12 @@ class RpnTargeter:
             batch: ``frcnn.data.pipeline.Batch``.
             generator: ``numpy.random.Generator`` that the sample is drawn from.
         """
-        # On the CPU, so that the workers leave a GPU to the training step.
-        with keras.device("cpu:0"):
-            anchors = self._anchors(*batch.images.shape[1:3])
-            order = random_order(generator, len(batch.images), len(anchors))
-            targets = self._targets(anchors, batch.gt_boxes, batch.gt_labels, batch.image_sizes, order)
-            return tuple(ops.convert_to_numpy(target) for target in targets)
+        config, anchors = self._config, self._anchors(*batch.images.shape[1:3])
+        order = random_order(generator, len(batch.images), len(anchors))
+        valid = batch.gt_labels >= 0
+        thresholds = config.positive_iou, config.negative_iou
+        labels, matches = anchor_ops.assign(
+            anchors, batch.gt_boxes, valid, batch.image_sizes, *thresholds
+        )
+        labels = sample_anchors(labels, order, config.samples, config.positive_fraction)
+        return rpn_targets(anchors, labels, matches, batch.gt_boxes, self._num_anchors)

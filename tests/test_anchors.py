@@ -150,9 +150,9 @@ def assign(anchors, gt_boxes, gt_valid=None, image_sizes=IMAGE, **thresholds):
     """Labels and matches, numpy, of one image."""
     gt_boxes = np.reshape(np.asarray(gt_boxes, "float32"), (1, -1, 4))
     gt_valid = np.ones(gt_boxes.shape[:2], bool) if gt_valid is None else np.array([gt_valid])
-    run = at_once(anchor_ops.assign, **thresholds)
-    labels, matches = run(np.asarray(anchors, "float32"), gt_boxes, gt_valid, image_sizes)
-    return np.asarray(labels)[0], np.asarray(matches)[0]
+    anchors = np.asarray(anchors, "float32")
+    labels, matches = anchor_ops.assign(anchors, gt_boxes, gt_valid, image_sizes, **thresholds)
+    return labels[0], matches[0]
 
 
 def test_thresholds_by_hand():
@@ -236,13 +236,13 @@ def test_a_batch_is_its_images_one_by_one():
     gt_boxes = np.concatenate([corner, corner + rng.uniform(10, 60, corner.shape)], -1).astype("float32")
     gt_valid = np.arange(5) < np.array([[5], [2], [0]])
     image_sizes = array([96, 128], [80, 128], [96, 70])
-    labels, matches = at_once(anchor_ops.assign)(anchors, gt_boxes, gt_valid, image_sizes)
+    labels, matches = anchor_ops.assign(anchors, gt_boxes, gt_valid, image_sizes)
     for row in range(3):
         alone = assign(anchors, gt_boxes[row], gt_valid[row], image_sizes[row : row + 1])
         np.testing.assert_array_equal(labels[row], alone[0])
         np.testing.assert_array_equal(matches[row], alone[1])
-    assert (np.asarray(labels) == POSITIVE).any(axis=1).tolist() == [True, True, False]
-    assert str(np.asarray(labels).dtype) == str(np.asarray(matches).dtype) == "int32"
+    assert (labels == POSITIVE).any(axis=1).tolist() == [True, True, False]
+    assert labels.dtype == matches.dtype == "int32"
 
 
 @pytest.mark.parametrize("padding", [0, 4])

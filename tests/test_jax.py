@@ -91,6 +91,14 @@ def test_train_steps_have_the_losses_of_tensorflow(core_tests):
         assert expected[sub_model][0] != pytest.approx(expected[sub_model][-1], rel=1e-2)
 
 
+def test_a_step_is_compiled_once_a_bucket(core_tests):
+    process = start(str(HERE / "bucket_steps.py"))
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    found = json.loads(output.splitlines()[-1])
+    assert found["sizes"] > 3 and found["steps"] > found["shapes"] == found["traces"] == 2
+
+
 def test_the_cores_tests_pass_on_jax(core_tests):
     for process in core_tests:
         output, _ = process.communicate(timeout=600)

@@ -30,8 +30,7 @@ def test_random_order_is_a_permutation_a_row_that_the_generator_decides():
 
 
 def sampled_anchors(labels, order, samples=256, positive_fraction=0.5):
-    run = at_once(sample_anchors, samples=samples, positive_fraction=positive_fraction)
-    return np.asarray(run(labels, order))
+    return sample_anchors(labels, order, samples, positive_fraction)
 
 
 def anchor_labels(positives, negatives, ignored=0, seed=0):

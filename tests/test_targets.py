@@ -127,6 +127,19 @@ def test_decoding_the_targets_finds_the_ground_truth_again(targeter):
         assert distance.min(axis=0).max() < 1e-3  # and each ground-truth box is there
 
 
+def test_deltas_are_those_of_encode():
+    """Written once more, in numpy: the one of ``boxes`` would be compiled for each number of boxes."""
+    rng = np.random.default_rng(0)
+    boxes, anchors = (rng.uniform(0, 90, (6, 4)).astype("float32") for _ in range(2))
+    boxes, anchors = (
+        np.sort(corners.reshape(6, 2, 2), axis=1).reshape(6, 4) for corners in (boxes, anchors)
+    )
+    labels, matches = np.full((1, 6), POSITIVE, "int32"), np.arange(6, dtype="int32")[None]
+    _, y_regress = rpn_targets(anchors, labels, matches, boxes[None], num_anchors=6)
+    expected = np.asarray(box_ops.encode(boxes, anchors))
+    np.testing.assert_allclose(y_regress[0, 0, 24:].reshape(6, 4), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_generator_decides_the_sample(targeter):
     one, same, other = (targeter(BATCH, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)

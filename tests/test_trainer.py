@@ -4,7 +4,9 @@ import contextlib
 import csv
 import dataclasses
 import io
+import re
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from frcnn import anchors, proposals, steps, trainer, validation
 from frcnn.config import Config
-from frcnn.data import datasets
+from frcnn.data import augment, datasets
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, RunError, WeightsError
@@ -306,8 +308,9 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(run):
 # The same run again.
 
 
-def test_the_same_seed_gives_the_same_run_whatever_the_workers(run, tmp_path):
-    train(run.config.replace({"data.workers": 3, "data.prefetch": 1}), tmp_path / "again")
+def test_the_same_seed_gives_the_same_run_whatever_the_workers_with_a_cache_or_without(run, tmp_path):
+    values = {"data.workers": 3, "data.prefetch": 1, "data.cache_mib": 1}
+    train(run.config.replace(values), tmp_path / "again")
     again, first = rows(tmp_path / "again"), rows(run.folder)
     for row in (*again, *first):
         del row["train_seconds"]
@@ -401,6 +404,30 @@ def test_scalars_are_those_of_the_step_and_the_first_is_there(loop):
 def test_steps_of_an_epoch_default_to_once_through_the_data(loop):
     run = loop([0.1], epochs=1, steps_per_epoch=0)
     assert rows(run)[0]["step"] == "4"  # eight images, two a batch
+
+
+def test_the_end_of_a_run_tells_of_waiting_and_of_the_cache(small_config, tmp_path, monkeypatch):
+    class Slow(Counting):
+        def train_step(self, batch):
+            time.sleep(0.2)
+            return super().train_step(batch)
+
+    load = augment.load
+    monkeypatch.setattr(augment, "load", lambda path: time.sleep(0.1) or load(path))
+    monkeypatch.setitem(trainer.SCHEDULES, "alternating", Slow)
+    values = {"train.epochs": 1, "data.batch_size": 4, "data.cache_mib": 1}
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
+        trainer.train(small_config.replace(values), tmp_path / "run")
+    of_steps, of_cache = output.getvalue().splitlines()[-2:]
+    # Both workers take 0.4 s for their batch, at the same time; each step 0.2 s.
+    share = re.fullmatch(
+        r"2 steps, \d+ s of training, ([0-9.]+)% of it waiting for data; \d+ s since this start",
+        of_steps,
+    )
+    assert 25 < float(share[1]) < 100
+    # Training's eight images and validation's four, of which none is larger than 120 x 80.
+    assert re.fullmatch(r"cache: 12 images, 0\.[23] of 1 MiB", of_cache)
 
 
 # What cannot start.

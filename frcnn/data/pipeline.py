@@ -16,10 +16,12 @@ import collections
 import concurrent.futures
 import dataclasses
 
+import cv2
 import numpy as np
 
 from frcnn import chance
 from frcnn.data import augment
+from frcnn.data.cache import ImageCache
 from frcnn.data.faults import announce
 from frcnn.errors import DataError
 
@@ -65,10 +67,20 @@ class Pipeline:
             put into ``Batch.targets``.
         record: function of (data set's name, image's name, fault), called once for each image that is
             left out.
+        cache: ``ImageCache`` of resized images, which pipelines of the same ``config`` may share; None:
+            each image is read anew each time.
     """
 
     def __init__(
-        self, dataset, config, multiple, seed=0, training=True, make_targets=None, record=announce
+        self,
+        dataset,
+        config,
+        multiple,
+        seed=0,
+        training=True,
+        make_targets=None,
+        record=announce,
+        cache=None,
     ):
         self.dataset = dataset
         self.config = config
@@ -77,6 +89,11 @@ class Pipeline:
         self.training = training
         self.make_targets = make_targets
         self.record = record
+        self.cache = ImageCache(0) if cache is None else cache
+        self.least_boxes = 1  # G, before it is padded
+        if config.pad_multiple:  # few shapes are wanted: the most boxes of any image, for all
+            counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
+            self.least_boxes = max([1, *counts])
         self.left_out = {}  # image's name -> fault
 
     def __len__(self):
@@ -98,7 +115,9 @@ class Pipeline:
             order = chance.generator(self.seed, chance.ORDER, number).permutation(order)
         size = self.config.batch_size
         places = [(number, index) for index in range(first, len(self))]
-        with concurrent.futures.ThreadPoolExecutor(self.config.workers) as pool:
+        # One thread a worker: OpenCV's own, one pool in the whole process, would be in their way.
+        options = {"initializer": cv2.setNumThreads, "initargs": (1,)}
+        with concurrent.futures.ThreadPoolExecutor(self.config.workers, **options) as pool:
             waiting, yielded = collections.deque(), False
             try:
                 for place in places:
@@ -144,8 +163,8 @@ class Pipeline:
         if not samples:
             return None, faults
         images, boxes, labels = zip(*examples)
-        most = max(len(one) for one in boxes)
-        most = max(1, -(-most // BOX_MULTIPLE)) * BOX_MULTIPLE
+        most = max(self.least_boxes, *(len(one) for one in boxes))
+        most = -(-most // BOX_MULTIPLE) * BOX_MULTIPLE
         gt_boxes = np.zeros((len(samples), most, 4), "float32")
         gt_labels = np.full((len(samples), most), -1, "int32")
         for row, (own_boxes, own_labels) in enumerate(zip(boxes, labels)):
@@ -166,6 +185,13 @@ class Pipeline:
 
     def _example(self, sample, generator):
         """Return image, boxes and labels to train on: those that are not ``difficult``."""
+        image, boxes = self.cache.get(sample, lambda: self._resized(sample))
+        if self.training and generator.random() < self.config.flip:
+            image, boxes = augment.flip(image, boxes)
+        return image, boxes, sample.labels[~sample.difficult]
+
+    def _resized(self, sample):
+        """Return image and boxes as they are but for chance."""
         image = augment.load(sample.path)
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):
@@ -173,8 +199,4 @@ class Pipeline:
                 f"the image {sample.path} has become {width}x{height} pixels, and was "
                 f"{sample.width}x{sample.height} when the data set was read"
             )
-        boxes, labels = sample.boxes[~sample.difficult], sample.labels[~sample.difficult]
-        image, boxes = augment.resize(image, boxes, self.config)
-        if self.training and generator.random() < self.config.flip:
-            image, boxes = augment.flip(image, boxes)
-        return image, boxes, labels
+        return augment.resize(image, sample.boxes[~sample.difficult], self.config)

@@ -70,10 +70,9 @@ thresholds = st.sampled_from([(0.7, 0.3), (0.5, 0.5), (1.0, 0.0)])
 
 
 def assign(grid, gt_boxes, valid, size, positive, negative):
-    labels, matches = at_once(anchors.assign, positive_iou=positive, negative_iou=negative)(
-        grid, gt_boxes[None], valid[None], np.array([size], "float32")
-    )
-    return np.asarray(labels)[0], np.asarray(matches)[0]
+    sizes = np.array([size], "float32")
+    labels, matches = anchors.assign(grid, gt_boxes[None], valid[None], sizes, positive, negative)
+    return labels[0], matches[0]
 
 
 @given(boxes(COUNT), boxes(BOXES, empty=True), some_valid, limits, thresholds)

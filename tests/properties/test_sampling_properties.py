@@ -20,8 +20,8 @@ quotas = st.tuples(st.sampled_from([1, 2, 7, N, 40]), st.sampled_from([0.0, 0.25
 @given(labels, order(N), quotas)
 def test_anchors_are_sampled_up_to_the_quota_and_those_first_in_the_order(drawn, its_order, quota):
     samples, fraction = quota
-    kept = at_once(sample_anchors, samples=samples, positive_fraction=fraction)(drawn, its_order)
-    kept, drawn, its_order = np.asarray(kept)[0], drawn[0], its_order[0]
+    kept = sample_anchors(drawn, its_order, samples, fraction)
+    kept, drawn, its_order = kept[0], drawn[0], its_order[0]
     positives = min((drawn == POSITIVE).sum(), int(samples * fraction))
     assert (kept == POSITIVE).sum() == positives
     assert (kept == NEGATIVE).sum() == min((drawn == NEGATIVE).sum(), samples - positives)

@@ -1,0 +1,63 @@
+"""Steps on images of random sizes, on whichever backend: ``python bucket_steps.py`` prints how many
+steps there were, in how many shapes, and how often they were traced.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from train_steps import CONFIG
+
+from frcnn.data.dataset import Dataset, Sample
+from frcnn.data.pipeline import Pipeline
+from frcnn.models import build
+from frcnn.schedules import Joint
+from frcnn.targets import RpnTargeter
+
+
+def random_images(folder, count, seed=0):
+    """Return a data set of grey images of random sizes with up to twenty boxes each."""
+    rng, samples = np.random.default_rng(seed), []
+    for number in range(count):
+        height, width = 48, int(rng.integers(28, 97))
+        path, boxes = Path(folder) / f"{number}.png", int(rng.integers(1, 20))
+        cv2.imwrite(str(path), np.full((height, width, 3), 128, "uint8"))
+        corner = rng.uniform(0, 0.5, (boxes, 2))
+        corners = np.concatenate([corner, corner + 0.4], axis=1) * [width, height, width, height]
+        labels, difficult = rng.integers(0, 3, boxes).astype("int32"), np.zeros(boxes, bool)
+        corners = corners.astype("float32")
+        samples.append(Sample(str(number), str(path), width, height, corners, labels, difficult))
+    return Dataset("random", ("a", "b", "c"), tuple(samples))
+
+
+def results(multiple, count=8, epochs=2):
+    """Train ``epochs`` of ``count`` steps, an image each, padded to a ``multiple``.
+
+    Returns:
+        {"sizes": how many sizes the images have as resized, "shapes": and the steps' inputs, "steps",
+        "traces"}.
+    """
+    values = {"data.short_side": 48, "data.long_side": 96, "data.batch_size": 1}
+    config = CONFIG.replace(values | {"data.pad_multiple": multiple})
+    models = build(config, 3)
+    schedule = Joint(models, config, 100)
+    sizes, shapes, traces = set(), set(), []
+    with tempfile.TemporaryDirectory() as folder:
+        batches = Pipeline(
+            random_images(folder, count),
+            config.data,
+            models.size_multiple,
+            make_targets=RpnTargeter(models.pyramid, config.rpn),
+        )
+        for epoch in range(epochs):
+            for batch in batches.epoch(epoch):
+                sizes.add(tuple(batch.image_sizes[0].tolist()))
+                shapes.add((batch.images.shape, batch.gt_boxes.shape))
+                traces.append(schedule.train_step(batch)["traces"])
+    return {"sizes": len(sizes), "shapes": len(shapes), "steps": len(traces), "traces": traces[-1]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(results(48)))
