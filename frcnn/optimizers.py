@@ -116,6 +116,16 @@ def global_norm(gradients):
     return ops.sqrt(sum(sum_of_squares(gradient) for gradient in gradients if gradient is not None))
 
 
+def learning_rate(config, total_steps):
+    """Return the ``WarmUpAndSteps`` of a run.
+
+    Args:
+        config, total_steps: as for ``make``.
+    """
+    boundaries = [round(share * total_steps) for share in config.decay_at]
+    return WarmUpAndSteps(config.learning_rate, config.warmup_steps, boundaries, config.decay_factor)
+
+
 def make(config, total_steps, variables):
     """Return an optimizer built for some variables.
 
@@ -127,8 +137,7 @@ def make(config, total_steps, variables):
         total_steps: of the run; ``decay_at`` are shares of it.
         variables: the sub-model's trainable variables.
     """
-    boundaries = [round(share * total_steps) for share in config.decay_at]
-    rate = WarmUpAndSteps(config.learning_rate, config.warmup_steps, boundaries, config.decay_factor)
+    rate = learning_rate(config, total_steps)
     clip = {"clip_norm": config.clip_norm}
     if config.name == "sgd":
         # Kernels shrink apart from the gradient, past the momentum. The paper's decay went through it,

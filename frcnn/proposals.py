@@ -9,7 +9,8 @@ Letters: B images, N anchors, P proposals.
 from keras import ops
 
 from frcnn import boxes as box_ops
-from frcnn.nms import nms_by_class
+from frcnn.backend import IS_TENSORFLOW
+from frcnn.nms import nms
 
 
 def propose(
@@ -42,10 +43,11 @@ def propose(
         (B, P, 4) proposals and (B, P) their scores. Padding: empty boxes (all 0) with score 0.
     """
     best, start = [], 0
-    for level, count in enumerate(level_counts):
-        best.append(_best_of_level(anchors, logits, deltas, level, start, count, pre_nms))
+    for count in level_counts:
+        best.append(_best_of_level(anchors, logits, deltas, start, count, pre_nms))
         start = start + count
-    anchors, logits, deltas, levels = (ops.concatenate(parts, axis=1) for parts in zip(*best))
+    taken = [ops.shape(level_logits)[1] for _, level_logits, _ in best]
+    anchors, logits, deltas = (ops.concatenate(parts, axis=1) for parts in zip(*best))
 
     boxes = box_ops.clip(box_ops.decode(deltas, anchors), image_sizes)
     scores = ops.sigmoid(logits)
@@ -55,22 +57,51 @@ def propose(
     ranked = ops.where(fit, logits, -float("inf"))
 
     def thin(image):
-        image_boxes, image_ranked, image_scores, image_levels = image
-        kept = nms_by_class(image_boxes, image_ranked, image_levels, nms_iou, post_nms)
+        image_boxes, image_ranked, image_scores = image
+        kept = _thinned(image_boxes, image_ranked, taken, nms_iou, post_nms)
         place = ops.maximum(kept, 0)
         kept_boxes = ops.take(image_boxes, place, axis=0)
         exists = (kept >= 0) & (box_ops.area(kept_boxes) > 0.0)
         kept_scores = ops.where(exists, ops.take(image_scores, place), 0.0)
         return ops.where(exists[:, None], kept_boxes, 0.0), kept_scores
 
-    return ops.map(thin, (boxes, ranked, scores, levels))
+    return ops.map(thin, (boxes, ranked, scores))
 
 
-def _best_of_level(anchors, logits, deltas, level, start, count, pre_nms):
-    """Return (B, K, 4) anchors, (B, K) logits, (B, K, 4) deltas and (B, K) the level, best first."""
+def _best_of_level(anchors, logits, deltas, start, count, pre_nms):
+    """Return (B, K, 4) anchors, (B, K) logits and (B, K, 4) deltas, best first."""
     # While a graph is traced count may be unknown, and a tensor then.
     keep = min(pre_nms, count) if isinstance(count, int) else ops.minimum(pre_nms, count)
     logits, index = ops.top_k(logits[:, start : start + count], keep)
     index = index + start
     deltas = ops.take_along_axis(deltas, index[..., None], axis=1)
-    return ops.take(anchors, index, axis=0), logits, deltas, ops.full_like(index, level)
+    return ops.take(anchors, index, axis=0), logits, deltas
+
+
+def _thinned(boxes, ranked, counts, nms_iou, post_nms):
+    """Return (P,) int32, which boxes of one image stay, best first; -1 where fewer do.
+
+    Each level by itself: all at once, boxes of one level would be held against those of the others. And
+    first only among the best ``2 * post_nms``: where enough of those stay, the others cannot be better.
+    """
+    if len(counts) == 1:
+        return nms(boxes, ranked, nms_iou, post_nms)
+
+    def thinned(ranked):
+        kept, start = [], 0
+        for count in counts:
+            of_level = slice(start, start + count)
+            found = nms(boxes[of_level], ranked[of_level], nms_iou, post_nms)
+            kept.append(ops.where(found >= 0, found + start, -1))
+            start = start + count
+        kept = ops.concatenate(kept)
+        rank = ops.where(kept >= 0, ops.take(ranked, ops.maximum(kept, 0)), -float("inf"))
+        # Of equals top_k takes the first, which is the one of the finer level.
+        _, best = ops.top_k(rank, post_nms)
+        return ops.take(kept, best)
+
+    if not IS_TENSORFLOW:  # whose own NMS leaves out what ranks at minus infinity
+        return thinned(ranked)
+    few, _ = ops.top_k(ranked, ops.minimum(2 * post_nms, ops.shape(ranked)[0]))
+    first = thinned(ops.where(ranked >= few[-1], ranked, -float("inf")))
+    return ops.cond(ops.all(first >= 0), lambda: first, lambda: thinned(ranked))

@@ -50,7 +50,7 @@ EPOCH_TAGS = (
 )
 
 
-def train(config, run_dir, resume=False, allow_config_change=False):
+def train(config, run_dir, resume=False, allow_config_change=False, make_trainer=None):
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
     Writes to ``run_dir``: ``config.json``, ``train/`` and ``validation/`` (TensorBoard),
@@ -64,6 +64,7 @@ def train(config, run_dir, resume=False, allow_config_change=False):
         resume: go on with the run that ``run_dir`` holds, from its newest checkpoint; start afresh where
             there is none. A run that has been trained to its end returns None at once.
         allow_config_change: a run that goes on may do so with another config.
+        make_trainer: what is called in the place of ``Trainer``, to watch a run.
 
     Raises:
         FrcnnError: data, weights, settings or folder do not serve, or the training does not hold.
@@ -98,7 +99,7 @@ def train(config, run_dir, resume=False, allow_config_change=False):
         print(f"{weight_file}: {weights.fill(built.detector, weight_file).summary()}")
 
     with run_folder.claimed(run_dir):
-        trainer = Trainer(built, config, train_set, val_set, run_dir)
+        trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
         trainer.begin(before, allow_config_change)
         return trainer.fit()
 

@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 from support import at_once
 
+from frcnn import boxes as box_ops
 from frcnn.proposals import propose
 
 # Four anchors of 10 x 10 in a row, apart from each other, in an image 12 high and 100 wide.
@@ -151,3 +153,42 @@ def test_a_batch_is_its_images_one_by_one():
         np.testing.assert_array_equal(kept[one], alone[1])
         assert (np.diff(kept[i]) <= 0).all()
         assert (boxes[i] <= np.tile(sizes[i, ::-1], 2)).all() and (boxes[i] >= 0).all()
+
+
+def one_pass(boxes, scores, levels, post_nms, nms_iou=0.7):
+    """Greedy suppression of the boxes of all levels in one go, in plain Python."""
+    clash = np.asarray(box_ops.iou(boxes, boxes)) > nms_iou
+    clash &= levels[:, None] == levels
+    kept = []
+    for index in np.argsort(-scores, kind="stable"):
+        if len(kept) < post_nms and not clash[index, kept].any():
+            kept.append(index)
+    return boxes[kept]
+
+
+@pytest.mark.parametrize("extent", [300, 37, 34])
+def test_levels_one_by_one_give_what_one_pass_over_all_gives(extent):
+    # In little room most suppress each other: of the best 40 fewer than 20 stay, of all 21 and 12.
+    rng = np.random.default_rng(0)
+    counts, post_nms = (60, 30, 10), 20
+    corners = rng.uniform(0, extent - 30, (100, 2))
+    anchors = np.concatenate([corners, corners + rng.uniform(20, 30, (100, 2))], axis=1).astype(
+        "float32"
+    )
+    scores = rng.permutation(np.linspace(0.1, 0.9, 100)).astype("float32")
+    boxes, _ = proposed(
+        scores[None],
+        np.zeros((1, 100, 4), "float32"),
+        anchors,
+        np.full((1, 2), extent, "float32"),
+        level_counts=counts,
+        pre_nms=50,
+        post_nms=post_nms,
+    )
+    levels = np.repeat([0, 1, 2], counts)
+    best = np.zeros(100, bool)
+    best[np.argsort(-scores[:60])[:50]] = True  # the first level's share
+    best[60:] = True
+    expected = one_pass(anchors[best], scores[best], levels[best], post_nms)
+    np.testing.assert_allclose(boxes[0, : len(expected)], expected, atol=1e-4)
+    assert not boxes[0, len(expected) :].any()

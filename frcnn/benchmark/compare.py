@@ -1,12 +1,13 @@
 """Two sides measured in one run: a process each, taking turns, so that noise falls on both alike.
 
-A worker is a process that prints ``ready``, then for each number it reads runs that often and answers
-with one line of JSON, ``{"seconds": [...], "peak_mb": ...}``.
+A worker is a process that prints ``ready``, then answers each line that it reads with one line of JSON.
+To a number it answers, having run that often, ``{"seconds": [...], "peak_mb": ...}``.
 """
 
 import dataclasses
 import json
 import subprocess
+import tempfile
 
 import numpy as np
 
@@ -40,22 +41,31 @@ class Worker:
 
     def __init__(self, command, environment=None):
         self.command = command
+        # Not a pipe, which nobody empties: a progress bar fills it, and the process would wait for ever.
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
         )
         self.seconds, self.peak_mb = [], 0.0
         self._expect("ready")
 
+    def ask(self, line):
+        """Send a line and return what the process answers."""
+        try:
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended: its errors say why
+        return json.loads(self._expect("{"))
+
     def run(self, times, keep=True):
         """Run some times; without ``keep`` what was measured is forgotten (a warm-up)."""
-        self.process.stdin.write(f"{times}\n")
-        self.process.stdin.flush()
-        answer = json.loads(self._expect("{"))
+        answer = self.ask(times)
         if keep:
             self.seconds += answer["seconds"]
         self.peak_mb = answer["peak_mb"]
@@ -65,7 +75,9 @@ class Worker:
         for line in self.process.stdout:
             if line.startswith(start):
                 return line
-        errors = self.process.stderr.read().strip().splitlines()
+        self.process.wait()
+        self.errors.seek(0)
+        errors = self.errors.read().strip().splitlines()
         raise FrcnnError(f"{' '.join(self.command[:3])} failed: {errors[-1] if errors else 'no output'}")
 
     def result(self):
@@ -75,6 +87,7 @@ class Worker:
     def close(self):
         self.process.kill()
         self.process.wait()
+        self.errors.close()
 
 
 def alternate(workers, rounds, times, warm_up=3):

@@ -1,60 +1,100 @@
-"""The parts of a training step that are not convolutions, one by one."""
+"""The parts of a training step that are neither forward nor backward pass, one by one."""
+
+import itertools
+import tempfile
 
 import numpy as np
 
+from frcnn.benchmark.worker import config_of, random_batch
 
-def operations(height, width, boxes):
-    """Return {name: function} at the paper's settings: stride 16, 9 anchors, 2000 proposals."""
+
+def operations(spec):
+    """Return {name: (function, times a step)} of what a step does besides.
+
+    Args:
+        spec: of a step, as ``frcnn.benchmark.worker`` takes it.
+
+    Returns:
+        Functions without arguments, on random boxes, logits and deltas, at the settings of the spec's
+        backbone. "anchor targets" belong to the input pipeline, which makes them during another step.
+    """
     from keras import ops
 
-    from frcnn.anchors import Pyramid
+    from frcnn import models as models_
     from frcnn.backend import compiled
-    from frcnn.config import Config
-    from frcnn.data.pipeline import Batch
+    from frcnn.logging import RunLogger
+    from frcnn.means import Means
     from frcnn.proposals import propose
     from frcnn.rpn_at_cells import sampled_cells
     from frcnn.sampling import random_order, sample_rois
     from frcnn.targets import RpnTargeter, roi_targets
+    from frcnn.trainer import EPOCH_TAGS
 
-    config, rng = Config(), np.random.default_rng(0)
+    config, rng = config_of(spec), np.random.default_rng(0)
+    # Only the anchors and the multiple of the network are needed, so it may be narrow.
+    narrow = config.replace({"model.head_width": 8, "model.rpn_channels": 8})
+    models = models_.build(narrow, spec["classes"])
+    rpn, roi = config.rpn, config.roi
+    batch = random_batch(models, config, spec)
+    count, height, width = batch.images.shape[:3]
+    targeter = RpnTargeter(models.pyramid, rpn)
 
-    def random_boxes(count):
-        corner = rng.uniform(0, 0.6, (1, count, 2))
-        size = rng.uniform(0.05, 0.4, (1, count, 2))
-        scale = [width, height, width, height]
-        return (np.concatenate([corner, corner + size], axis=-1) * scale).astype("float32")
-
-    gt_boxes, gt_labels = random_boxes(boxes), np.arange(boxes, dtype="int32")[None] % 20
-    sizes = np.array([[height, width]], "float32")
-    pixels = np.zeros((1, -(-height // 16) * 16, -(-width // 16) * 16, 3), "uint8")
-    batch = Batch(pixels, sizes, gt_boxes, gt_labels, np.ones(1, "float32"), ())
-    targeter = RpnTargeter(Pyramid(config.anchors, (16,)), config.rpn)
-    targets = targeter(batch, rng)
-
-    candidates = random_boxes(config.rpn.post_nms_train)
+    corner = rng.uniform(0, 0.6, (count, rpn.post_nms_train, 2))
+    size = rng.uniform(0.05, 0.4, corner.shape)
+    scale = [width, height, width, height]
+    candidates = (np.concatenate([corner, corner + size], axis=-1) * scale).astype("float32")
 
     @compiled
     def sample(proposals, gt_boxes, gt_labels, order):
-        rois, labels, matches, _ = sample_rois(proposals, gt_boxes, gt_labels, order)
-        return roi_targets(rois, labels, matches, gt_boxes, 21, config.roi.delta_weights)
+        rois, labels, matches, _ = sample_rois(proposals, gt_boxes, gt_labels, order, roi.samples)
+        return roi_targets(rois, labels, matches, gt_boxes, models.num_classes, roi.delta_weights)
 
     def sample_and_target():
-        order = random_order(rng, 1, candidates.shape[1] + boxes)
-        return [ops.convert_to_numpy(y) for y in sample(candidates, gt_boxes, gt_labels, order)]
+        order = random_order(rng, count, candidates.shape[1] + batch.gt_boxes.shape[1])
+        made = sample(candidates, batch.gt_boxes, batch.gt_labels, order)
+        return [ops.convert_to_numpy(part) for part in made]
 
-    anchors = random_boxes(pixels.shape[1] * pixels.shape[2] // 256 * 9)[0]
-    logits = rng.normal(0, 2, (1, len(anchors))).astype("float32")
-    deltas = rng.normal(0, 0.1, (1, len(anchors), 4)).astype("float32")
+    anchors, counts = models.pyramid(height, width)
+    anchors = ops.convert_to_numpy(anchors)
+    logits = rng.normal(0, 2, (count, len(anchors))).astype("float32")
+    deltas = rng.normal(0, 0.1, (count, len(anchors), 4)).astype("float32")
 
     @compiled
     def propose_(anchors, logits, deltas):
-        rpn = config.rpn
-        counts = [len(anchors)]
-        return propose(anchors, logits, deltas, sizes, counts, rpn.pre_nms_train, rpn.post_nms_train)
+        numbers = (rpn.pre_nms_train, rpn.post_nms_train, rpn.nms_iou, rpn.min_size, rpn.score_threshold)
+        return propose(anchors, logits, deltas, batch.image_sizes, counts, *numbers)
+
+    folder = tempfile.TemporaryDirectory()
+    logger, means, steps = RunLogger(folder.name), Means(), itertools.count(1)
+    extra = ("learning_rate/rpn", "learning_rate/classifier", "time/step", "time/data", "traces")
+    scalars = {tag: 0.5 for tag in (*EPOCH_TAGS, *extra)}
+
+    def log(keep=folder):
+        logger.write("train", next(steps), scalars)
+
+    def propose_now():
+        return ops.convert_to_numpy(propose_(anchors, logits, deltas)[0])
 
     return {
-        "anchor targets": lambda: targeter(batch, rng),
-        "cells of sampled anchors": lambda: sampled_cells(*targets, config.rpn.samples),
-        "RoI sampling and targets": sample_and_target,
-        "proposals": lambda: ops.convert_to_numpy(propose_(anchors, logits, deltas)[0]),
+        "anchor targets": (lambda: targeter(batch, rng), 1.0),
+        "cells of sampled anchors": (lambda: sampled_cells(*batch.targets, rpn.samples), 1.0),
+        "RoI sampling and targets": (sample_and_target, 1.0),
+        "proposals": (propose_now, 1.0),
+        "running means": (lambda: means.add(scalars), 1.0),
+        "logging": (log, 1.0 / config.train.log_every),
+    }
+
+
+def shares(seconds, step_seconds):
+    """Return {name: share of a step}, with "all" and "all but anchor targets".
+
+    Args:
+        seconds: {name: seconds of a step}.
+        step_seconds: of the whole step, measured apart.
+    """
+    found = {name: value / step_seconds for name, value in seconds.items()}
+    total = sum(found.values())
+    return found | {
+        "all": total,
+        "all but anchor targets": total - found.get("anchor targets", 0.0),
     }

@@ -72,11 +72,16 @@ def prepare(spec):
 
     from frcnn import models as models_
     from frcnn.detector import Detector
+    from frcnn.targets import RpnTargeter
     from frcnn.trainer import SCHEDULES
 
     keras.utils.set_random_seed(0)
     config = config_of(spec)
     models = models_.build(config, spec["classes"])
+    if spec["what"] == "targets":
+        batch = random_batch(models, config, spec)
+        targeter, rng = RpnTargeter(models.pyramid, config.rpn), np.random.default_rng(1)
+        return lambda: targeter(batch, rng)
     if spec["what"] == "step":
         schedule = SCHEDULES[spec["schedule"]](models, config, 10_000)
         batches = [random_batch(models, config, spec, seed) for seed in range(4)]

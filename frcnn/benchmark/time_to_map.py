@@ -1,0 +1,170 @@
+"""How long training takes to reach a mAP, ours and torchvision's, an epoch each in turn.
+
+Each side is a process that trains an epoch when told to and waits meanwhile, so that both meet the same
+machine. Seconds are those of training alone, our compilation and both sides' reading of images included;
+validation is not. Both are scored by ``frcnn.metrics.voc_ap`` on the same images.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from frcnn.benchmark import compare, line_chart
+from frcnn.errors import ConfigError
+
+
+def run(config, schedules, seeds, folder, root, peer_python=None, write=print):
+    """Train and return the curves.
+
+    Args:
+        config: ``Config`` of our runs, but for schedule and seed.
+        schedules: ours to train by.
+        seeds: a run of every side for each.
+        folder: an empty folder for the runs.
+        root: folder of the package, for the processes' path.
+        peer_python: a Python with torchvision; None: ours alone.
+        write: called with a line of text after each epoch of a side.
+
+    Returns:
+        A list with a dict for each seed and schedule: ``seed``, ``schedule``, ``ours`` and with a peer
+        ``peer``: [[seconds, AP50], ...], a pair an epoch.
+
+    Raises:
+        ConfigError: torchvision cannot be trained so.
+        FrcnnError: a side failed.
+    """
+    if peer_python:
+        refuse_unlike(config)
+    runs = []
+    for seed in seeds:
+        of_seed = config.replace({"train.seed": seed})
+        own_folder = pathlib.Path(folder) / f"seed-{seed}"
+        curves = _one_seed(of_seed, schedules, own_folder, root, peer_python, write)
+        for schedule in schedules:
+            one = {"seed": seed, "schedule": schedule, "ours": curves[schedule]}
+            runs.append(one | ({"peer": curves["peer"]} if peer_python else {}))
+    return runs
+
+
+def refuse_unlike(config):
+    """Raise a ``ConfigError`` where torchvision's side would not be the same training."""
+    for key, allowed in (
+        ("data.dataset", ("voc",)),
+        ("model.backbone", ("vgg16",)),
+        ("model.pooling", ("roi_align",)),
+        ("optimizer.name", ("sgd",)),
+        ("train.precision", ("float32", "mixed_bfloat16")),
+    ):
+        if config.get(key) not in allowed:
+            raise ConfigError(f"--peer trains with {key} {' or '.join(allowed)}, not {config.get(key)}")
+    weights = config.model.weights
+    if weights != "none" and not weights.endswith(".npz"):
+        raise ConfigError(f"--peer takes weights from an .npz file, or none, not {weights}")
+
+
+def specification(config, run_dir):
+    """Return what both sides' processes are told: settings, and the labelled images as plain numbers."""
+    from frcnn.cli import quiet_import
+
+    with quiet_import():
+        from frcnn.data import datasets
+        from frcnn.optimizers import learning_rate
+
+    train_set, val_set = datasets.load(config.data)
+
+    def plain(dataset):
+        return [
+            {"path": os.path.abspath(sample.path)}
+            | {name: getattr(sample, name).tolist() for name in ("boxes", "labels", "difficult")}
+            for sample in dataset.samples
+        ]
+
+    steps = config.train.steps_per_epoch or -(-len(train_set) // config.data.batch_size)
+    rates = learning_rate(config.optimizer, steps * config.train.epochs)
+    return {
+        "config": dataclasses.asdict(config),
+        "run_dir": str(run_dir),
+        "weights": None if config.model.weights == "none" else config.model.weights,
+        "classes": list(train_set.classes),
+        "train": plain(train_set),
+        "val": plain(val_set),
+        "steps_per_epoch": steps,
+        "rates": np.asarray(rates(np.arange(steps * config.train.epochs))).tolist(),
+    }
+
+
+def _one_seed(config, schedules, folder, root, peer_python, write):
+    """Return {side: [[seconds, AP50], ...]} of one seed; our sides are named after their schedules."""
+    folder.mkdir(parents=True)
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    sides = {
+        schedule: (sys.executable, "frcnn.benchmark.training_worker", {"train.schedule": schedule})
+        for schedule in schedules
+    }
+    if peer_python:
+        sides["peer"] = (peer_python, "frcnn.benchmark.torchvision_training", {})
+    workers = {}
+    for name, (python, module, changes) in sides.items():
+        file = folder / f"{name}.json"
+        spec = specification(config.replace(changes), folder / name)
+        file.write_text(json.dumps(spec), encoding="utf-8")
+        workers[name] = compare.Worker([python, "-m", module, str(file)], environment)
+    curves = {name: [] for name in workers}
+    for epoch in range(1, config.train.epochs + 1):
+        for name, worker in workers.items():
+            found = worker.ask(str(epoch))
+            curves[name].append([found["seconds"], found["ap50"]])
+            write(
+                f"seed {config.train.seed}, epoch {epoch}, {name:>11}: {found['seconds']:7.1f} s, "
+                f"AP50 {show(found['ap50'])}, loss {found['loss']:.3f}, {found['peak_mb']:.0f} MiB"
+            )
+    for worker in workers.values():
+        worker.close()
+    return curves
+
+
+def reached(curve, score):
+    """Return the seconds of the first epoch that ends with at least a score; None: none does."""
+    return next((seconds for seconds, found in curve if found is not None and found >= score), None)
+
+
+def show(score):
+    return "-" if score is None else f"{score:.3f}"
+
+
+def table(runs):
+    """Return the curves as text, and when ours came as far as the peer's last epoch."""
+    lines = []
+    for one in runs:
+        lines.append(f"seed {one['seed']}, {one['schedule']}: seconds of training, AP50")
+        peer = one.get("peer", [])
+        for number, (seconds, score) in enumerate(one["ours"]):
+            line = f"  epoch {number + 1}  ours {seconds:8.1f}  {show(score)}"
+            if peer:
+                line += f"   peer {peer[number][0]:8.1f}  {show(peer[number][1])}"
+            lines.append(line)
+        if peer and peer[-1][1] is not None:
+            at = reached(one["ours"], peer[-1][1])
+            said = "not reached by ours" if at is None else f"reached by ours within {at:.1f} s"
+            lines.append(f"  the peer's last, {show(peer[-1][1])} after {peer[-1][0]:.1f} s: {said}")
+    return "\n".join(lines)
+
+
+def picture(runs):
+    """Return the curves as one Pillow image, a chart a seed."""
+    charts = []
+    for seed in dict.fromkeys(one["seed"] for one in runs):
+        of_seed = [one for one in runs if one["seed"] == seed]
+        curves = {one["schedule"]: one["ours"] for one in of_seed}
+        if "peer" in of_seed[0]:
+            curves["torchvision"] = of_seed[0]["peer"]
+        known = {
+            name: tuple((seconds, score) for seconds, score in curve if score is not None)
+            for name, curve in curves.items()
+        }
+        charts.append(line_chart.Lines(f"AP50, seed {seed}", "seconds of training", "", known).picture())
+    return line_chart.grid(charts, columns=3)
