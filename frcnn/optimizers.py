@@ -7,7 +7,7 @@ three quarters of the run. A warm-up, which the paper did without, lets a run st
 import keras
 from keras import ops
 
-from frcnn.backend import has_native_momentum, native_momentum
+from frcnn.backend import has_native_momentum, native_momentum, num_workers, sum_over_workers
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
@@ -19,17 +19,23 @@ class WarmUpAndSteps(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: steps over which it rises linearly.
         boundaries: steps from which it is multiplied by ``factor`` once more.
         factor: usually 0.1.
+        scale: how many times as high it is with several workers.
+        scale_steps: steps over which it rises to so many times.
     """
 
-    def __init__(self, peak, warmup_steps, boundaries, factor):
+    def __init__(self, peak, warmup_steps, boundaries, factor, scale=1.0, scale_steps=0):
         self.peak, self.warmup_steps = peak, warmup_steps
         self.boundaries, self.factor = tuple(boundaries), factor
+        self.scale, self.scale_steps = scale, scale_steps
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         rate = self.peak * ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
         for boundary in self.boundaries:
             rate = rate * ops.where(step >= boundary, self.factor, 1.0)
+        if self.scale != 1.0:
+            grown = ops.minimum((step + 1.0) / max(self.scale_steps, 1), 1.0)
+            rate = rate * (1.0 + (self.scale - 1.0) * grown)
         return rate
 
     def get_config(self):
@@ -38,10 +44,26 @@ class WarmUpAndSteps(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "boundaries": self.boundaries,
             "factor": self.factor,
+            "scale": self.scale,
+            "scale_steps": self.scale_steps,
         }
 
 
-class MomentumSgd(keras.optimizers.SGD):
+class OverWorkers:
+    """An optimizer that adds up gradients over the workers before it looks at them.
+
+    So that all of them clip by the same norm, find the same numbers finite, and keep the same state.
+    """
+
+    over_workers = True
+
+    def apply(self, grads, trainable_variables=None):
+        if self.over_workers:
+            grads = sum_over_workers(grads)
+        super().apply(grads, trainable_variables)
+
+
+class MomentumSgd(OverWorkers, keras.optimizers.SGD):
     """Keras' SGD with weight decay, in fewer passes over the weights.
 
     A VGG16 with its head has half a gigabyte of them. Kernels decay before they move; biases and the
@@ -64,6 +86,19 @@ class MomentumSgd(keras.optimizers.SGD):
         return {**super().get_config(), "kernel_decay": self.kernel_decay}
 
 
+class Adam(OverWorkers, keras.optimizers.Adam):
+    """Keras' Adam."""
+
+
+class LossScale(OverWorkers, keras.optimizers.LossScaleOptimizer):
+    """Keras' scaling of losses, which applies gradients only where all of them are finite."""
+
+    def __init__(self, inner_optimizer, **kwargs):
+        super().__init__(inner_optimizer, **kwargs)
+        # Done by this one, before the branch that leads there, which all workers must take or none.
+        inner_optimizer.over_workers = False
+
+
 def make(config, total_steps, variables):
     """Return an optimizer built for some variables.
 
@@ -76,7 +111,14 @@ def make(config, total_steps, variables):
         variables: the sub-model's trainable variables.
     """
     boundaries = [round(share * total_steps) for share in config.decay_at]
-    rate = WarmUpAndSteps(config.learning_rate, config.warmup_steps, boundaries, config.decay_factor)
+    rate = WarmUpAndSteps(
+        config.learning_rate,
+        config.warmup_steps,
+        boundaries,
+        config.decay_factor,
+        num_workers() if config.worker_scaling == "linear" else 1.0,
+        round(config.worker_warmup * total_steps),
+    )
     clip = {"global_clipnorm": config.clip_norm or None}
     if config.name == "sgd":
         # Kernels shrink apart from the gradient, past the momentum. The paper's decay went through it,
@@ -84,7 +126,7 @@ def make(config, total_steps, variables):
         decay = config.weight_decay / (1.0 - config.momentum)
         optimizer = MomentumSgd(rate, config.momentum, decay, **clip)
     else:
-        optimizer = keras.optimizers.Adam(rate, weight_decay=config.weight_decay or None, **clip)
+        optimizer = Adam(rate, weight_decay=config.weight_decay or None, **clip)
         if config.weight_decay:
             optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(variables)

@@ -72,14 +72,15 @@ class Schedule:
         optimizer = optimizers.make(self.config.optimizer, self.total_steps, step.trainable_variables)
         if self.config.train.precision == "mixed_float16":
             # float16 ends at 6e-8: smaller gradients would be 0.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            optimizer = optimizers.LossScale(optimizer)
         step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
         return step.optimizer
 
     def _rpn_data(self, batch, generator):
         """Return what a step of the RPN takes after the images, and its targets by output."""
         count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
-        order = random_order(generator, len(batch.images), count)
+        # A worker takes its images' part of what one worker would draw for the whole batch.
+        order = random_order(generator, batch.total, count)[batch.rows]
         cells, *targets = sampled_cells(*batch.targets, self.config.rpn.samples)
         inputs = [batch.image_sizes, batch.gt_boxes, batch.gt_labels, order, cells]
         return inputs, dict(zip(self.models.rpn.output_names, targets))
@@ -200,7 +201,7 @@ def health(sampled):
     """Return the scalars that tell whether proposals and sampling work.
 
     Args:
-        sampled: what ``Models.sampler`` gives, numpy.
+        sampled: sums over the images of what ``Models.sampler`` gives for each.
 
     Returns:
         ``rpn/recall``: share of the ground-truth boxes that some proposal overlaps by the IoU that makes
@@ -208,13 +209,14 @@ def health(sampled):
         an image that overlap some box so; ``classifier/positive_rois``: positive RoIs an image
         among the sampled.
     """
+    images = max(float(sampled["images"]), 1.0)
     scalars = {
-        "rpn/mean_overlapping_boxes": float(np.mean(sampled["overlapping_boxes"])),
-        "classifier/positive_rois": float(np.mean(sampled["positive_rois"])),
+        "rpn/mean_overlapping_boxes": float(sampled["overlapping_boxes"]) / images,
+        "classifier/positive_rois": float(sampled["positive_rois"]) / images,
     }
-    boxes = float(np.sum(sampled["gt_count"]))
+    boxes = float(sampled["gt_count"])
     if boxes:
-        scalars["rpn/recall"] = float(np.sum(sampled["gt_found"])) / boxes
+        scalars["rpn/recall"] = float(sampled["gt_found"]) / boxes
     return scalars
 
 

@@ -105,7 +105,7 @@ class RpnTargeter:
 
         Args:
             batch: ``frcnn.data.pipeline.Batch``.
-            generator: ``numpy.random.Generator`` that the sample is drawn from.
+            generator: ``numpy.random.Generator`` that the sample is drawn from, or one for each image.
         """
         # On the CPU, so that the workers leave a GPU to the training step.
         with keras.device("cpu:0"):

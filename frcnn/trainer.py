@@ -4,6 +4,7 @@
 (``frcnn.schedules``).
 """
 
+import itertools
 import pathlib
 import time
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from frcnn import backend, checkpoints, evaluation, metrics_csv, models, weights
+from frcnn import backend, checkpoints, evaluation, metrics_csv, models, weights, workers
 from frcnn.data import datasets, faults
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
@@ -58,18 +59,22 @@ def train(config, run_dir, resume=False):
         FrcnnError: data, weights, settings or folder do not serve.
     """
     run_dir = pathlib.Path(run_dir)
-    if not resume and (run_dir / "config.json").exists():
+    place = workers.find()
+    if not resume and place.rank == 0 and (run_dir / "config.json").exists():
         raise ConfigError(f"{run_dir} holds a run already: give another folder with --out")
-    print(f"device: {backend.prepare_device()}")
-    train_set, val_set = datasets.load(config.data)
-    for dataset in (train_set, val_set):
-        print(dataset.summary())
-        if not len(dataset):
-            raise DataError(f"{dataset.name} has no image to work with")
-    if not train_set.classes:
-        raise DataError(f"{train_set.name} has no object, so there is no class to learn")
-    # After the data, so that nothing is downloaded for a run that cannot start.
-    weight_file = weights.locate(config.model.weights, config.model.backbone)
+    print(f"device: {backend.prepare_device(place.local_rank)}")
+    crew = workers.join()
+    print(crew.summary(config), end="")
+    with crew.in_turn():
+        train_set, val_set = datasets.load(config.data)
+        for dataset in (train_set, val_set):
+            print(dataset.summary())
+            if not len(dataset):
+                raise DataError(f"{dataset.name} has no image to work with")
+        if not train_set.classes:
+            raise DataError(f"{train_set.name} has no object, so there is no class to learn")
+        # After the data, so that nothing is downloaded for a run that cannot start.
+        weight_file = weights.locate(config.model.weights, config.model.backbone)
     config = config.replace({"data.classes": train_set.classes})
     if config.model.preprocessing == "auto":
         preprocessing = weights.preprocessing_for(weight_file, config.model.backbone)
@@ -81,13 +86,20 @@ def train(config, run_dir, resume=False):
     if weight_file:
         print(f"{weight_file}: {weights.fill(built.detector, weight_file).summary()}")
 
+    # Each has read the data and drawn the weights itself.
+    crew.expect_same(
+        config=config.to_json(),
+        data=[sample.name for split in (train_set, val_set) for sample in split.samples],
+        weights=built.detector.get_weights(),
+    )
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.json").write_text(config.to_json(), encoding="utf-8")
+        if crew.is_first:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            (run_dir / "config.json").write_text(config.to_json(), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write to the run folder {run_dir}: {error}") from error
     skipped = [(split.name, *entry) for split in (train_set, val_set) for entry in split.skipped]
-    if skipped:
+    if skipped and crew.is_first:
         print(f"{len(skipped)} images left out because of faults: see {run_dir / 'skipped.csv'}")
         faults.record(run_dir / "skipped.csv", skipped)
     trainer = Trainer(built, config, train_set, val_set, run_dir)
@@ -104,6 +116,9 @@ class Trainer:
         config: the ``Config`` they were built from.
         train_set, val_set: ``frcnn.data.dataset.Dataset`` with the same classes.
         run_dir: existing folder, ``pathlib.Path``.
+
+    Several workers (``frcnn.workers``) each have a ``Trainer`` that does the same, on its share of every
+    batch; the first of them writes.
     """
 
     def __init__(self, models, config, train_set, val_set, run_dir):
@@ -111,9 +126,11 @@ class Trainer:
         self.config = config
         self.classes = train_set.classes
         self.run_dir = run_dir
+        self.crew = workers.current()
+        self.unrecorded = []  # images that this worker has left out and that the first one has to record
         targeter = RpnTargeter(models.pyramid, config.rpn)
         common = (config.data, models.size_multiple, config.train.seed)
-        options = {"make_targets": targeter, "record": self._record}
+        options = {"make_targets": targeter, "record": self._record, "share": self.crew.share}
         self.batches = Pipeline(train_set, *common, training=True, **options)
         self.val_batches = Pipeline(val_set, *common, training=False, **options)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
@@ -139,6 +156,7 @@ class Trainer:
                 val_means, result = dict.fromkeys(EPOCH_TAGS), None
                 if epoch % self.config.train.validate_every == 0 or epoch == self.config.train.epochs:
                     val_means, result = self._validate(logger)
+                self._record_others()
                 self._save(result)
                 self._write_row(epoch, seconds, train_means, val_means, result)
         total = time.perf_counter() - started
@@ -163,7 +181,8 @@ class Trainer:
             raise ConfigError(f"{self.run_dir} has been trained to its end: there is nothing to resume")
         self.step = max(done)
         self.schedule.start_at(self.step, self._milestone(self.step))
-        metrics_csv.drop_after(self.run_dir / "metrics.csv", self.step)
+        if self.crew.is_first:
+            metrics_csv.drop_after(self.run_dir / "metrics.csv", self.step)
         print(f"resuming after {self.schedule.milestones[self.step]}, {self.step} steps")
 
     def _milestone(self, step):
@@ -193,10 +212,11 @@ class Trainer:
                 scalars = self.schedule.train_step(batch) | {"time/data": waited}
                 self.step += 1
                 means.add(scalars)
-                if self.step in self.schedule.milestones:
+                if self.step in self.schedule.milestones and self.crew.is_first:
                     path = self._milestone(self.step)
                     checkpoints.save(self.models, self.config, path)
-                if self.step == 1 or self.step % self.config.train.log_every == 0:
+                is_logged = self.step == 1 or self.step % self.config.train.log_every == 0
+                if is_logged and self.crew.is_first:
                     logger.write("train", self.step, scalars)
                 shown = {
                     tag: f"{means[tag]:.3f}" for tag in ("rpn/loss", "classifier/loss", "total_loss")
@@ -213,14 +233,15 @@ class Trainer:
         # The same RoIs every time, so that validation losses differ by the weights alone.
         generator = np.random.default_rng((self.config.train.seed, 2))
         detector = Detector(self.schedule.validated, self.config, self.classes)
-        means, detections, truths = Means(), [], []
+        means, indices, detections = Means(), [], []
         for batch in tqdm(
             self.val_batches.epoch(), "validation", len(self.val_batches), False, unit="batch"
         ):
-            means.add(self.schedule.validation_step(batch, generator), len(batch.samples))
-            found, known = evaluation.detect_batch(detector, batch)
+            means.add(self.schedule.validation_step(batch, generator), batch.total)
+            found, _ = evaluation.detect_batch(detector, batch)
+            indices += batch.indices
             detections += found
-            truths += known
+        detections, truths = evaluation.gather(detections, indices, self.val_batches.dataset)
         detection = self.config.detection
         result = voc_ap(
             detections, truths, len(self.classes), detection.ap_iou, detection.ap_interpolation
@@ -228,16 +249,31 @@ class Trainer:
         print(format_table(result, self.classes))
         scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
         ap = {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
-        logger.write("validation", self.step, scalars | ap | {"mAP": float(result.mean_ap)})
+        if self.crew.is_first:
+            logger.write("validation", self.step, scalars | ap | {"mAP": float(result.mean_ap)})
         return means, result
 
     def _record(self, *left_out):
         """Record an image that only turned out during training to be of no use."""
         faults.announce(*left_out)
-        faults.record(self.run_dir / "skipped.csv", [left_out])
+        if self.crew.is_first:
+            faults.record(self.run_dir / "skipped.csv", [left_out])
+        else:
+            self.unrecorded.append(left_out)
+
+    def _record_others(self):
+        """Record the images that the other workers have left out since the last time."""
+        if self.crew.place.count == 1:
+            return
+        for left_out in itertools.chain.from_iterable(self.crew.gather_json(self.unrecorded)):
+            if self.crew.is_first:
+                self._record(*left_out)
+        self.unrecorded = []
 
     def _save(self, result):
         """Write the weights, and once more if they are the best yet."""
+        if not self.crew.is_first:
+            return
         checkpoints.save(self.models, self.config, self.run_dir / "last.weights.h5")
         # Without a number to compare (no object in the validation split) the last are the best.
         score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
@@ -248,6 +284,8 @@ class Trainer:
             checkpoints.save(self.models, self.config, self.run_dir / "best.weights.h5")
 
     def _write_row(self, epoch, seconds, train_means, val_means, result):
+        if not self.crew.is_first:
+            return
         row = {"epoch": epoch, "step": self.step, "train_seconds": round(seconds, 1)}
         row["mAP"] = None if result is None else float(result.mean_ap)
         for index, name in enumerate(self.classes):

@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn import config as configs  # noqa: E402
-from frcnn import presets  # noqa: E402
+from frcnn import launcher, presets  # noqa: E402
 from frcnn.cli import config_of, quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
@@ -68,6 +68,13 @@ def parse(argv):
         metavar="RUN",
         help="go on with an interrupted four-step run after its last finished phase",
     )
+    parser.add_argument(
+        "--workers-per-node",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train with N processes on this machine, one a GPU or CPU share (docs/cluster.md)",
+    )
     parser.add_argument("--config", help="JSON file with settings, such as another run's config.json")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
     return parser.parse_args(argv)
@@ -76,7 +83,8 @@ def parse(argv):
 def take_run(arguments):
     """With --resume have the arguments say what the run's own config and folder are."""
     if arguments.resume:
-        if any(value for name, value in vars(arguments).items() if name != "resume"):
+        goes_with = ("resume", "workers_per_node")
+        if any(value for name, value in vars(arguments).items() if name not in goes_with):
             raise ConfigError("--resume goes with no other option: the run's config.json says it all")
         arguments.config, arguments.out = f"{arguments.resume}/config.json", arguments.resume
     return arguments
@@ -87,11 +95,20 @@ def main(argv=None):
     config = config_of(arguments, OPTIONS)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
+    if arguments.workers_per_node and not launcher.is_worker():
+        given = sys.argv[1:] if argv is None else argv
+        # All have to have the same folder, and the time is not the same for all.
+        folder = [] if arguments.out else ["--out", out]
+        command = [sys.executable, __file__, *given, *folder]
+        return launcher.run(command, arguments.workers_per_node)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
-        from frcnn import trainer
+        from frcnn import trainer, workers
 
-    trainer.train(config, out, resume=bool(arguments.resume))
+    if workers.find().count > 1 and not arguments.out:
+        raise ConfigError("several workers need one run folder: give it with --out")
+    with workers.session(out):
+        trainer.train(config, out, resume=bool(arguments.resume))
     print(f"run folder: {out}\nlook at it:  tensorboard --logdir {out}")
 
 
