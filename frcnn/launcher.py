@@ -15,8 +15,8 @@ import time
 
 from frcnn.errors import ConfigError
 
-# How long workers have to end by themselves after one has failed, before they are killed. Those that wait
-# for it in a sum cannot; but their watch ends them.
+# How long workers have to end by themselves after one has failed, before they are killed: their watch
+# ends them, if they have come that far.
 GRACE_SECONDS = 20
 MARK = "FRCNN_IS_WORKER"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -70,7 +70,8 @@ def is_worker():
 def visible_gpus(environment=os.environ):
     """Return the names of the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` takes them."""
     if "CUDA_VISIBLE_DEVICES" in environment:
-        return [name for name in environment["CUDA_VISIBLE_DEVICES"].split(",") if name not in ("", "-1")]
+        names = environment["CUDA_VISIBLE_DEVICES"].split(",")
+        return [name for name in names if name not in ("", "-1")]
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

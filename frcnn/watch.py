@@ -16,8 +16,8 @@ import threading
 
 from frcnn.errors import ConfigError
 
-# Of a connection on which nothing is heard: after so many seconds, the other machine is asked so often, at
-# such intervals. In all half a minute.
+# Of a connection on which nothing is heard: after so many seconds, the other machine is asked so often,
+# at such intervals. In all half a minute.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPCNT": 4, "TCP_KEEPINTVL": 5}
 CONNECT_SECONDS = 60
 EXIT_STATUS = 3

@@ -13,6 +13,7 @@ The process of rank 0 alone writes to the run folder and to the console; what th
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -25,8 +26,8 @@ from frcnn import backend
 from frcnn.errors import ConfigError, WorkerError
 from frcnn.watch import Watch
 
-# A worker that TensorFlow hears nothing of for so long counts as dead, unless the watch tells earlier. Its
-# own 10 s would end a run for a pause of one machine, such as a virtual one has when it is moved.
+# A worker that TensorFlow hears nothing of for so long counts as dead, unless the watch tells earlier.
+# Its own 10 s would end a run for a pause of one machine, such as a virtual one has when it is moved.
 SILENCE_SECONDS = 600
 
 
@@ -57,7 +58,7 @@ def find(environment=os.environ):
     """
     if environment.get("TF_CONFIG"):
         return _from_tf_config(environment["TF_CONFIG"])
-    # Set by srun for a step, unlike SLURM_NTASKS, which a batch script and a shell under salloc have, too.
+    # Set by srun alone, unlike SLURM_NTASKS, which a batch script and a shell under salloc have, too.
     if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return _from_slurm(environment)
     return Place()
@@ -187,8 +188,8 @@ class Workers:
             for name, value in first.items():
                 if other[name] != value:
                     raise WorkerError(
-                        f"worker {rank} on {self.place.addresses[rank]} has another {name} than worker 0: "
-                        f"{other[name]}, not {value}"
+                        f"worker {rank} on {self.place.addresses[rank]} has other {name} than worker 0 "
+                        f"(digest {other[name]}, not {value}): all need the same command and files"
                     )
 
     def leave(self, error=None):
@@ -251,17 +252,16 @@ def join():
 
     spec = tf.train.ClusterSpec({"worker": list(place.addresses)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        spec, task_type="worker", task_id=place.rank, rpc_layer="grpc",
+        spec,
+        task_type="worker",
+        task_id=place.rank,
+        rpc_layer="grpc",
         num_accelerators={"GPU": len(tf.config.get_visible_devices("GPU"))},
     )
-    # MultiWorkerMirroredStrategy would do the same, but leaves no choice of the time.
-    from tensorflow.core.protobuf import coordination_config_pb2
-
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader="/job:worker/replica:0/task:0",
-        heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000,
-        coordinated_jobs=[coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=place.count)],
+    # The strategy sets this service up and leaves no choice of the time.
+    engine = context.context()
+    engine.configure_coordination_service = functools.partial(
+        engine.configure_coordination_service, heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000
     )
     backend.use_workers(tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver))
     _workers = Workers(place, Watch(place, lambda port: _from_first(place, port)))
