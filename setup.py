@@ -25,6 +25,7 @@ setup(
         "tqdm",
         "tensorboard",
         "defusedxml",
+        "filelock",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],

@@ -20,17 +20,59 @@ if IS_TENSORFLOW:
     import tensorflow as tf
 else:
     import jax
+    import jax.numpy as jnp
 
 
-def compiled(function):
-    """Return a pure function on tensors as one compiled graph, for use outside a Keras model.
+def compiled(function, shapes=None):
+    """Return a pure function on arrays as one compiled graph, for use outside a Keras model.
 
-    TensorFlow traces it once or twice and keeps changing dimensions open; JAX compiles it for each
-    set of shapes.
+    Args:
+        function: of positional arguments.
+        shapes: of the arguments, with None for sizes that change from call to call. Without it
+            TensorFlow finds out at the second call.
     """
-    if IS_TENSORFLOW:
+    if not IS_TENSORFLOW:
+        return jax.jit(function)  # compiles for each set of shapes
+    if shapes is None:
         return tf.function(function, reduce_retracing=True)
-    return jax.jit(function)
+    return Open(function, lambda _: shapes)
+
+
+class Open:
+    """A TensorFlow function that is traced once, the sizes that may change left open from the start.
+
+    Else the first call would be traced for its own sizes and the second anew. That costs seconds; and
+    as TensorFlow optimizes a graph by the sizes it knows, the two differ in their last bits, and so
+    would a run that was interrupted.
+
+    Args:
+        function: of positional arguments, which may be nested; None may stand for an array.
+        shapes_of: function from the arrays among the arguments to their shapes, open sizes None.
+    """
+
+    def __init__(self, function, shapes_of):
+        self.function, self.shapes_of = function, shapes_of
+        self.traced = {}  # by what the first call settles: kinds of numbers, and which are None
+
+    def __call__(self, *arguments):
+        leaves = [leaf for leaf in tf.nest.flatten(arguments) if leaf is not None]
+        leaves = [tf.convert_to_tensor(leaf) for leaf in leaves]
+        key = tuple(leaf.dtype for leaf in leaves)
+        if key not in self.traced:
+            self.traced[key] = self._traced(arguments, leaves)
+        return self.traced[key](*leaves)
+
+    def _traced(self, arguments, leaves):
+        given = [leaf is not None for leaf in tf.nest.flatten(arguments)]
+
+        def on_leaves(*leaves):
+            left = iter(leaves)
+            packed = [next(left) if is_given else None for is_given in given]
+            return self.function(*tf.nest.pack_sequence_as(arguments, packed))
+
+        shapes = self.shapes_of(leaves)
+        signature = [tf.TensorSpec(shape, leaf.dtype) for shape, leaf in zip(shapes, leaves)]
+        return tf.function(on_leaves, input_signature=signature, autograph=False)
 
 
 def forward(model):
@@ -39,7 +81,8 @@ def forward(model):
     ``predict_on_batch`` would copy them to the host.
     """
     if IS_TENSORFLOW:
-        return tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+        shapes = [tensor.shape for tensor in model.inputs]
+        return compiled(lambda x: model(x, training=False), shapes)
     run = jax.jit(lambda trained, other, x: model.stateless_call(trained, other, x, training=False)[0])
 
     def on_device(x):
@@ -47,6 +90,27 @@ def forward(model):
         return run(*([variable.value for variable in group] for group in variables), x)
 
     return on_device
+
+
+def on_batches(model, step):
+    """Return what Keras' ``..._on_batch`` methods call, made of a model's ``train_step`` or the like.
+
+    Args:
+        model: functional ``keras.Model``.
+        step: function of (x,) or (x, y, sample_weight).
+    """
+
+    inputs = [tensor.shape for tensor in model.inputs]
+
+    def shapes_of(arrays):
+        return [*inputs, *(shape_of_target(*array.shape) for array in arrays[len(inputs) :])]
+
+    def shape_of_target(_, *sizes):
+        # The last axis tells what the numbers mean; of weights there is but the batch's.
+        return (None,) * len(sizes) + (sizes[-1:] or (None,))
+
+    run = Open(step, shapes_of)
+    return lambda batches: run(next(iter(batches)))
 
 
 def native_nms(boxes, scores, iou_threshold, max_output):
@@ -64,6 +128,13 @@ def native_crop_and_resize(images, boxes, box_indices, crop_size):
     and last samples lie on the box's edges. Not for XLA either.
     """
     return tf.image.crop_and_resize(images, boxes, box_indices, (crop_size, crop_size))
+
+
+def sum_of_squares(tensor):
+    """Return the sum of the squares of a tensor's numbers, without an array of squares in between."""
+    if IS_TENSORFLOW:
+        return 2.0 * tf.nn.l2_loss(tensor)
+    return jnp.sum(jnp.square(tensor))  # which XLA makes one loop
 
 
 def has_native_momentum(gradient):
@@ -161,15 +232,16 @@ if IS_TENSORFLOW:
     _gather = tf.function(_gathered, reduce_retracing=True)
 
 
-def prepare_device(local_rank=None):
+def prepare_device(deterministic=False, local_rank=None):
     """Make ready the device that training will run on and return its description.
 
     A GPU is used where there is one; its memory is then taken as needed, not all at once, so that
-    others can share it. On a CPU the same seed gives the same losses to the last bit; a GPU has no
-    such kernel for crop_and_resize's gradient.
+    others can share it. On a CPU the same seed gives the same losses to the last bit.
 
     Args:
-        local_rank: of several workers on this machine: the GPU of this number alone is used.
+        deterministic: so it shall be on a GPU, too, with slower kernels; TensorFlow raises an error
+            where it has none.
+        local_rank: of several workers on this machine: only the GPU of this number is used.
     """
     if not IS_TENSORFLOW:
         return (
@@ -189,6 +261,7 @@ def prepare_device(local_rank=None):
         # TensorFlow has run something, it cannot be told any more.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_inter_op_parallelism_threads(1)
+    if deterministic or not gpus:
         # Else threads add up gradients in any order; after some steps losses differ in two digits.
         tf.config.experimental.enable_op_determinism()
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]

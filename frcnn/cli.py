@@ -50,7 +50,7 @@ def run(main):
     sys.exit(status)
 
 
-def config_of(arguments, options):
+def config_of(arguments, options, base=None):
     """Return a command line's config: the data set's preset, then --config, then options, then --set.
 
     Before the options come the network that a weight file brings, the backbone's settings and the
@@ -59,6 +59,7 @@ def config_of(arguments, options):
     Args:
         arguments: of argparse; it has ``dataset``, ``backbone``, ``config`` and ``set``.
         options: {name of an argument: the setting it changes}.
+        base: ``Config`` to start from instead of a preset.
 
     Raises:
         ConfigError: an unknown setting, a value that does not fit, a file that does not serve.
@@ -70,7 +71,8 @@ def config_of(arguments, options):
             raise ConfigError(f"there is no config file {path}")
         text = path.read_text(encoding="utf-8", errors="replace")
         dataset = dataset or parse_json(text, str(path)).get("data.dataset")
-    config = presets.preset(dataset or "voc").updated_from_json(text, arguments.config)
+    config = base or presets.preset(dataset or "voc")
+    config = config.updated_from_json(text, arguments.config)
     weights = getattr(arguments, "weights", None)
     if weights and (saved := saved_config.read(weights)):
         config = config.replace(presets.network_settings(saved, weights))

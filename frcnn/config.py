@@ -162,8 +162,19 @@ class TrainConfig:
     epochs: int = 12
     steps_per_epoch: int = 0  # 0: once through the training split
     seed: int = 0
+    deterministic: bool = False  # on a GPU too the same seed gives the same bits, if more slowly
+    max_nonfinite_steps: int = 10  # left out in a row, loss or gradient not finite, that end the run
     log_every: int = 10  # steps between scalars, each those of one step; the first is logged too
     validate_every: int = 1  # epochs
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How much work an interruption may cost. The last epoch is always followed by a checkpoint."""
+
+    every_steps: int = 0  # 0: not by steps
+    every_minutes: float = 10.0  # 0: not by time
+    keep: int = 2  # the newest; each has the weights, and the optimizers' state of about the same size
 
 
 @dataclass(frozen=True)
@@ -179,6 +190,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self):
         for key, allowed in (
@@ -366,6 +378,8 @@ AT_LEAST_ONE = (
     "train.epochs",
     "train.log_every",
     "train.validate_every",
+    "train.max_nonfinite_steps",
+    "checkpoint.keep",
 )
 NOT_NEGATIVE = (
     "model.trainable_stages",
@@ -381,6 +395,8 @@ NOT_NEGATIVE = (
     "loss.classifier",
     "train.steps_per_epoch",
     "train.seed",
+    "checkpoint.every_steps",
+    "checkpoint.every_minutes",
 )
 SHARES = (
     "data.flip",

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from frcnn import checkpoints, models, saved_config
+from frcnn import models, saved_config, weight_files
 from frcnn.config import Config
 from frcnn.data import augment
 from frcnn.errors import ConfigError, DataError, WeightsError
@@ -49,12 +49,12 @@ class Detector:
         if not config.data.classes:
             raise ConfigError(f"{file} is not a detector's file: its config names no class")
         built = models.build(config, len(config.data.classes))
-        checkpoints.load(built, file)
+        weight_files.load(built, file)
         return cls(built, config, config.data.classes)
 
     def save(self, path):
         """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled."""
-        checkpoints.save(self.models, self.config.replace({"data.classes": self.classes}), path)
+        weight_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
 
     def predict(self, images, batch_size=1):
         """Return the detections in images of any sizes.

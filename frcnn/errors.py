@@ -23,3 +23,11 @@ class WorkerError(FrcnnError):
 
 class WeightsError(FrcnnError):
     """A weight file is missing or does not fit the model."""
+
+
+class RunError(FrcnnError):
+    """A run's folder cannot be written to, is in use or is damaged; or the training does not hold."""
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop, and it did so with its checkpoint written: nobody's fault."""

@@ -26,11 +26,11 @@ import dataclasses
 
 import keras
 
-from frcnn import checkpoints, optimizers, steps
 from frcnn import models as models_module
+from frcnn import optimizers, steps
 from frcnn.backend import IS_TENSORFLOW, forward
 from frcnn.errors import ConfigError
-from frcnn.schedules import USE_XLA, Alternating, Schedule
+from frcnn.schedules import USE_XLA, Alternating, Schedule, numbered
 
 NUM_PHASES = 4
 
@@ -42,9 +42,6 @@ class FourStep(Alternating):
 
     Attributes:
         phase: 1 to 4, of the last step; a step belongs to a phase by its number alone.
-        step: train steps done.
-        milestones: {step: name of the phase that ends with it}. The weights of ``models`` then are all
-            that the next phase needs.
         validated: the ``Models`` whose ``detector`` is what this phase detects with.
 
     ``trainable`` of the layers in ``models`` is set anew for each phase and stays as phase 4 had it.
@@ -53,16 +50,12 @@ class FourStep(Alternating):
         ConfigError: fewer steps than phases.
     """
 
-    def __init__(self, models, config, total_steps, generator):
+    def __init__(self, models, config, total_steps):
         # Not Alternating's own, which makes both halves learn for the whole run.
-        Schedule.__init__(self, models, config, total_steps, generator)
+        Schedule.__init__(self, models, config, total_steps)
         if total_steps < NUM_PHASES:
             raise ConfigError(f"four-step needs at least {NUM_PHASES} training steps, not {total_steps}")
         self.ends = [round(total_steps * phase / NUM_PHASES) for phase in range(1, NUM_PHASES + 1)]
-        self.milestones = {end: f"phase-{phase}" for phase, end in enumerate(self.ends, start=1)}
-        self.step = 0
-        # One for each phase, so that a phase begins the same after an interruption.
-        self.generators = generator.spawn(NUM_PHASES)
         # Variables hold more than weights: the state of each dropout's generator.
         self.initial = [
             (variable, keras.ops.convert_to_numpy(variable)) for variable in models.detector.variables
@@ -76,38 +69,38 @@ class FourStep(Alternating):
 
     def train_step(self, batch):
         """``Schedule.train_step``; the rate of the half that does not learn is 0."""
-        phase = bisect.bisect(self.ends[:-1], self.step) + 1
+        phase = bisect.bisect(self.ends[:-1], self.steps_done) + 1
         if phase != self.phase:
             self._begin(phase)
         rates = {"learning_rate/rpn": 0.0, "learning_rate/classifier": 0.0}
-        scalars = rates | super().train_step(batch)
-        self.step += 1
-        return scalars
+        return rates | super().train_step(batch)
 
-    def start_at(self, step, path):
-        """Go on after a milestone, with ``models`` filled from the file that was saved at it.
+    def variables(self):
+        """``Schedule.variables``, and in phase 2 the weights of the network that proposes."""
+        found = super().variables()
+        if self.phase == 2:
+            found |= dict(numbered("proposer", self.proposer.detector.variables))
+        return found
 
-        Only steps to come are like those of an uninterrupted run: their phase, learning rate and random
-        numbers.
-
-        Raises:
-            WeightsError: the file is missing or of another network.
-        """
-        checkpoints.load(self.models, path)
-        self.step = step
+    def restore(self, steps_done, arrays):
+        """``Schedule.restore``, in the phase of the last step that was done."""
+        phase = bisect.bisect(self.ends[:-1], max(steps_done, 1) - 1) + 1
+        if phase != self.phase:
+            self._begin(phase)
+        super().restore(steps_done, arrays)
 
     def _step(self, batch, generator, method):
         return super()._step(batch, generator, method) | {"phase": float(self.phase)}
 
     def _begin(self, phase):
         """Make the models, the steps and the one optimizer of a phase ready."""
-        self.phase, self.generator = phase, self.generators[phase - 1]
+        self.phase = phase
         self.validated = self.models
         halves = dict(self.halves)
         if phase == 2:
-            proposer = self._frozen_copy()
-            self.validated = dataclasses.replace(self.models, detector=joined(proposer, self))
-            halves["rpn"] = steps.rpn_step(proposer)
+            self.proposer = self._frozen_copy()
+            self.validated = dataclasses.replace(self.models, detector=joined(self.proposer, self))
+            halves["rpn"] = steps.rpn_step(self.proposer)
         weights = {id(weight) for weight in self.models.detector.weights}
         for variable, value in self.initial:
             if phase == 2 or id(variable) not in weights:
@@ -178,6 +171,6 @@ def joined(proposer, schedule):
     levels = models.features[: len(models.region_classifier.inputs) - 1]
     scores, deltas = models.region_classifier([levels, rois])
     found = models_module.Detect(schedule.config)(rois, scores, deltas, sizes)
-    detector = keras.Model([images, sizes], found, name="detector")
+    detector = models_module.Forward([images, sizes], found, name="detector")
     detector.compile(jit_compile=not IS_TENSORFLOW)
     return detector

@@ -237,7 +237,7 @@ def best_overlaps(boxes, config, anchor_config):
         x, y = (anchors[:, :2] + anchors[:, 2:]).T / 2
         return anchors[(x >= 0) & (y >= 0) & (x < width) & (y < height)]
 
-    best = compiled(lambda own, anchors: ops.max(iou(own, anchors), axis=-1))
+    best = compiled(lambda own, anchors: ops.max(iou(own, anchors), axis=-1), [(CHUNK, 4), (None, 4)])
     found = []
     with keras.device("cpu:0"):
         for own, _, size in tqdm(boxes, "anchors", unit="image", mininterval=1.0, leave=False):

@@ -16,6 +16,7 @@ In a table, ``<C>`` stands for any whole number and every other ``<word>`` for a
 repeat the word.
 """
 
+import contextlib
 import functools
 import operator
 import pathlib
@@ -149,6 +150,7 @@ class RunLogger:
         Raises:
             ValueError: an unknown run or tag, or a value that is not one number.
             TypeError: a step that is not an int.
+            OSError: the disk does not take it.
         """
         if run not in RUNS:
             raise ValueError(f"unknown run {run!r}: it must be one of {RUNS}")
@@ -157,25 +159,30 @@ class RunLogger:
             raise ValueError(f"unknown tags {unknown}: known are {sorted(set(self._known))}")
         if run not in self._writers:
             create = _tensorflow().summary.create_file_writer
-            self._writers[run] = create(str(self.run_dir / run))
+            with _disk_faults():
+                self._writers[run] = create(str(self.run_dir / run))
         _write(self._writers[run], scalars, step)
 
     def flush(self):
         """Bring everything written so far to the files, for who looks on."""
-        for writer in self._writers.values():
-            writer.flush()
+        with _disk_faults():
+            for writer in self._writers.values():
+                writer.flush()
 
     def close(self):
         """Flush and close the files. A later ``write`` opens new ones beside them."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
+        writers, self._writers = self._writers, {}
+        with _disk_faults():
+            for writer in writers.values():
+                writer.close()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, kind, *_):
+        # What ended the context is what is to be told, not that a full disk is still full.
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            self.close()
 
 
 def _pair(names, logs):
@@ -238,9 +245,18 @@ def _regex(pattern):
 def _write(writer, scalars, step):
     tf = _tensorflow()
     values = {tag: _number(tag, value) for tag, value in scalars.items()}
-    with writer.as_default(step=operator.index(step)):
+    with _disk_faults(), writer.as_default(step=operator.index(step)):
         for tag, value in values.items():
             tf.summary.scalar(tag, value)
+
+
+@contextlib.contextmanager
+def _disk_faults():
+    """Turn TensorFlow's errors into Python's own kind; writers have no others than the disk's."""
+    try:
+        yield
+    except _tensorflow().errors.OpError as error:
+        raise OSError(error.message.splitlines()[0].rsplit("; ", 1)[-1]) from error
 
 
 def _tensorflow():

@@ -1,6 +1,7 @@
 """``metrics.csv``: one row an epoch, to compare runs without TensorBoard."""
 
 import csv
+import os
 import pathlib
 
 from frcnn.errors import FrcnnError
@@ -50,7 +51,10 @@ def drop_after(path, step):
         return
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    path.unlink()
+    part = path.with_name(f"part-{path.name}")
+    part.unlink(missing_ok=True)
+    part.touch()
     for row in rows:
         if int(row["step"]) <= step:
-            append_row(path, row)
+            append_row(part, row)
+    os.replace(part, path)

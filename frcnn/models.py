@@ -17,7 +17,7 @@ from frcnn import anchors as anchor_ops
 from frcnn import blocks, heads
 from frcnn import boxes as box_ops
 from frcnn.backbones import BACKBONES, Preprocess
-from frcnn.backend import IS_TENSORFLOW
+from frcnn.backend import IS_TENSORFLOW, on_batches
 from frcnn.detections import detect
 from frcnn.proposals import propose
 from frcnn.roi_align import RoiAlign
@@ -111,7 +111,7 @@ def _build(config, num_object_classes):
     proposals = Propose(config.rpn, pyramid, config.rpn.pre_nms_train, config.rpn.post_nms_train)
     proposed = proposals(images, logits, deltas, sizes)
     sampled = SampleRois(config.roi, num_classes)(proposed, sizes, gt_boxes, gt_labels, order)
-    sampler = keras.Model([images, sizes, gt_boxes, gt_labels, order], sampled, name="sampler")
+    sampler = Forward([images, sizes, gt_boxes, gt_labels, order], sampled, name="sampler")
 
     proposals = Propose(config.rpn, pyramid, config.rpn.pre_nms_test, config.rpn.post_nms_test)
     proposed = proposals(images, logits, deltas, sizes)
@@ -119,7 +119,7 @@ def _build(config, num_object_classes):
     region_classifier = keras.Model([features, rois], classifier_outputs, name="region_classifier")
     scores, deltas = region_classifier([features, proposed])
     detected = Detect(config)(proposed, scores, deltas, sizes)
-    detector = keras.Model([images, sizes], detected, name="detector")
+    detector = Forward([images, sizes], detected, name="detector")
 
     # XLA has no kernel for TensorFlow's NMS and crop_and_resize; "auto" would choose it on a GPU. JAX
     # has nothing but XLA: without it, it would run op by op.
@@ -147,6 +147,16 @@ def _roi_pooling(backbone, config):
     if config.pooling == "roi_pool":
         return RoiPool(strides, size, name="roi_pool")
     return RoiAlign(strides, size, config.pool_samples, config.pool_aligned, name="roi_align")
+
+
+class Forward(keras.Model):
+    """A functional model that runs forward only, by ``predict_on_batch``, and is traced once."""
+
+    def make_predict_function(self, force=False):
+        if not IS_TENSORFLOW:
+            super().make_predict_function(force)
+        elif force or self.predict_function is None:
+            self.predict_function = on_batches(self, self.predict_step)
 
 
 class Propose(layers.Layer):

@@ -5,13 +5,15 @@ named scalars, and tells nothing of data, epochs or files. The models it trains 
 ``frcnn.steps``.
 """
 
+import re
 import time
 
 import keras
 import numpy as np
 
-from frcnn import optimizers, steps
+from frcnn import chance, optimizers, steps
 from frcnn.backend import IS_TENSORFLOW, forward
+from frcnn.errors import RunError
 from frcnn.logging import named_scalars, with_total_loss
 from frcnn.rpn_at_cells import sampled_cells
 from frcnn.sampling import random_order
@@ -24,24 +26,27 @@ class Schedule:
         models: ``frcnn.models.Models``.
         config: ``frcnn.config.Config``.
         total_steps: of the run, which the learning rate's course depends on.
-        generator: ``numpy.random.Generator`` that RoIs are sampled with.
 
     Attributes:
+        steps_done: of training; the chance of the next one depends on it alone.
+        applied: whether every sub-model that learns took the last step; one whose loss or gradient is
+            not finite is left out (``optimizers.Guarded``).
         optimizers: {sub-model: the Keras optimizer that trains it}.
         steps: the ``steps.Step`` models that run.
         validated: the ``Models`` whose detections are to be scored.
         phase: part of the run; the weights of a later one count as better than those of one before.
-        milestones: {step: name}; the weights then reached are to be kept under that name.
     """
 
     phase = 1
-    milestones = {}
+    applied = True
+    steps = ()
+    optimizers = {}
 
-    def __init__(self, models, config, total_steps, generator):
+    def __init__(self, models, config, total_steps):
         self.models = self.validated = models
         self.config = config
         self.total_steps = total_steps
-        self.generator = generator
+        self.steps_done = 0
 
     def train_step(self, batch):
         """Learn from a ``Batch`` with RPN targets.
@@ -54,7 +59,11 @@ class Schedule:
             f"learning_rate/{name}": float(optimizer.learning_rate)
             for name, optimizer in self.optimizers.items()
         }
-        scalars = self._step(batch, self.generator, "train_on_batch")
+        before = self._updates()
+        generator = chance.generator(self.config.train.seed, chance.ROIS, self.steps_done)
+        scalars = self._step(batch, generator, "train_on_batch")
+        self.steps_done += 1
+        self.applied = all(new > old for new, old in zip(self._updates(), before))
         return scalars | rates | {"traces": float(sum(step.traces for step in self.steps))}
 
     def validation_step(self, batch, generator):
@@ -66,6 +75,35 @@ class Schedule:
                 nothing in training.
         """
         return self._step(batch, generator, "test_on_batch")
+
+    def variables(self):
+        """Return {name: variable} of everything that training changes, whether it learns it or not."""
+        # The detector holds every layer; layers hold dropout's state beside their weights.
+        groups = {"model": self.models.detector.variables}
+        groups |= {step.name: step.optimizer.variables for step in self.steps}
+        return {name: own for group in groups.items() for name, own in numbered(*group)}
+
+    def restore(self, steps_done, arrays):
+        """Go on after a step, given the values that ``variables`` had then, {name: array}.
+
+        Raises:
+            RunError: they are of another network, optimizer or schedule.
+        """
+        self.steps_done = steps_done
+        own = self.variables()
+        misfits = sorted(own.keys() ^ arrays.keys()) or [
+            name for name, variable in own.items() if tuple(variable.shape) != arrays[name].shape
+        ]
+        if misfits:
+            raise RunError(
+                "the checkpoint is of another network, optimizer or schedule: it does not fit "
+                f"{', '.join(misfits[:3])}" + (f" and {len(misfits) - 3} more" if misfits[3:] else "")
+            )
+        for name, variable in own.items():
+            variable.assign(arrays[name])
+
+    def _updates(self):
+        return [int(optimizer.iterations) for optimizer in self.optimizers.values()]
 
     def _compile(self, step, terms, accuracy_of=None):
         """Give a step its losses and an optimizer of its own, and return that."""
@@ -104,8 +142,8 @@ class Alternating(Schedule):
     RPN before its update, not after.
     """
 
-    def __init__(self, models, config, total_steps, generator):
-        super().__init__(models, config, total_steps, generator)
+    def __init__(self, models, config, total_steps):
+        super().__init__(models, config, total_steps)
         self.stem = forward(models.stem) if models.stem else None
         self.rpn, self.classifier = steps.rpn_step(models), steps.classifier_step(models)
         self.steps = (self.rpn, self.classifier)
@@ -142,8 +180,8 @@ class Joint(Schedule):
     classifier's loss. Proposals and sampling run inside the step. One optimizer trains everything.
     """
 
-    def __init__(self, models, config, total_steps, generator):
-        super().__init__(models, config, total_steps, generator)
+    def __init__(self, models, config, total_steps):
+        super().__init__(models, config, total_steps)
         self.step = steps.joint_step(models)
         self.steps = (self.step,)
         class_terms = steps.classifier_terms(models, config.loss.classifier, sampled=True)
@@ -158,6 +196,13 @@ class Joint(Schedule):
         logs = getattr(self.step, method)([batch.images, *inputs], targets, **options)
         scalars = scalars_of(self.models, self.config.loss, logs)
         return scalars | {"time/step": time.perf_counter() - start}
+
+
+def numbered(group, variables):
+    """Yield (name, variable), with names that are the same for the same network in any process."""
+    for number, variable in enumerate(variables):
+        # Keras counts what it names itself: optimizers, random generators.
+        yield f"{group}/{number:04d}/{re.sub(r'_[0-9]+/', '/', variable.path)}", variable
 
 
 def scalars_of(models, weights, logs):

@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from frcnn import losses
-from frcnn.backend import num_workers, sum_over_workers
+from frcnn.backend import IS_TENSORFLOW, num_workers, on_batches, sum_over_workers
 from frcnn.rpn_at_cells import RpnAtCells
 
 
@@ -78,6 +78,18 @@ class Step(keras.Model):
         self.accuracy_of = accuracy_of
         self.traces = 0
 
+    def make_train_function(self, force=False):
+        if not IS_TENSORFLOW:
+            super().make_train_function(force)
+        elif force or self.train_function is None:
+            self.train_function = on_batches(self, self.train_step)
+
+    def make_test_function(self, force=False):
+        if not IS_TENSORFLOW:
+            super().make_test_function(force)
+        elif force or self.test_function is None:
+            self.test_function = on_batches(self, self.test_step)
+
     def term_losses(self, y, y_pred, sample_weight=None):
         """Return {output: loss} of this worker's share of the batch, without their weights."""
         return {
@@ -94,10 +106,12 @@ class Step(keras.Model):
         values = self.term_losses(y, y_pred, sample_weight)
         if num_workers() > 1:
             counts = self._counts(y, y_pred)
-            totals = dict(zip(counts, sum_over_workers(list(counts.values()))))
+            totals = dict(zip(counts, sum_over_workers(counts.values())))
             for output, count in counts.items():
                 values[output] *= count / ops.maximum(totals[output], 1.0)
-        return sum(term.weight * values[term.output] for term in self.terms)
+        loss = sum(term.weight * values[term.output] for term in self.terms)
+        # An infinite loss may have a finite gradient. This one's is not, so the optimizer leaves it out.
+        return loss * ops.where(ops.isfinite(loss), 1.0, float("nan"))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.traces += 1  # this line runs in Python, so only while a graph is traced

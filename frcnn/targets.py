@@ -95,7 +95,8 @@ class RpnTargeter:
             labels = sample_anchors(labels, order, config.samples, config.positive_fraction)
             return rpn_targets(anchors, labels, matches, gt_boxes, pyramid.num_anchors)
 
-        self._targets = compiled(targets)
+        shapes = (None, 4), (None, None, 4), (None, None), (None, 2), (None, None)
+        self._targets = compiled(targets, shapes)
         self._anchors = functools.lru_cache(maxsize=64)(
             lambda height, width: ops.convert_to_numpy(pyramid(height, width)[0])
         )

@@ -4,6 +4,7 @@
 (``frcnn.schedules``).
 """
 
+import contextlib
 import itertools
 import pathlib
 import time
@@ -12,20 +13,28 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from frcnn import backend, checkpoints, evaluation, metrics_csv, models, weights, workers
+from frcnn import (
+    backend,
+    checkpoints,
+    metrics_csv,
+    models,
+    run_folder,
+    weight_files,
+    weights,
+    workers,
+)
 from frcnn.data import datasets, faults
 from frcnn.data.pipeline import Pipeline
-from frcnn.detector import Detector
-from frcnn.errors import ConfigError, DataError
+from frcnn.errors import ConfigError, DataError, Interrupted, RunError
 from frcnn.four_step import FourStep
+from frcnn.interruption import Interruption
 from frcnn.logging import RunLogger
-from frcnn.metrics.voc_ap import format_table, voc_ap
+from frcnn.progress import Progress
 from frcnn.schedules import Alternating, Joint
 from frcnn.targets import RpnTargeter
+from frcnn.validation import validate
 
 SCHEDULES = {"alternating": Alternating, "joint": Joint, "four-step": FourStep}
-
-PHASE_FILES = "phase-N.weights.h5, which a four-step run writes at the end of each phase"
 
 # What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
 EPOCH_TAGS = (
@@ -43,26 +52,32 @@ EPOCH_TAGS = (
 )
 
 
-def train(config, run_dir, resume=False):
+def train(config, run_dir, resume=False, allow_config_change=False):
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
     Writes to ``run_dir``: ``config.json``, ``train/`` and ``validation/`` (TensorBoard),
     ``metrics.csv``, ``last.weights.h5``, ``best.weights.h5`` (best validation mAP, of the schedule's
-    last phase), what a schedule keeps besides and, where images were left out, ``skipped.csv``.
+    last phase), ``checkpoints/``; where images were left out, ``skipped.csv``; where steps were,
+    ``nonfinite.jsonl``.
 
     Args:
         config: ``frcnn.config.Config``.
         run_dir: a folder that holds no run yet; made if missing.
-        resume: ``run_dir`` holds an interrupted run of this config, which is to go on.
+        resume: go on with the run that ``run_dir`` holds, from its newest checkpoint; start afresh where
+            there is none. A run that has been trained to its end returns None at once.
+        allow_config_change: a run that goes on may do so with another config.
 
     Raises:
-        FrcnnError: data, weights, settings or folder do not serve.
+        FrcnnError: data, weights, settings or folder do not serve, or the training does not hold.
+        Interrupted: a signal asked for it (``frcnn.interruption``); ``resume`` goes on.
     """
     run_dir = pathlib.Path(run_dir)
-    place = workers.find()
-    if not resume and place.rank == 0 and (run_dir / "config.json").exists():
-        raise ConfigError(f"{run_dir} holds a run already: give another folder with --out")
-    print(f"device: {backend.prepare_device(place.local_rank)}")
+    before = run_folder.read_config(run_dir)
+    if before is not None and not resume:
+        raise ConfigError(
+            f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
+        )
+    print(f"device: {backend.prepare_device(config.train.deterministic, workers.find().local_rank)}")
     crew = workers.join()
     print(crew.summary(config), end="")
     with crew.in_turn():
@@ -86,26 +101,10 @@ def train(config, run_dir, resume=False):
     if weight_file:
         print(f"{weight_file}: {weights.fill(built.detector, weight_file).summary()}")
 
-    # Each has read the data and drawn the weights itself.
-    crew.expect_same(
-        config=config.to_json(),
-        data=[sample.name for split in (train_set, val_set) for sample in split.samples],
-        weights=built.detector.get_weights(),
-    )
-    try:
-        if crew.is_first:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            (run_dir / "config.json").write_text(config.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot write to the run folder {run_dir}: {error}") from error
-    skipped = [(split.name, *entry) for split in (train_set, val_set) for entry in split.skipped]
-    if skipped and crew.is_first:
-        print(f"{len(skipped)} images left out because of faults: see {run_dir / 'skipped.csv'}")
-        faults.record(run_dir / "skipped.csv", skipped)
-    trainer = Trainer(built, config, train_set, val_set, run_dir)
-    if resume:
-        trainer.resume()
-    return trainer.fit()
+    with run_folder.claimed(run_dir) if crew.is_first else contextlib.nullcontext():
+        trainer = Trainer(built, config, train_set, val_set, run_dir)
+        trainer.begin(before, allow_config_change)
+        return trainer.fit()
 
 
 class Trainer:
@@ -135,175 +134,242 @@ class Trainer:
         self.val_batches = Pipeline(val_set, *common, training=False, **options)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
         self.schedule = SCHEDULES[config.train.schedule](
-            models,
-            config,
-            self.steps_per_epoch * config.train.epochs,
-            np.random.default_rng((config.train.seed, 1)),
+            models, config, self.steps_per_epoch * config.train.epochs
         )
-        self.step = 0
-        self.best = (0, 0.0)
+        self.progress = Progress()
+        self.saved_at = time.monotonic()  # the last checkpoint
 
-    def fit(self):
-        """Run all epochs and return the last validation's ``VocAp``."""
-        started, seconds, result = time.perf_counter(), 0.0, None
-        stream = self._stream()
-        with RunLogger(self.run_dir) as logger:
-            first = self.step // self.steps_per_epoch + 1
-            for epoch in range(first, self.config.train.epochs + 1):
-                epoch_started = time.perf_counter()
-                train_means = self._epoch(epoch, stream, logger)
-                seconds += time.perf_counter() - epoch_started
-                val_means, result = dict.fromkeys(EPOCH_TAGS), None
-                if epoch % self.config.train.validate_every == 0 or epoch == self.config.train.epochs:
-                    val_means, result = self._validate(logger)
-                self._record_others()
-                self._save(result)
-                self._write_row(epoch, seconds, train_means, val_means, result)
-        total = time.perf_counter() - started
-        print(f"{self.step} steps, {seconds:.0f} s of training, {total:.0f} s with validation")
-        return result
+    def begin(self, before, allow_config_change=False):
+        """Make the run folder ready, and take over the state of the run in it, if there is one.
 
-    def resume(self):
-        """Go on after the last phase whose weights are in the run folder.
-
-        Steps, rates and sampling go on as in a run without interruption. So do the batches where a phase
-        ended with an epoch of the data; else they start at the beginning of that epoch. The TensorBoard
-        runs keep what the interrupted run wrote after that phase, beside what is written now.
+        Args:
+            before: the ``Config`` of that run, None if there is none.
+            allow_config_change: whether it may differ from this one.
 
         Raises:
-            ConfigError: no phase has ended, or all have.
-            WeightsError: the weights are of another network.
+            RunError: the folder cannot be written to, or its checkpoints do not serve.
+            ConfigError: the config or the data have changed and must not.
         """
-        done = [step for step in self.schedule.milestones if self._milestone(step).is_file()]
-        if not done:
-            raise ConfigError(f"{self.run_dir} cannot be resumed: it has no {PHASE_FILES}")
-        if max(done) == max(self.schedule.milestones):
-            raise ConfigError(f"{self.run_dir} has been trained to its end: there is nothing to resume")
-        self.step = max(done)
-        self.schedule.start_at(self.step, self._milestone(self.step))
-        if self.crew.is_first:
-            metrics_csv.drop_after(self.run_dir / "metrics.csv", self.step)
-        print(f"resuming after {self.schedule.milestones[self.step]}, {self.step} steps")
+        checkpoint, faults = checkpoints.newest(self.run_dir / "checkpoints")
+        changes = run_folder.differences(before, self.config) if before else []
+        self.data = [one.dataset.fingerprint() for one in (self.batches, self.val_batches)]
+        if checkpoint and (known := checkpoint.state["data"]) != self.data:
+            changes.append(f"images and boxes: {known} -> {self.data}")
+        if changes and not allow_config_change:
+            raise ConfigError(
+                f"changed since {self.run_dir} was started (--allow-config-change to go on):\n  "
+                + "\n  ".join(changes)
+            )
+        print(*(f"changed: {change}" for change in changes), sep="\n", end="\n" if changes else "")
+        if checkpoint:
+            self.progress = Progress.from_json(checkpoint.state["progress"])
+            self.schedule.restore(self.progress.step, checkpoint.arrays)
+            self.batches.left_out, self.val_batches.left_out = checkpoint.state["left_out"]
+        # Each has read the data, drawn the weights and read the checkpoint itself.
+        values = [keras.ops.convert_to_numpy(value) for value in self.schedule.variables().values()]
+        self.crew.expect_same(
+            config=self.config.to_json(), data=self.data, step=str(self.progress.step), weights=values
+        )
+        if not self.crew.is_first:
+            return
+        with run_folder.writing(self.run_dir):
+            for path, fault in faults.items():
+                print(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
+            if checkpoint:
+                print(f"going on from {checkpoint.path}")
+            run_folder.rewind(self.run_dir, self.progress.step, self.progress.finished_step)
+            self._list_left_out()
+            config_file = self.run_dir / run_folder.CONFIG
+            if before and changes:
+                config_file.rename(self.run_dir / f"config-until-step-{self.progress.step}.json")
+            config_file.write_text(self.config.to_json(), encoding="utf-8")
 
-    def _milestone(self, step):
-        return self.run_dir / f"{self.schedule.milestones[step]}.weights.h5"
+    def fit(self):
+        """Run all epochs that are left and return the last validation's ``VocAp``, None without any.
+
+        Raises:
+            Interrupted: by a signal; the checkpoint is written.
+            RunError: the run folder took no more, or too many steps in a row were not finite.
+        """
+        started, result, progress = time.perf_counter(), None, self.progress
+        epochs = self.config.train.epochs
+        if progress.epoch >= epochs:
+            print(f"{self.run_dir} has been trained to its end: {progress.step} steps")
+            return None
+        with RunLogger(self.run_dir) as self.logger, Interruption() as self.interruption:
+            stream = self._stream()
+            while progress.epoch < epochs:
+                self._train_epoch(stream)
+                number = progress.epoch + 1
+                val_means, result = dict.fromkeys(EPOCH_TAGS), None
+                if number % self.config.train.validate_every == 0 or number == epochs:
+                    val_means, result = self._validate()
+                self._record_others()
+                with run_folder.writing(self.run_dir):
+                    self._save_weights(result)
+                    self._write_row(val_means, result)
+                progress.end_epoch()
+            self._save_checkpoint()
+        seconds, total = progress.seconds, time.perf_counter() - started
+        print(f"{progress.step} steps, {seconds:.0f} s of training; {total:.0f} s since this start")
+        return result
 
     def _stream(self):
         """Yield (batch, seconds waited for it) for ever, epoch after epoch of the data."""
-        number = self.step // len(self.batches)
+        number, first = self.progress.data_place
         while True:
-            batches = self.batches.epoch(number)
+            batches = self.batches.epoch(number, first)
             while True:
                 asked = time.perf_counter()
                 batch = next(batches, None)
                 if batch is None:
                     break
                 yield batch, time.perf_counter() - asked
-            number += 1
+            number, first = number + 1, 0
 
-    def _epoch(self, epoch, stream, logger):
-        """Train one epoch and return the means of its scalars."""
-        means = Means()
-        title = f"epoch {epoch}/{self.config.train.epochs}"
-        left = self.steps_per_epoch - self.step % self.steps_per_epoch  # a resumed run may start within
-        with tqdm(total=left, desc=title, unit="step", mininterval=1.0) as bar:
-            for _ in range(left):
+    def _train_epoch(self, stream):
+        """Train what is left of an epoch."""
+        progress, total = self.progress, self.steps_per_epoch
+        title = f"epoch {progress.epoch + 1}/{self.config.train.epochs}"
+        done = progress.step - progress.finished_step
+        with tqdm(total=total, initial=done, desc=title, unit="step", mininterval=1.0) as bar:
+            for _ in range(done, total):
+                started = time.perf_counter()
                 batch, waited = next(stream)
                 scalars = self.schedule.train_step(batch) | {"time/data": waited}
-                self.step += 1
-                means.add(scalars)
-                if self.step in self.schedule.milestones and self.crew.is_first:
-                    path = self._milestone(self.step)
-                    checkpoints.save(self.models, self.config, path)
-                is_logged = self.step == 1 or self.step % self.config.train.log_every == 0
-                if is_logged and self.crew.is_first:
-                    logger.write("train", self.step, scalars)
-                shown = {
-                    tag: f"{means[tag]:.3f}" for tag in ("rpn/loss", "classifier/loss", "total_loss")
+                progress.add(batch, scalars, self.schedule.applied, time.perf_counter() - started)
+                self._log(batch, scalars)
+                means = {
+                    tag: f"{progress.means.get(tag, float('nan')):.3f}"
+                    for tag in ("rpn/loss", "classifier/loss", "total_loss")
                 }
-                bar.set_postfix(shown, refresh=False)
+                bar.set_postfix(means, refresh=False)
                 bar.update()
-        return means
+                self._save_checkpoint_if_due()
+                self._stop_if_asked()
 
-    def _validate(self, logger):
+    def _log(self, batch, scalars):
+        """Log a step that is due or was not applied; end the run if too many in a row were not."""
+        step, in_a_row = self.progress.step, self.progress.nonfinite_in_a_row
+        images = [sample.name for sample in batch.samples]
+        if in_a_row:  # for all workers or none
+            images = [name for share in self.crew.gather_json(images) for name in share]
+        with run_folder.writing(self.run_dir):
+            if in_a_row or step == 1 or step % self.config.train.log_every == 0:
+                self._write("train", scalars)
+            if in_a_row and self.crew.is_first:
+                run_folder.record_nonfinite(self.run_dir, step, images, scalars)
+                tqdm.write(f"step {step} left out, loss or gradient not finite: {', '.join(images)}")
+        if in_a_row >= self.config.train.max_nonfinite_steps:
+            raise RunError(
+                f"loss or gradient were not finite in {in_a_row} steps in a row, none of which was "
+                f"applied: see {self.run_dir / run_folder.NONFINITE}; a lower learning rate may help"
+            )
+
+    def _save_checkpoint_if_due(self):
+        due = self.config.checkpoint
+        minutes = (time.monotonic() - self.saved_at) / 60.0
+        if (due.every_steps and self.progress.step % due.every_steps == 0) or (
+            due.every_minutes and minutes >= due.every_minutes
+        ):
+            self._save_checkpoint()
+
+    def _save_checkpoint(self):
+        """Have the first worker write all that ``begin`` takes over, and return the file's path."""
+        if not self.crew.is_first:
+            return None
+        progress = self.progress
+        arrays = {
+            name: keras.ops.convert_to_numpy(value) for name, value in self.schedule.variables().items()
+        }
+        left_out = [self.batches.left_out, self.val_batches.left_out]
+        state = {"progress": progress.to_json(), "left_out": left_out, "data": self.data}
+        with run_folder.writing(self.run_dir):
+            self.logger.flush()  # what a resumed run will not write again must be on disk
+            folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
+            path = checkpoints.save(folder, progress.epoch, progress.step, arrays, state, keep)
+        self.saved_at = time.monotonic()
+        return path
+
+    def _stop_if_asked(self):
+        # Not all workers get a signal, nor between the same steps.
+        if self.crew.any(self.interruption.signal is not None):
+            path = self._save_checkpoint() or "worker 0's checkpoint"
+            raise Interrupted(
+                f"{self.interruption.signal or 'signal to another worker'}: stopped after step "
+                f"{self.progress.step} with {path}; --resume goes on from there"
+            )
+
+    def _validate(self):
         """Return the means of the validation scalars and the ``VocAp``, and log both.
 
-        They stand on the training step's axis, in a run of their own.
+        They stand on the training step's axis, in a run of their own. Stopped by a signal, the epoch's
+        validation will be done anew.
         """
-        # The same RoIs every time, so that validation losses differ by the weights alone.
-        generator = np.random.default_rng((self.config.train.seed, 2))
-        detector = Detector(self.schedule.validated, self.config, self.classes)
-        means, indices, detections = Means(), [], []
-        for batch in tqdm(
-            self.val_batches.epoch(), "validation", len(self.val_batches), False, unit="batch"
-        ):
-            means.add(self.schedule.validation_step(batch, generator), batch.total)
-            found, _ = evaluation.detect_batch(detector, batch)
-            indices += batch.indices
-            detections += found
-        detections, truths = evaluation.gather(detections, indices, self.val_batches.dataset)
-        detection = self.config.detection
-        result = voc_ap(
-            detections, truths, len(self.classes), detection.ap_iou, detection.ap_interpolation
-        )
-        print(format_table(result, self.classes))
+        schedule, batches = self.schedule, self.val_batches
+        means, result = validate(schedule, batches, self.config, self.classes, self._stop_if_asked)
         scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
-        ap = {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
-        if self.crew.is_first:
-            logger.write("validation", self.step, scalars | ap | {"mAP": float(result.mean_ap)})
+        scalars |= {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
+        scalars["mAP"] = float(result.mean_ap)
+        self._write("validation", scalars)
         return means, result
+
+    def _write(self, run, scalars):
+        """Have the first worker log the scalars of this step."""
+        if self.crew.is_first:
+            with run_folder.writing(self.run_dir):
+                self.logger.write(run, self.progress.step, scalars)
 
     def _record(self, *left_out):
         """Record an image that only turned out during training to be of no use."""
         faults.announce(*left_out)
-        if self.crew.is_first:
-            faults.record(self.run_dir / "skipped.csv", [left_out])
-        else:
+        if not self.crew.is_first:
             self.unrecorded.append(left_out)
+            return
+        with run_folder.writing(self.run_dir):
+            faults.record(self.run_dir / "skipped.csv", [left_out])
 
     def _record_others(self):
-        """Record the images that the other workers have left out since the last time."""
-        if self.crew.place.count == 1:
-            return
-        for left_out in itertools.chain.from_iterable(self.crew.gather_json(self.unrecorded)):
-            if self.crew.is_first:
-                self._record(*left_out)
-        self.unrecorded = []
+        """Have the first worker record the images that the others have left out since the last time."""
+        found, self.unrecorded = self.crew.gather_json(self.unrecorded), []
+        for split, image, fault in itertools.chain.from_iterable(found):
+            for pipeline in (self.batches, self.val_batches):
+                if pipeline.dataset.name == split and self.crew.is_first:
+                    pipeline.leave_out(image, fault)
 
-    def _save(self, result):
+    def _list_left_out(self):
+        """Write the list of images left out, as far as it is known by now."""
+        path = self.run_dir / "skipped.csv"
+        path.unlink(missing_ok=True)
+        pipelines = (self.batches, self.val_batches)
+        rows = [(one.dataset.name, *entry) for one in pipelines for entry in one.dataset.skipped]
+        rows += [(one.dataset.name, *entry) for one in pipelines for entry in one.left_out.items()]
+        if rows:
+            print(f"{len(rows)} images left out because of faults: see {path}")
+            faults.record(path, rows)
+
+    def _save_weights(self, result):
         """Write the weights, and once more if they are the best yet."""
         if not self.crew.is_first:
             return
-        checkpoints.save(self.models, self.config, self.run_dir / "last.weights.h5")
+        weight_files.save(self.models, self.config, self.run_dir / "last.weights.h5")
         # Without a number to compare (no object in the validation split) the last are the best.
         score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
-        score = (self.schedule.phase, score)
+        score = [self.schedule.phase, score]
         # What is validated is what the file holds, unless detections take a second network.
-        if score >= self.best and self.schedule.validated is self.models:
-            self.best = score
-            checkpoints.save(self.models, self.config, self.run_dir / "best.weights.h5")
+        if score >= self.progress.best and self.schedule.validated is self.models:
+            self.progress.best = score
+            weight_files.save(self.models, self.config, self.run_dir / "best.weights.h5")
 
-    def _write_row(self, epoch, seconds, train_means, val_means, result):
+    def _write_row(self, val_means, result):
         if not self.crew.is_first:
             return
-        row = {"epoch": epoch, "step": self.step, "train_seconds": round(seconds, 1)}
+        progress = self.progress
+        row = {"epoch": progress.epoch + 1, "step": progress.step}
+        row["train_seconds"] = round(progress.seconds, 1)
         row["mAP"] = None if result is None else float(result.mean_ap)
         for index, name in enumerate(self.classes):
             row[f"AP/{name}"] = None if result is None else float(result.ap[index])
-        for run, means in (("train", train_means), ("validation", val_means)):
+        for run, means in (("train", progress.means), ("validation", val_means)):
             row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
         metrics_csv.append_row(self.run_dir / "metrics.csv", row)
-
-
-class Means(dict):
-    """Running weighted means of named scalars; a step need not bring all names."""
-
-    def __init__(self):
-        super().__init__()
-        self._weights = {}
-
-    def add(self, scalars, weight=1.0):
-        """Take in the scalars of one step, {name: value}."""
-        for name, value in scalars.items():
-            total = self._weights[name] = self._weights.get(name, 0.0) + weight
-            self[name] = self.get(name, 0.0) + (value - self.get(name, 0.0)) * weight / total

@@ -23,7 +23,7 @@ import sys
 import numpy as np
 
 from frcnn import backend
-from frcnn.errors import ConfigError, WorkerError
+from frcnn.errors import ConfigError, Interrupted, WorkerError
 from frcnn.watch import Watch
 
 # A worker that TensorFlow hears nothing of for so long counts as dead, unless the watch tells earlier.
@@ -211,6 +211,9 @@ def session(run_dir):
     redirect(find(), run_dir)
     try:
         yield
+    except Interrupted:  # all together
+        _workers.leave()
+        raise
     except BaseException as error:
         _workers.leave(error)
         raise

@@ -10,9 +10,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn import config as configs  # noqa: E402
-from frcnn import launcher, presets  # noqa: E402
+from frcnn import launcher, presets, run_folder  # noqa: E402
 from frcnn.cli import config_of, quiet_import, run  # noqa: E402
-from frcnn.errors import ConfigError  # noqa: E402
+from frcnn.errors import ConfigError, Interrupted  # noqa: E402
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
@@ -33,6 +33,7 @@ OPTIONS = {
     "steps_per_epoch": "train.steps_per_epoch",
     "seed": "train.seed",
     "lr": "optimizer.learning_rate",
+    "deterministic": "train.deterministic",
 }
 
 
@@ -65,8 +66,18 @@ def parse(argv):
     parser.add_argument("--out", help="run folder (runs/DATASET-BACKBONE-TIME)")
     parser.add_argument(
         "--resume",
-        metavar="RUN",
-        help="go on with an interrupted four-step run after its last finished phase",
+        action="store_true",
+        help="go on with the run in --out from its newest checkpoint, with its config; "
+        "start afresh where there is none",
+    )
+    parser.add_argument(
+        "--allow-config-change", action="store_true", help="go on though settings or data have changed"
+    )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        default=None,
+        help="the same seed gives the same bits on a GPU, too; on one CPU it always does",
     )
     parser.add_argument(
         "--workers-per-node",
@@ -80,26 +91,19 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def take_run(arguments):
-    """With --resume have the arguments say what the run's own config and folder are."""
-    if arguments.resume:
-        goes_with = ("resume", "workers_per_node")
-        if any(value for name, value in vars(arguments).items() if name not in goes_with):
-            raise ConfigError("--resume goes with no other option: the run's config.json says it all")
-        arguments.config, arguments.out = f"{arguments.resume}/config.json", arguments.resume
-    return arguments
-
-
 def main(argv=None):
-    arguments = take_run(parse(argv))
-    config = config_of(arguments, OPTIONS)
+    arguments, base = parse(argv), None
+    if arguments.resume:
+        if not arguments.out:
+            raise ConfigError("--resume needs the run's folder: --out RUN")
+        base = run_folder.read_config(pathlib.Path(arguments.out))
+    config = config_of(arguments, OPTIONS, base)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
     if arguments.workers_per_node and not launcher.is_worker():
         given = sys.argv[1:] if argv is None else argv
-        # All have to have the same folder, and the time is not the same for all.
-        folder = [] if arguments.out else ["--out", out]
-        command = [sys.executable, __file__, *given, *folder]
+        # All need the same folder, and the time is not the same for all.
+        command = [sys.executable, __file__, *given, *([] if arguments.out else ["--out", out])]
         return launcher.run(command, arguments.workers_per_node)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
@@ -107,8 +111,12 @@ def main(argv=None):
 
     if workers.find().count > 1 and not arguments.out:
         raise ConfigError("several workers need one run folder: give it with --out")
-    with workers.session(out):
-        trainer.train(config, out, resume=bool(arguments.resume))
+    try:
+        with workers.session(out):
+            trainer.train(config, out, arguments.resume, arguments.allow_config_change)
+    except Interrupted as stop:  # as asked for: whoever asked is to see success
+        print(stop)
+        return
     print(f"run folder: {out}\nlook at it:  tensorboard --logdir {out}")
 
 

@@ -1,74 +1,124 @@
-"""Checkpoints: all weights come back, and no half file stands where a whole one stood."""
+"""Checkpoints: what was saved comes back, the oldest go, and what is torn is told and not used."""
+
+import os
+import subprocess
 
 import numpy as np
 import pytest
 
-from frcnn import checkpoints, models, saved_config
-from frcnn.config import Config
-from frcnn.errors import WeightsError
+from frcnn import checkpoints
+from frcnn.errors import RunError
+
+ARRAYS = {
+    "model/0000/conv/kernel": np.arange(6, dtype="float32").reshape(2, 3),
+    "seed": np.uint32([7, 0]),
+}
 
 
 @pytest.fixture
-def built(small_config):
-    return models.build(small_config, 3)
+def folder(tmp_path):
+    return tmp_path / "checkpoints"
 
 
-def all_weights(built):
-    return [*built.rpn.get_weights(), *built.classifier.get_weights()]
+def save(folder, epoch=0, step=1, keep=9, **state):
+    return checkpoints.save(folder, epoch, step, ARRAYS, state, keep)
 
 
-def test_every_weight_of_both_sub_models_comes_back(built, small_config, tmp_path):
-    checkpoints.save(built, small_config, tmp_path / "a.weights.h5")
-    other = models.build(small_config, 3)
-    assert any((a != b).any() for a, b in zip(all_weights(built), all_weights(other)))
-    checkpoints.load(other, tmp_path / "a.weights.h5")
-    for expected, found in zip(all_weights(built), all_weights(other)):
-        np.testing.assert_array_equal(found, expected)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
-def test_any_file_name_will_do_and_the_config_is_inside(built, small_config, tmp_path):
-    path = tmp_path / "detector"
-    checkpoints.save(built, small_config, path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["detector"]
-    assert Config().updated_from_json(saved_config.read(path)) == small_config
-    other = models.build(small_config, 3)
-    checkpoints.load(other, path)
-    for expected, found in zip(all_weights(built), all_weights(other)):
-        np.testing.assert_array_equal(found, expected)
+def test_arrays_and_state_come_back_bit_for_bit(folder):
+    state = {"mean": 0.1 + 0.2, "bad": float("inf"), "place": [3, 4]}
+    path = save(folder, 2, 30, **state)
+    found, faults = checkpoints.newest(folder)
+    assert (found.path, found.state, faults) == (path, state, {})
+    assert found.arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert found.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.arrays[name], array)
 
 
-def test_files_of_others_hold_no_config(built, tmp_path):
-    built.rpn.save_weights(tmp_path / "rpn.weights.h5")
-    (tmp_path / "text.h5").write_text("no HDF5")
-    for name in ("rpn.weights.h5", "text.h5", "missing.h5"):
-        assert saved_config.read(tmp_path / name) is None
+def test_the_newest_is_that_of_the_last_step_however_many_digits(folder):
+    for epoch, step in ((0, 99_999_999), (1, 5), (1, 100_000_000), (10_000, 100_000_000)):
+        path = save(folder, epoch, step)
+        assert checkpoints.newest(folder)[0].path == path
 
 
-def test_what_is_interrupted_leaves_the_old_file(built, small_config, tmp_path, monkeypatch):
-    path = tmp_path / "a.weights.h5"
-    checkpoints.save(built, small_config, path)
-    before = path.read_bytes()
-
-    def interrupted(part):
-        part.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(built.detector, "save_weights", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(built, small_config, path)
-    assert path.read_bytes() == before
+def test_only_the_newest_are_kept(folder):
+    for step in (1, 2, 3, 4):
+        save(folder, 0, step, keep=2)
+    assert names(folder) == ["epoch-0000-step-00000003", "epoch-0000-step-00000004"]
 
 
-def test_a_missing_file_is_named(built, tmp_path):
-    with pytest.raises(WeightsError, match=f"there is no weight file {tmp_path / 'a.weights.h5'}"):
-        checkpoints.load(built, tmp_path / "a.weights.h5")
+def test_a_checkpoint_of_the_same_step_is_replaced(folder):
+    save(folder, 0, 1, which="old")
+    save(folder, 0, 1, which="new")
+    assert names(folder) == ["epoch-0000-step-00000001"]
+    assert checkpoints.newest(folder)[0].state == {"which": "new"}
 
 
-def test_weights_of_another_network_are_refused(built, small_config, tmp_path):
-    checkpoints.save(built, small_config, tmp_path / "a.weights.h5")
-    with pytest.raises(WeightsError, match="a.weights.h5 is of another network.*class_logits"):
-        checkpoints.load(models.build(small_config, 5), tmp_path / "a.weights.h5")
-    built.rpn.save_weights(tmp_path / "rpn.weights.h5")
-    with pytest.raises(WeightsError, match="rpn.weights.h5 is of another network.*head_dense1"):
-        checkpoints.load(built, tmp_path / "rpn.weights.h5")
+def test_where_none_was_written_there_is_none(folder):
+    assert checkpoints.newest(folder) == (None, {})
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["variables.npz", "state.json", "SHA256SUMS"])
+@pytest.mark.parametrize("damage", [cut, flip, os.remove, lambda path: path.write_bytes(b"")])
+def test_a_damaged_one_is_named_and_the_one_before_it_used(folder, file, damage):
+    sound, torn = save(folder, 0, 1), save(folder, 0, 2)
+    damage(torn / file)
+    found, faults = checkpoints.newest(folder)
+    assert found.path == sound and list(faults) == [torn]
+    assert file in faults[torn] or "SHA256SUMS" in faults[torn] or "unpack" in faults[torn]
+
+    aside = checkpoints.set_aside(torn)
+    assert aside.is_dir() and checkpoints.newest(folder)[1] == {}
+    save(folder, 0, 2, keep=1)
+    assert names(folder) == [aside.name, "epoch-0000-step-00000002"]
+
+
+def test_when_all_are_damaged_nothing_is_begun_afresh(folder):
+    for step in (1, 2):
+        cut(save(folder, 0, step) / "variables.npz")
+    with pytest.raises(RunError, match="no checkpoint.*is whole") as error:
+        checkpoints.newest(folder)
+    assert "step-00000001: variables.npz has changed" in str(error.value)
+    assert "step-00000002: variables.npz has changed" in str(error.value)
+
+
+def test_sha256sum_agrees(folder):
+    path = save(folder)
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=path, check=True)
+
+
+def test_what_a_killed_process_left_is_no_checkpoint_and_goes(folder):
+    save(folder, 0, 1)
+    (folder / "part-epoch-0000-step-00000002").mkdir()
+    (folder / "part-epoch-0000-step-00000002" / "variables.npz").write_bytes(b"half")
+    assert checkpoints.newest(folder)[0].path.name == "epoch-0000-step-00000001"
+    save(folder, 0, 3)
+    assert names(folder) == ["epoch-0000-step-00000001", "epoch-0000-step-00000003"]
+
+
+def test_a_disk_that_fills_up_leaves_the_older_ones_and_no_part(folder, monkeypatch):
+    save(folder, 0, 1)
+
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(folder, 0, 2, keep=1)
+    assert names(folder) == ["epoch-0000-step-00000001"]
+    assert checkpoints.newest(folder)[0].arrays.keys() == ARRAYS.keys()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn import optimizers
+from frcnn import backend, optimizers
 from frcnn.config import OptimizerConfig
 from frcnn.optimizers import WarmUpAndSteps
 
@@ -81,6 +81,31 @@ def test_gradients_are_clipped_together():
     # Those that are short enough stay as they are.
     step(optimizer, [one, other], [0.3], [0.4])
     np.testing.assert_allclose([np.asarray(one)[0], np.asarray(other)[0]], [-0.9, -1.2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("clip_norm", [0.0, 10.0])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(name, clip_norm, bad):
+    variables = [variable([1.0], name="kernel"), variable(1.0, name="bias")]
+    optimizer = made(variables, name=name, learning_rate=0.1, clip_norm=clip_norm, weight_decay=0.1)
+    step(optimizer, variables, [[1.0]], [1.0])
+    everything = [*variables, *optimizer.variables]
+    before = [np.array(one) for one in everything]
+    if backend.IS_TENSORFLOW:
+        step(optimizer, variables, [[bad]], [1.0])
+    else:  # as Keras' trainer calls it
+        values = [variable.value for variable in variables], [one.value for one in optimizer.variables]
+        gradients = [keras.ops.convert_to_tensor(np.array(g, "float32")) for g in ([[bad]], [1.0])]
+        after = optimizer.stateless_apply(values[1], gradients, values[0])
+        for one, value in zip(everything, [*after[0], *after[1]]):
+            one.assign(value)
+    for one, old in zip(everything, before):
+        np.testing.assert_array_equal(np.array(one), old)
+    assert int(optimizer.iterations) == 1
+    step(optimizer, variables, [[1.0]], [1.0])
+    assert int(optimizer.iterations) == 2
+    assert all((np.array(one) != old).all() for one, old in zip(variables, before))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])

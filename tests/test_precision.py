@@ -57,7 +57,7 @@ def test_sixteen_bits_train_nearly_as_float32(precision, schedule):
         config = preset("shapes").replace(SETTINGS | {"train.precision": kind})
         keras.utils.set_random_seed(0)
         built = models.build(config, 3)
-        steps = schedule(built, config, 100, np.random.default_rng(0))
+        steps = schedule(built, config, 100)
         batch = random_batch(built, config, spec)
         losses[kind] = [steps.train_step(batch)["rpn/loss"] for _ in range(3)]
     np.testing.assert_allclose(losses[precision], losses["float32"], rtol=0.03)

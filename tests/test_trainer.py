@@ -13,12 +13,12 @@ from support import damage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from frcnn import anchors, proposals, steps, trainer
+from frcnn import anchors, proposals, steps, trainer, validation
 from frcnn.config import Config
 from frcnn.data import datasets
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
-from frcnn.errors import ConfigError, DataError, WeightsError
+from frcnn.errors import ConfigError, DataError, RunError, WeightsError
 from frcnn.metrics.voc_ap import VocAp, voc_ap
 from frcnn.presets import preset
 from frcnn.schedules import Schedule
@@ -219,8 +219,9 @@ def run(small_config, tmp_path_factory):
 
 
 def test_the_files_are_those_of_the_issue(run):
-    names = {path.name for path in run.folder.iterdir()}
+    names = {path.name for path in run.folder.iterdir() if not path.name.startswith(".")}
     assert names == {
+        "checkpoints",
         "config.json",
         "train",
         "validation",
@@ -352,7 +353,7 @@ def loop(small_config, tmp_path, monkeypatch):
 
         left = iter(aps)
         monkeypatch.setitem(trainer.SCHEDULES, "alternating", Counting)
-        monkeypatch.setattr(trainer, "voc_ap", scores)
+        monkeypatch.setattr(validation, "voc_ap", scores)
         one = {"train.steps_per_epoch": 1, "train.log_every": 1}
         config = {f"train.{name}": value for name, value in values.items()}
         train(small_config.replace(one | config), tmp_path / "run")
@@ -505,7 +506,7 @@ def test_no_folder_is_made_for_a_run_that_cannot_start(small_config, tmp_path):
 
 def test_a_run_folder_that_cannot_be_made_is_named(small_config, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot write to the run folder .*file"):
+    with pytest.raises(RunError, match="cannot write to the run folder .*file"):
         train(small_config, tmp_path / "file" / "run")
 
 

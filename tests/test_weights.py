@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn import checkpoints, models, saved_config, weights
+from frcnn import models, saved_config, weight_files, weights
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.presets import preset
 
@@ -299,7 +299,7 @@ def test_preprocessing_follows_the_file(tmp_path):
 def test_preprocessing_of_a_detectors_weights_is_the_detectors(build, small_config, tmp_path):
     config = small_config.replace({"model.preprocessing": "torch"})
     path = tmp_path / "best.weights.h5"
-    checkpoints.save(build(), config, path)
+    weight_files.save(build(), config, path)
     assert weights.preprocessing_for(path, "vgg16") == "torch"
     saved_config.write(path, '{"architectures": ["of another program"]}')
     with pytest.raises(ConfigError, match=f"the config in {path} must hold sections"):

@@ -78,7 +78,7 @@ def prepare(spec):
     config = config_of(spec)
     models = models_.build(config, spec["classes"])
     if spec["what"] == "step":
-        schedule = SCHEDULES[spec["schedule"]](models, config, 10_000, np.random.default_rng(1))
+        schedule = SCHEDULES[spec["schedule"]](models, config, 10_000)
         batches = [random_batch(models, config, spec, seed) for seed in range(4)]
         turns = itertools.cycle(batches)
         return lambda: schedule.train_step(next(turns))

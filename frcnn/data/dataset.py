@@ -5,6 +5,7 @@ convention into this one, once. Images are named, not loaded: the input pipeline
 """
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -53,6 +54,15 @@ class Dataset:
 
     def __len__(self):
         return len(self.samples)
+
+    def fingerprint(self):
+        """Return a text that changes with the images' names, their order or their boxes."""
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for sample in self.samples:
+            digest.update(repr(sample.name).encode())
+            for array in (sample.boxes, sample.labels, sample.difficult):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return f"{len(self)} images, {digest.hexdigest()[:16]}"
 
     def summary(self):
         """Return one line: images, boxes, difficult boxes, boxes a class."""

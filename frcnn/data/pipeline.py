@@ -2,8 +2,8 @@
 
 Threads suffice: decoding, resizing and target assignment all run outside Python's lock.
 
-Decided here: all chance of image i in epoch e comes from a generator seeded with (seed, e, i), so the
-same seed gives the same batches in the same order whatever the number of threads, and an image is
+Decided here: all chance of an image in an epoch comes from that place's generator (``frcnn.chance``), so
+the same seed gives the same batches in the same order whatever the number of threads, and an image is
 treated alike whoever it shares a batch with.
 
 Several processes that train together each take a share of every batch, and all shares have the same
@@ -24,6 +24,7 @@ import dataclasses
 
 import numpy as np
 
+from frcnn import chance
 from frcnn.data import augment
 from frcnn.data.faults import announce
 from frcnn.errors import DataError
@@ -43,6 +44,7 @@ class Batch:
         gt_labels: (B, G) int32 object class; -1 is padding.
         weights: (B,) float32 weight of each image.
         samples: the ``Sample`` of each image; none for those that only fill, at the end.
+        place: (epoch, batch in it), from 0.
         targets: what the pipeline's ``make_targets`` returned for the batch.
         indices: the place of each of ``samples`` in the data set.
         rows: (B,) int64: which of the whole batch each image is; any for those that only fill.
@@ -55,6 +57,7 @@ class Batch:
     gt_labels: np.ndarray
     weights: np.ndarray
     samples: tuple
+    place: tuple = (0, 0)
     targets: tuple = ()
     indices: tuple = ()
     rows: np.ndarray | None = None
@@ -109,44 +112,49 @@ class Pipeline:
         """Return the batches of one epoch; the last may be smaller."""
         return -(-len(self.dataset) // self.batch_size)
 
-    def epoch(self, number=0):
+    def epoch(self, number=0, first=0):
         """Yield the batches of one epoch, each image once, prepared ahead by background threads.
+
+        Args:
+            number: of the epoch, from 0.
+            first: the batch to begin with, from 0.
 
         Raises:
             DataError: an image cannot be decoded and ``on_bad_data`` is ``"error"``, or none can.
         """
         order = np.arange(len(self.dataset))
         if self.training:
-            order = np.random.default_rng((self.seed, number)).permutation(order)
+            order = chance.generator(self.seed, chance.ORDER, number).permutation(order)
         size = self.batch_size
-        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        places = [(number, index) for index in range(first, len(self))]
         with concurrent.futures.ThreadPoolExecutor(self.config.workers) as pool:
             waiting, found = collections.deque(), False
             try:
-                for index, group in enumerate(groups):
-                    waiting.append(pool.submit(self._batch, group, (self.seed, number)))
-                    last = index == len(groups) - 1
+                for place in places:
+                    group = order[place[1] * size : (place[1] + 1) * size]
+                    waiting.append(pool.submit(self._batch, group, place))
+                    last = place == places[-1]
                     while len(waiting) > (0 if last else self.config.prefetch):
                         batch, faults = waiting.popleft().result()
-                        self._leave_out(faults)
+                        for name, fault in faults.items():
+                            self.leave_out(name, fault)
                         if batch is not None:
                             found = found or bool(batch.samples)
                             yield batch
             finally:
                 for future in waiting:
                     future.cancel()
-        if not found and self.left_out:
+        if not found and not first and self.left_out:
             name, fault = next(iter(self.left_out.items()))
             raise DataError(f"no image of {self.dataset.name} can be decoded: {name}: {fault}")
 
-    def _leave_out(self, faults):
-        """Record {image's name: fault}, once an image: the next epoch will find it again."""
-        for name, fault in faults.items():
-            if name not in self.left_out:
-                self.left_out[name] = fault
-                self.record(self.dataset.name, name, fault)
+    def leave_out(self, name, fault):
+        """Record an image that cannot be decoded, once: the next epoch will find it again."""
+        if name not in self.left_out:
+            self.left_out[name] = fault
+            self.record(self.dataset.name, name, fault)
 
-    def _batch(self, whole, seed):
+    def _batch(self, whole, place):
         """Return this process' share of the batch of the samples at ``whole``, an array of indices.
 
         Returns:
@@ -158,7 +166,7 @@ class Pipeline:
         kept, generators, examples, faults = [], [], [], {}
         for row in own:
             sample = self.dataset.samples[whole[row]]
-            generator = np.random.default_rng((*seed, whole[row]))
+            generator = chance.generator(self.seed, chance.IMAGES, place[0], int(whole[row]))
             try:
                 examples.append(self._example(sample, generator))
             except DataError as error:
@@ -198,6 +206,7 @@ class Pipeline:
                 (0, len(images) - len(samples)),
             ),
             samples=samples,
+            place=place,
             indices=tuple(int(whole[row]) for row in kept),
             rows=rows,
             total=len(whole),

@@ -18,6 +18,7 @@ from support import load_script
 
 from frcnn import cli, presets, saved_config
 from frcnn.data import shapes
+from frcnn.errors import Interrupted
 from frcnn.presets import preset
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
@@ -174,23 +175,40 @@ def test_a_runs_config_gives_that_runs_settings_again(config_of, tmp_path):
 def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, capsys, tmp_path):
     calls = []
 
-    def train(config, out, resume):
-        calls.append((config, Path(out), resume))
+    def train(config, out, resume, allow_config_change):
+        calls.append((config, Path(out), resume, allow_config_change))
 
     trainer = types.SimpleNamespace(train=train)
     monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
     monkeypatch.setattr("frcnn.trainer", trainer, raising=False)
     script.main(["--dataset", "shapes", "--out", str(tmp_path / "run")])
     script.main(["--dataset", "shapes"])
-    (config, out, resume), (_, default, _) = calls
-    assert config == preset("shapes") and out == tmp_path / "run" and not resume
+    (config, out, *flags), (_, default, *_) = calls
+    assert config == preset("shapes") and out == tmp_path / "run" and flags == [False, False]
     assert default.parent.name == "runs" and default.name.startswith("shapes-tiny-")
     assert f"tensorboard --logdir {out}" in capsys.readouterr().out
 
+    # A run is gone on with by its own config, over which the command line's options are put.
+    script.main(["--resume", "--out", str(out), "--dataset", "shapes"])
+    assert calls[2] == (config, out, True, False)  # none yet
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(config.replace({"train.epochs": 3}).to_json())
-    script.main(["--resume", str(tmp_path / "run")])
-    assert calls[2] == (config.replace({"train.epochs": 3}), out, True)
+    config = config.replace({"train.epochs": 3, "roi.samples": 7})
+    (tmp_path / "run" / "config.json").write_text(config.to_json())
+    script.main(["--resume", "--out", str(out)])
+    assert calls[3] == (config, out, True, False)
+    script.main(["--resume", "--out", str(out), "--epochs", "5", "--allow-config-change"])
+    assert calls[4] == (config.replace({"train.epochs": 5}), out, True, True)
+
+
+def test_a_run_that_stopped_as_asked_has_done_no_wrong(script, monkeypatch, capsys, tmp_path):
+    def train(*_):
+        raise Interrupted("SIGTERM: stopped after step 3")
+
+    trainer = types.SimpleNamespace(train=train)
+    monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
+    monkeypatch.setattr("frcnn.trainer", trainer, raising=False)
+    assert script.main(["--dataset", "shapes", "--out", str(tmp_path / "run")]) is None
+    assert "SIGTERM: stopped after step 3" in capsys.readouterr().out
 
 
 # One line each.
@@ -206,8 +224,7 @@ def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, ca
         ("--backbone vgg", "model.backbone is 'vgg', not one of vgg16"),
         ("--optimizer sdg", "optimizer.name is 'sdg'"),
         ("--config missing.json", "there is no config file missing.json"),
-        ("--resume gone", "there is no config file gone/config.json"),
-        ("--resume gone --epochs 3", "--resume goes with no other option"),
+        ("--resume", "--resume needs the run's folder: --out RUN"),
     ],
 )
 def test_bad_settings(error_of, line, says):
@@ -251,7 +268,7 @@ def test_weights_of_nothing_like_it(error_of, line, tmp_path):
 def test_a_run_folder_already_used(error_of, line, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "config.json").write_text("{}")
-    assert "used holds a run already: give another folder with --out" in error_of(f"{line} --out used")
+    assert "used holds a run already: go on with it by --resume" in error_of(f"{line} --out used")
 
 
 # The process itself.

@@ -1,0 +1,297 @@
+"""A run that is interrupted goes on as if it had not been; and what keeps it from going on is told."""
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from interrupted_runs import OF_THE_PROCESS, after, assert_alike, is_writing, start, stop
+
+from frcnn import checkpoints, schedules, trainer
+from frcnn.data import augment
+from frcnn.errors import ConfigError, Interrupted, RunError
+
+VALUES = {
+    "data.batch_size": 3,  # the third batch of an epoch of the data has two images
+    "model.head_dropout": 0.5,
+    "train.epochs": 3,
+    "train.steps_per_epoch": 4,
+    "train.log_every": 1,
+    "optimizer.warmup_steps": 2,
+    "checkpoint.every_steps": 1,
+    "checkpoint.keep": 99,
+}
+
+
+def train(config, run, resume=False, allow_config_change=False):
+    """Train and return what was printed."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
+        trainer.train(config, run, resume, allow_config_change)
+    return output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def config(small_config):
+    return small_config.replace(VALUES)
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """Train without interruption, and keep every checkpoint."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(config, folder)
+    return folder
+
+
+def back_to(run, step, folder):
+    """Copy a run and take away its checkpoints after a step, but nothing else that it wrote."""
+    copy = shutil.copytree(run, folder / "run")
+    for path in checkpoints.found(copy / "checkpoints"):
+        if int(path.name.split("-")[3]) > step:
+            shutil.rmtree(path)
+    return copy
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_from_any_step_it_goes_on_with_the_same_bits(whole, config, tmp_path, step):
+    run = back_to(whole, step, tmp_path)
+    printed = train(config, run, resume=True)
+    assert f"step-{step:08d}" in printed
+    assert_alike(whole, run)
+
+
+def test_joint_goes_on_with_the_same_bits(config, tmp_path):
+    config = config.replace({"train.schedule": "joint", "train.epochs": 2, "optimizer.name": "sgd"})
+    train(config, tmp_path / "whole")
+    run = back_to(tmp_path / "whole", 3, tmp_path)
+    train(config, run, resume=True)
+    assert_alike(tmp_path / "whole", run)
+
+
+@pytest.fixture
+def command(config, tmp_path):
+    """Return the options of ``train.py`` for this config."""
+    path = tmp_path / "config.json"
+    path.write_text(config.replace({"checkpoint.keep": 2}).to_json())
+    return ["--config", str(path)]
+
+
+def test_a_process_that_is_killed_goes_on_with_the_same_bits(whole, command, tmp_path):
+    """Killed while it writes, and after some more steps; then asked to stop, and let end."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    assert stop(start(run, command, log), signal.SIGKILL, is_writing(run)) == -signal.SIGKILL
+    newest = checkpoints.newest(run / "checkpoints")[0]
+
+    def has_gone_on():
+        return len(checkpoints.found(run / "checkpoints")) == 2
+
+    assert newest is None or newest.state["progress"]["step"] < 12
+    assert stop(start(run, command, log), signal.SIGKILL, has_gone_on) == -signal.SIGKILL
+    process = start(run, command, log)
+    before = checkpoints.newest(run / "checkpoints")[0].path
+    status = stop(process, signal.SIGTERM, lambda: checkpoints.found(run / "checkpoints")[-1] != before)
+    assert status == 0, log.read_text()[-3000:]
+    assert "SIGTERM: stopped after step" in log.read_text()
+    assert stop(start(run, command, log), 0, after(600), limit=600) == 0, log.read_text()[-3000:]
+    assert_alike(whole, run)
+
+
+# Signals.
+
+
+class Asking:
+    """Stands in for the ``Interruption`` of a trainer: a signal comes at a moment counted in looks."""
+
+    def __init__(self, look):
+        self.look = look
+        self.looks = 0
+
+    @property
+    def signal(self):
+        self.looks += 1
+        return "SIGUSR1" if self.looks >= self.look else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+# In an epoch there are 4 steps and 2 batches of validation: look 5 is amid the first validation.
+@pytest.mark.parametrize("look, step", [(1, 1), (5, 4), (7, 5)])
+def test_a_signal_stops_the_run_with_a_checkpoint(whole, config, tmp_path, monkeypatch, look, step):
+    rare = config.replace({"checkpoint.every_steps": 0, "checkpoint.every_minutes": 0.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "Interruption", lambda: Asking(look))
+        with pytest.raises(Interrupted, match=f"SIGUSR1: stopped after step {step} .*--resume"):
+            train(rare, tmp_path / "run")
+    (path,) = checkpoints.found(tmp_path / "run" / "checkpoints")
+    assert path.name.endswith(f"step-{step:08d}")
+    same, found = (
+        checkpoints.read(folder / "checkpoints" / path.name) for folder in (whole, tmp_path / "run")
+    )
+    means = [one.state["progress"]["means"][0] for one in (same, found)]
+    assert len(means[0]) > 10
+    assert all(means[0][tag] == means[1][tag] for tag in means[0] if not tag.startswith(OF_THE_PROCESS))
+    for name, array in same.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+
+# What is there to go on with.
+
+
+def test_with_nothing_there_it_starts_afresh(whole, config, tmp_path):
+    train(config, tmp_path / "run", resume=True)
+    assert_alike(whole, tmp_path / "run")
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_afresh(whole, config, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    assert "going on" not in train(config, run, resume=True)
+    assert_alike(whole, run)
+
+
+def test_a_corrupt_checkpoint_is_named_and_the_one_before_used(whole, config, tmp_path):
+    run = back_to(whole, 7, tmp_path)
+    torn = run / "checkpoints" / "epoch-0001-step-00000007"
+    (torn / "variables.npz").write_bytes(b"")
+    printed = train(config, run, resume=True)
+    assert f"{torn} is not whole (variables.npz has changed" in printed
+    assert "going on from" in printed and "step-00000006" in printed
+    assert_alike(whole, run)
+
+
+def test_a_run_that_is_at_its_end_says_so(whole, config):
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*.h5")}
+    assert "has been trained to its end: 12 steps" in train(config, whole, resume=True)
+    assert before == {path: path.stat().st_mtime_ns for path in whole.rglob("*.h5")}
+
+
+def test_another_config_is_shown_and_needs_leave(whole, config, tmp_path):
+    run = back_to(whole, 7, tmp_path)
+    longer = config.replace({"train.epochs": 4, "data.flip": 0.25})
+    before = (run / "config.json").read_text()
+    with pytest.raises(ConfigError) as error:
+        train(longer, run, resume=True)
+    assert "--allow-config-change" in str(error.value)
+    assert "data.flip: 0.5 -> 0.25\n  train.epochs: 3 -> 4" in str(error.value)
+    assert (run / "config.json").read_text() == before
+
+    printed = train(longer, run, resume=True, allow_config_change=True)
+    assert "changed: train.epochs: 3 -> 4" in printed
+    assert json.loads((run / "config.json").read_text())["train"]["epochs"] == 4
+    assert (run / "config-until-step-7.json").read_text() == before
+    with open(run / "metrics.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["4", "8", "12", "16"]
+
+
+def test_other_images_are_a_change(whole, config, shapes_folder, tmp_path):
+    run = back_to(whole, 7, tmp_path)
+    folder = shutil.copytree(shapes_folder, tmp_path / "data")
+    names = (folder / "ImageSets/Main/train.txt").read_text().split()
+    (folder / "ImageSets/Main/train.txt").write_text("\n".join(names[1:]))
+    with pytest.raises(ConfigError, match=r"(?s)data.dir.*images and boxes: \['8 images.*\['7 images"):
+        train(config.replace({"data.dir": str(folder)}), run, resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_refused(whole, config, tmp_path):
+    run = back_to(whole, 7, tmp_path)
+    with pytest.raises(RunError, match="of another network, optimizer or schedule.*rpn_conv"):
+        train(config.replace({"model.rpn_channels": 24}), run, resume=True, allow_config_change=True)
+
+
+def test_a_run_without_resume_is_left_alone(whole, config):
+    with pytest.raises(ConfigError, match="holds a run already: go on with it by --resume"):
+        train(config, whole)
+
+
+def test_images_left_out_during_training_are_listed_once(config, shapes_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(shapes_folder, tmp_path / "data")
+    config = config.replace({"data.dir": str(folder), "data.on_bad_data": "skip", "train.epochs": 2})
+    load = augment.load
+
+    def damaged(path):
+        if "train_000003" in str(path):
+            raise trainer.DataError(f"{path} cannot be decoded")
+        return load(path)
+
+    monkeypatch.setattr(augment, "load", damaged)
+    train(config, tmp_path / "whole")
+    listed = (tmp_path / "whole" / "skipped.csv").read_text()
+    assert listed.count("train_000003") == 2  # as the image's name and in the fault
+    for step in (1, 7):
+        run = back_to(tmp_path / "whole", step, tmp_path / str(step))
+        train(config, run, resume=True)
+        assert (run / "skipped.csv").read_text() == listed
+        assert_alike(tmp_path / "whole", run)
+
+
+# Guards.
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Return a function that has the given steps of a run, from 1, train with infinite weights."""
+
+    def spoil(*steps):
+        def train_step(self, batch):
+            if self.steps_done + 1 in steps:
+                batch.weights[:] = np.inf
+            return original(self, batch)
+
+        original = schedules.Schedule.train_step
+        monkeypatch.setattr(schedules.Schedule, "train_step", train_step)
+
+    return spoil
+
+
+def test_a_step_that_is_not_finite_is_recorded_and_the_run_goes_on(config, tmp_path, spoilt):
+    spoilt(2, 6)
+    run = tmp_path / "run"
+    printed = train(config.replace({"train.log_every": 100}), run)
+    assert "12 steps" in printed
+    rows = [json.loads(line) for line in (run / "nonfinite.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 6]
+    for row in rows:
+        assert len(row["images"]) in (2, 3) and row["images"][0].startswith("train_")
+        assert row["scalars"]["total_loss"] in ("inf", "nan")
+        assert "learning_rate/rpn" in row["scalars"]
+    table = (run / "metrics.csv").read_text()
+    assert "inf" not in table and "nan" not in table.replace("AP", "")
+    arrays = checkpoints.newest(run / "checkpoints")[0].arrays
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    # Gone on with from before the second, it is found again and stands there once.
+    copy = back_to(run, 5, tmp_path / "copy")
+    train(config.replace({"train.log_every": 100}), copy, resume=True)
+    again = [json.loads(line) for line in (copy / "nonfinite.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["images"]) for row in again] == [
+        (row["step"], row["images"]) for row in rows
+    ]
+
+
+def test_too_many_in_a_row_end_the_run_with_its_checkpoints_intact(config, tmp_path, spoilt):
+    spoilt(2, *range(4, 99))
+    run = tmp_path / "run"
+    with pytest.raises(RunError, match="not finite in 3 steps in a row.*nonfinite.jsonl"):
+        train(config.replace({"train.max_nonfinite_steps": 3}), run)
+    rows = [json.loads(line)["step"] for line in (run / "nonfinite.jsonl").read_text().splitlines()]
+    assert rows == [2, 4, 5, 6]
+    newest, faults = checkpoints.newest(run / "checkpoints")
+    assert not faults and newest.state["progress"]["step"] == 5
+    assert all(np.isfinite(array).all() for array in newest.arrays.values())
+
+
+def test_a_disk_that_fills_up_is_one_line(config, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "_to_disk", full)
+    with pytest.raises(RunError, match="cannot write to the run folder .*run: No space left on device"):
+        train(config, tmp_path / "run")

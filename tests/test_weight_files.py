@@ -1,0 +1,74 @@
+"""Weight files: all weights come back, and no half file stands where a whole one stood."""
+
+import numpy as np
+import pytest
+
+from frcnn import models, saved_config, weight_files
+from frcnn.config import Config
+from frcnn.errors import WeightsError
+
+
+@pytest.fixture
+def built(small_config):
+    return models.build(small_config, 3)
+
+
+def all_weights(built):
+    return [*built.rpn.get_weights(), *built.classifier.get_weights()]
+
+
+def test_every_weight_of_both_sub_models_comes_back(built, small_config, tmp_path):
+    weight_files.save(built, small_config, tmp_path / "a.weights.h5")
+    other = models.build(small_config, 3)
+    assert any((a != b).any() for a, b in zip(all_weights(built), all_weights(other)))
+    weight_files.load(other, tmp_path / "a.weights.h5")
+    for expected, found in zip(all_weights(built), all_weights(other)):
+        np.testing.assert_array_equal(found, expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_any_file_name_will_do_and_the_config_is_inside(built, small_config, tmp_path):
+    path = tmp_path / "detector"
+    weight_files.save(built, small_config, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["detector"]
+    assert Config().updated_from_json(saved_config.read(path)) == small_config
+    other = models.build(small_config, 3)
+    weight_files.load(other, path)
+    for expected, found in zip(all_weights(built), all_weights(other)):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_files_of_others_hold_no_config(built, tmp_path):
+    built.rpn.save_weights(tmp_path / "rpn.weights.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    for name in ("rpn.weights.h5", "text.h5", "missing.h5"):
+        assert saved_config.read(tmp_path / name) is None
+
+
+def test_what_is_interrupted_leaves_the_old_file(built, small_config, tmp_path, monkeypatch):
+    path = tmp_path / "a.weights.h5"
+    weight_files.save(built, small_config, path)
+    before = path.read_bytes()
+
+    def interrupted(part):
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(built.detector, "save_weights", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        weight_files.save(built, small_config, path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_file_is_named(built, tmp_path):
+    with pytest.raises(WeightsError, match=f"there is no weight file {tmp_path / 'a.weights.h5'}"):
+        weight_files.load(built, tmp_path / "a.weights.h5")
+
+
+def test_weights_of_another_network_are_refused(built, small_config, tmp_path):
+    weight_files.save(built, small_config, tmp_path / "a.weights.h5")
+    with pytest.raises(WeightsError, match="a.weights.h5 is of another network.*class_logits"):
+        weight_files.load(models.build(small_config, 5), tmp_path / "a.weights.h5")
+    built.rpn.save_weights(tmp_path / "rpn.weights.h5")
+    with pytest.raises(WeightsError, match="rpn.weights.h5 is of another network.*head_dense1"):
+        weight_files.load(built, tmp_path / "rpn.weights.h5")
