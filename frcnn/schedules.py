@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from frcnn import chance, optimizers, steps
-from frcnn.backend import IS_TENSORFLOW, forward
+from frcnn.backend import IS_TENSORFLOW, forward, num_workers, sum_over_workers
+from frcnn.blocks import leaves
 from frcnn.errors import RunError
 from frcnn.logging import named_scalars, with_total_loss
 from frcnn.rpn_at_cells import sampled_cells
@@ -101,6 +102,19 @@ class Schedule:
             )
         for name, variable in own.items():
             variable.assign(arrays[name])
+
+    def share_statistics(self):
+        """Have all workers take the mean of what batch normalization has seen, where it is not frozen.
+
+        Each has seen its own images only.
+        """
+        norms = [layer for layer in leaves(self.models.detector) if is_learning_norm(layer)]
+        norms.sort(key=lambda norm: norm.name)  # in one order on all workers
+        variables = [own for norm in norms for own in (norm.moving_mean, norm.moving_variance)]
+        if num_workers() > 1 and variables:
+            sums = sum_over_workers([variable.value for variable in variables])
+            for variable, whole in zip(variables, sums):
+                variable.assign(whole / num_workers())
 
     def _updates(self):
         return [int(optimizer.iterations) for optimizer in self.optimizers.values()]
@@ -196,6 +210,11 @@ class Joint(Schedule):
         logs = getattr(self.step, method)([batch.images, *inputs], targets, **options)
         scalars = scalars_of(self.models, self.config.loss, logs)
         return scalars | {"time/step": time.perf_counter() - start}
+
+
+def is_learning_norm(layer):
+    """Return whether a layer is batch normalization whose statistics change in training."""
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
 
 
 def numbered(group, variables):

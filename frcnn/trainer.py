@@ -232,7 +232,8 @@ class Trainer:
         progress, total = self.progress, self.steps_per_epoch
         title = f"epoch {progress.epoch + 1}/{self.config.train.epochs}"
         done = progress.step - progress.finished_step
-        with tqdm(total=total, initial=done, desc=title, unit="step", mininterval=1.0) as bar:
+        shown = {"desc": title, "unit": "step", "mininterval": 1.0, "disable": not self.crew.is_first}
+        with tqdm(total=total, initial=done, **shown) as bar:
             for _ in range(done, total):
                 started = time.perf_counter()
                 batch, waited = next(stream)
@@ -307,6 +308,7 @@ class Trainer:
         validation will be done anew.
         """
         schedule, batches = self.schedule, self.val_batches
+        schedule.share_statistics()
         means, result = validate(schedule, batches, self.config, self.classes, self._stop_if_asked)
         scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
         scalars |= {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}

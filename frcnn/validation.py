@@ -25,7 +25,8 @@ def validate(schedule, batches, config, classes, after_batch=lambda: None):
     generator = chance.generator(config.train.seed, chance.VALIDATION_ROIS)
     detector = Detector(schedule.validated, config, classes)
     means, indices, detections = Means(), [], []
-    for batch in tqdm(batches.epoch(), "validation", len(batches), False, unit="batch"):
+    options = {"leave": False, "unit": "batch", "disable": batches.share > 0}
+    for batch in tqdm(batches.epoch(), "validation", len(batches), **options):
         means.add(schedule.validation_step(batch, generator), batch.total)
         found, _ = evaluation.detect_batch(detector, batch)
         indices += batch.indices

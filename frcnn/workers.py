@@ -101,7 +101,7 @@ def _from_slurm(environment):
 
 
 def redirect(place, run_dir):
-    """Send what a process other than rank 0 prints to ``RUN/workers/N.log``, its progress bars nowhere.
+    """Send what a process other than rank 0 prints to ``RUN/workers/N.log``.
 
     Raises:
         ConfigError: the folder cannot be written to.
@@ -114,7 +114,6 @@ def redirect(place, run_dir):
         log = path.open("a", buffering=1)
     except OSError as error:
         raise ConfigError(f"cannot write to the run folder {run_dir}: {error}") from error
-    os.environ["TQDM_DISABLE"] = "1"
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(log.fileno(), stream.fileno())
