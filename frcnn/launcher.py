@@ -14,6 +14,7 @@ import sys
 import time
 
 from frcnn.errors import ConfigError
+from frcnn.watch import EXIT_STATUS
 
 # How long workers have to end by themselves after one has failed, before they are killed: their watch
 # ends them, if they have come that far.
@@ -123,10 +124,9 @@ def _wait(workers):
     """Return the exit status of {rank: process}, once all have ended."""
     status, deadline, running = 0, None, dict(workers)
     while running:
-        for rank, worker in list(running.items()):
-            code = worker.poll()
-            if code is None:
-                continue
+        ended = {rank: worker.poll() for rank, worker in running.items() if worker.poll() is not None}
+        # Those that ended because another one did are not the first, even if they are found together.
+        for rank, code in sorted(ended.items(), key=lambda item: item[1] == EXIT_STATUS):
             del running[rank]
             if code and not status:
                 status = max(code, 1)

@@ -13,13 +13,15 @@ import select
 import socket
 import sys
 import threading
+import time
 
-from frcnn.errors import ConfigError
+from frcnn.errors import ConfigError, FrcnnError
 
 # Of a connection on which nothing is heard: after so many seconds, the other machine is asked so often,
 # at such intervals. In all half a minute.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPCNT": 4, "TCP_KEEPINTVL": 5}
 CONNECT_SECONDS = 60
+NOTICE_SECONDS = 3
 EXIT_STATUS = 3
 DONE = "done"
 
@@ -97,6 +99,9 @@ class Watch:
 
     def close(self, error=None):
         """Stop watching. The others do so, too, or end with the line of an error if there was one."""
+        if error is not None and not isinstance(error, FrcnnError):
+            # It may be that another worker is gone, and TensorFlow was the first to notice.
+            time.sleep(NOTICE_SECONDS)
         self._closing.set()
         said = DONE
         if error is not None:
