@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -88,16 +89,40 @@ def _from_tf_config(text):
 
 
 def _from_slurm(environment):
-    from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
+    """Return the ``Place`` by the variables of an srun step, whose ranks fill one machine after another.
 
+    TensorFlow's own ``SlurmClusterResolver`` is of no use without GPUs, and sorts n10 before n9.
+    """
     # Jobs that share a machine must not share ports: Slurm's own numbers keep them apart. 20 for each,
     # below those that systems give to connections.
     number = int(environment["SLURM_JOB_ID"]) + 7 * int(environment.get("SLURM_STEP_ID", 0))
-    resolver = SlurmClusterResolver(port_base=12000 + number % 1000 * 20, auto_set_gpu=False)
-    addresses = resolver.cluster_spec().as_dict()["worker"]
+    port = 12000 + number % 1000 * 20
+    counts = []
+    for part in environment["SLURM_STEP_TASKS_PER_NODE"].split(","):  # such as 8(x2),4
+        count, _, times = part.rstrip(")").partition("(x")
+        counts += [int(count)] * int(times or 1)
+    hosts = hosts_of(environment["SLURM_STEP_NODELIST"])
+    addresses = [
+        f"{host}:{port + local}" for host, count in zip(hosts, counts) for local in range(count)
+    ]
     return Place(
         int(environment["SLURM_PROCID"]), tuple(addresses), int(environment.get("SLURM_LOCALID", 0))
     )
+
+
+def hosts_of(nodes):
+    """Return the names in a list as Slurm writes it: ``gpu[07-09,12],login1``."""
+    found = []
+    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
+        head, bracket, rest = item.partition("[")
+        if not bracket:
+            found.append(item)
+            continue
+        numbers, _, tail = rest.partition("]")
+        for first, _, last in (part.partition("-") for part in numbers.split(",")):
+            for number in range(int(first), int(last or first) + 1):
+                found += hosts_of(f"{head}{number:0{len(first)}d}{tail}")
+    return found
 
 
 def redirect(place, run_dir):

@@ -50,7 +50,7 @@ def test_a_tf_config_that_does_not_fit(environment):
         workers.find(environment)
 
 
-def test_slurm(monkeypatch):
+def test_slurm():
     variables = {
         "SLURM_JOB_ID": "1234",
         "SLURM_STEP_ID": "0",
@@ -60,16 +60,26 @@ def test_slurm(monkeypatch):
         "SLURM_STEP_NODELIST": "gpu[07-08]",
         "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
     }
-    for name, value in variables.items():  # TensorFlow's resolver reads them itself
-        monkeypatch.setenv(name, value)
     place = workers.find(variables)
     assert (place.rank, place.local_rank) == (3, 1)
     assert [address.split(":")[0] for address in place.addresses] == ["gpu07", "gpu07", "gpu08", "gpu08"]
     assert len(set(place.addresses)) == 4
     # Another job on the same machines has other ports.
-    monkeypatch.setenv("SLURM_JOB_ID", "1235")
     other = workers.find(variables | {"SLURM_JOB_ID": "1235"})
     assert not set(other.addresses) & set(place.addresses)
+
+
+@pytest.mark.parametrize(
+    "nodes, hosts",
+    [
+        ("vm", ["vm"]),
+        ("n[9-11]", ["n9", "n10", "n11"]),
+        ("gpu[07-08,12],login1", ["gpu07", "gpu08", "gpu12", "login1"]),
+        ("r[1-2]n[3,5]x", ["r1n3x", "r1n5x", "r2n3x", "r2n5x"]),
+    ],
+)
+def test_lists_of_machines(nodes, hosts):
+    assert workers.hosts_of(nodes) == hosts
 
 
 def test_one_task_of_slurm_is_alone():
