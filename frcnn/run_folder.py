@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 
 import filelock
@@ -57,6 +58,15 @@ def read_config(run_dir):
     if not path.is_file():
         return None
     return Config().updated_from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+
+
+def write_config(run_dir, config, keep_as=None):
+    """Write the config at once and whole; ``keep_as``: name for a copy of the one that was there."""
+    path, part = run_dir / CONFIG, run_dir / f"part-{CONFIG}"
+    if keep_as:
+        shutil.copyfile(path, run_dir / keep_as)
+    part.write_text(config.to_json(), encoding="utf-8")
+    os.replace(part, path)
 
 
 def differences(before, after):

@@ -179,10 +179,9 @@ class Trainer:
                 print(f"going on from {checkpoint.path}")
             run_folder.rewind(self.run_dir, self.progress.step, self.progress.finished_step)
             self._list_left_out()
-            config_file = self.run_dir / run_folder.CONFIG
-            if before and changes:
-                config_file.rename(self.run_dir / f"config-until-step-{self.progress.step}.json")
-            config_file.write_text(self.config.to_json(), encoding="utf-8")
+            is_changed = before is not None and before != self.config
+            old = f"config-until-step-{self.progress.step}.json" if is_changed else None
+            run_folder.write_config(self.run_dir, self.config, keep_as=old)
 
     def fit(self):
         """Run all epochs that are left and return the last validation's ``VocAp``, None without any.

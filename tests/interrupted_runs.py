@@ -47,8 +47,16 @@ def after(seconds):
 
 
 def is_writing(run):
-    """Return a function that says whether a checkpoint is being written."""
-    return lambda: any((run / "checkpoints").glob("part-*"))
+    """Return a function that says whether a checkpoint is being written, other than one begun by now."""
+    now = time.time()
+
+    def is_new(path):
+        try:
+            return path.stat().st_ctime > now
+        except FileNotFoundError:  # it has its name meanwhile
+            return False
+
+    return lambda: any(map(is_new, (run / "checkpoints").glob("part-*")))
 
 
 def events(folder):
@@ -106,7 +114,8 @@ def assert_alike(run, other):
 
 
 def main(kills, schedule):
-    options = ["--dataset", "shapes", "--schedule", schedule, "--epochs", "4", "--steps-per-epoch", "40"]
+    options = ["--dataset", "shapes", "--schedule", schedule, "--epochs", "12"]
+    options += ["--set", "train.steps_per_epoch=40"]
     options += ["--set", "data.short_side=96", "--set", "data.long_side=128"]
     options += ["--set", "checkpoint.every_steps=7", "--set", "model.head_dropout=0.5"]
     options += ["--deterministic"]
@@ -119,7 +128,7 @@ def main(kills, schedule):
     draw = random.Random(0)
     for kill in range(kills):
         # Early enough that the run does not come to its end before all kills.
-        moment = is_writing(torn) if kill % 4 == 3 else after(draw.uniform(0.0, seconds / 3))
+        moment = is_writing(torn) if kill % 4 == 3 else after(draw.uniform(0.0, seconds / 4))
         status = stop(start(torn, options, log), signal.SIGKILL, moment)
         done = sorted(path.name for path in (torn / "checkpoints").glob("*")) if torn.exists() else []
         print(f"kill {kill + 1}: status {status}, left {', '.join(done) or 'nothing'}", flush=True)
