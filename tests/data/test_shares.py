@@ -12,7 +12,7 @@ from frcnn.data.pipeline import Pipeline
 from frcnn.targets import RpnTargeter
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def epoch(small_config, shapes_folder):
     """Return a function from workers, and images for each, to every worker's batches."""
     dataset, _ = datasets.load(small_config.data)
