@@ -100,8 +100,9 @@ def test_when_a_worker_is_killed_the_other_one_stops_and_says_so(config, tmp_pat
     process = start(config.replace({"train.epochs": 500}), tmp_path / "two", 2)
     log = tmp_path / "two" / "run" / "metrics.csv"
     waited = time.monotonic()
-    while not log.exists() and time.monotonic() - waited < 300 and process.poll() is None:
+    while not log.exists() and time.monotonic() - waited < 900 and process.poll() is None:
         time.sleep(0.2)
+    assert log.exists()  # so that both are in the middle of training
     (victim,) = (pid for pid in children(process.pid) if rank_of(pid) == 1)
     os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
