@@ -190,7 +190,10 @@ def sum_over_workers(tensors):
     if num_workers() == 1:
         return tensors
     there = [tensor for tensor in tensors if tensor is not None]
-    whole = iter(_sum(there) if tf.executing_eagerly() else _summed(there))
+    if tf.executing_eagerly():
+        whole = iter(_sum([tf.convert_to_tensor(tensor) for tensor in there]))
+    else:
+        whole = iter(_summed(there))
     return [None if tensor is None else next(whole) for tensor in tensors]
 
 
