@@ -9,7 +9,7 @@ train: $(VENV)/installed
 	$(VENV)/bin/python scripts/train.py --dataset shapes
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'

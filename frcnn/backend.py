@@ -158,7 +158,84 @@ def native_momentum(variable, velocity, gradient, learning_rate, momentum):
     )
 
 
-def prepare_device(deterministic=False):
+# The tf.distribute strategy that joins several workers (frcnn.workers); None: this process is alone.
+_strategy = None
+
+
+def use_workers(strategy):
+    """Have ``sum_over_workers`` and ``gather_over_workers`` reach the workers of a strategy.
+
+    Models and optimizers are made and run as in one process, outside the strategy's scope: all that
+    workers tell each other goes through these two functions.
+
+    Args:
+        strategy: ``tf.distribute.MultiWorkerMirroredStrategy`` with one replica a worker.
+    """
+    global _strategy
+    _strategy = strategy
+
+
+def num_workers():
+    """Return how many processes train together."""
+    return _strategy.num_replicas_in_sync if _strategy else 1
+
+
+def sum_over_workers(tensors):
+    """Return the sums over all workers of a list of tensors; None in it stays None.
+
+    All workers must come here, in the same order and with the same shapes: so not inside a branch that
+    only some of them take. Inside a compiled step or outside.
+    """
+    tensors = list(tensors)
+    if num_workers() == 1:
+        return tensors
+    there = [tensor for tensor in tensors if tensor is not None]
+    if tf.executing_eagerly():
+        whole = iter(_sum([tf.convert_to_tensor(tensor) for tensor in there]))
+    else:
+        whole = iter(_summed(there))
+    return [None if tensor is None else next(whole) for tensor in tensors]
+
+
+def _summed(tensors):
+    def on_replica():
+        # The copies are there as the strategy has to see which device they are on.
+        parts = [tf.stop_gradient(tf.identity(tensor)) for tensor in tensors]
+        options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=PACK_BYTES)
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, parts, options)
+
+    return _strategy.run(on_replica)
+
+
+# Gradients travel in packs of this size, so that the first are on their way while the last are still
+# being computed.
+PACK_BYTES = 32 * 2**20
+
+
+def gather_over_workers(array):
+    """Return a numpy array, its first axis all workers' one after the other; the others are alike.
+
+    float32, int32 or int64. Not inside a compiled step.
+    """
+    if num_workers() == 1:
+        return array
+    return _gather(tf.convert_to_tensor(array)).numpy()
+
+
+def _gathered(tensor):
+    def on_replica():
+        return tf.distribute.get_replica_context().all_gather(tf.identity(tensor), axis=0)
+
+    return _strategy.run(on_replica)
+
+
+if IS_TENSORFLOW:
+    _sum = tf.function(_summed, reduce_retracing=True)
+    _gather = tf.function(_gathered, reduce_retracing=True)
+
+
+def prepare_device(deterministic=False, local_rank=None):
     """Make ready the device that training will run on and return its description.
 
     A GPU is used where there is one; its memory is then taken as needed, not all at once, so that
@@ -167,6 +244,7 @@ def prepare_device(deterministic=False):
     Args:
         deterministic: so it shall be on a GPU, too, with slower kernels; TensorFlow raises an error
             where it has none.
+        local_rank: of several workers on this machine: only the GPU of this number is used.
     """
     if not IS_TENSORFLOW:
         return (
@@ -176,6 +254,9 @@ def prepare_device(deterministic=False):
     # reason to warn.
     tf.get_logger().setLevel("ERROR")
     gpus = tf.config.list_physical_devices("GPU")
+    if local_rank is not None and len(gpus) > 1:
+        gpus = gpus[local_rank % len(gpus) :][:1]
+        tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if not gpus:

@@ -148,6 +148,14 @@ def freeze(inputs, outputs, stage_of, num_stages, trainable_stages, frozen_batch
             layer.trainable = in_trained_stage and not (is_norm and frozen_batch_norm)
 
 
+def leaves(model):
+    """Return the layers of a model, and of the models in it, that are no models themselves."""
+    found = set()
+    for layer in model.layers:
+        found |= leaves(layer) if isinstance(layer, keras.Model) else {layer}
+    return found
+
+
 def frozen_end(inputs, outputs):
     """Return the last Keras tensor that nothing trainable comes before and everything goes through.
 

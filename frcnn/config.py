@@ -141,6 +141,10 @@ class OptimizerConfig:
     weight_decay: float = 5e-4  # of kernels; not of biases and scales
     clip_norm: float = 10.0  # of all gradients of a sub-model together; 0: off
     warmup_steps: int = 100  # the rate rises from 0 over these
+    # With N workers a batch is N times as large and there are N times fewer steps: each is to go N times
+    # as far. Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.1; none: the rate stays.
+    worker_scaling: str = "linear"
+    worker_warmup: float = 5 / 90  # share of the run over which the rate rises to N times: 2.2 there
     decay_at: tuple[float, ...] = (0.75,)  # shares of the run after which the rate is multiplied
     decay_factor: float = 0.1
 
@@ -203,6 +207,7 @@ class Config:
             ("model.pooling", ("roi_align", "roi_pool")),
             ("detection.ap_interpolation", AP_INTERPOLATIONS),
             ("optimizer.name", OPTIMIZERS),
+            ("optimizer.worker_scaling", ("linear", "none")),
             ("train.schedule", SCHEDULES),
             ("train.precision", PRECISIONS),
         ):
@@ -416,5 +421,6 @@ SHARES = (
     "detection.ap_iou",
     "optimizer.momentum",
     "optimizer.decay_at",
+    "optimizer.worker_warmup",
 )
 POSITIVE = ("anchors.sizes", "anchors.ratios", "roi.delta_weights")

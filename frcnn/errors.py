@@ -17,6 +17,10 @@ class DataError(FrcnnError):
     """A data set, an image or an annotation cannot be used."""
 
 
+class WorkerError(FrcnnError):
+    """One of several processes that train together does not fit the others."""
+
+
 class WeightsError(FrcnnError):
     """A weight file is missing or does not fit the model."""
 

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 from tqdm import tqdm
 
+from frcnn.backend import gather_over_workers
 from frcnn.data.faults import announce
 from frcnn.data.pipeline import Pipeline
 from frcnn.errors import ConfigError, DataError
@@ -27,6 +28,29 @@ def detect_batch(detector, batch):
     sizes = [(sample.height, sample.width) for sample in batch.samples]
     found = detector.detect(batch.images, batch.image_sizes, sizes)
     return found, [dataclasses.asdict(sample) for sample in batch.samples]
+
+
+def gather(detections, indices, dataset):
+    """Return all workers' detections, and the truths of their images, in the order of the data set.
+
+    Args:
+        detections: a dict an image, as ``detect_batch`` returns them.
+        indices: the place of each image in the data set; no image is two workers'.
+        dataset: ``Dataset``.
+    """
+    counts = [len(found["scores"]) for found in detections]
+    images = np.array([*zip(indices, counts)], "int32").reshape(-1, 2)
+    empty = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0)}
+    columns = {}
+    images = gather_over_workers(images)
+    for name, dtype in (("boxes", "float32"), ("scores", "float32"), ("labels", "int32")):
+        column = np.concatenate([found[name] for found in [empty, *detections]]).astype(dtype)
+        columns[name] = np.split(gather_over_workers(column), np.cumsum(images[:, 1])[:-1])
+    found, truths = [], []
+    for row in np.argsort(images[:, 0]):
+        found.append({name: column[row] for name, column in columns.items()})
+        truths.append(dataclasses.asdict(dataset.samples[images[row, 0]]))
+    return found, truths
 
 
 def detect(detector, dataset, data=None, record=announce):

@@ -29,6 +29,7 @@ import keras
 from frcnn import models as models_module
 from frcnn import optimizers, steps
 from frcnn.backend import IS_TENSORFLOW, forward
+from frcnn.blocks import leaves
 from frcnn.errors import ConfigError
 from frcnn.schedules import USE_XLA, Alternating, Schedule, numbered
 
@@ -145,14 +146,6 @@ class Watched:
 
     def __init__(self, step):
         self.train_on_batch = self.test_on_batch = step.test_on_batch
-
-
-def leaves(model):
-    """Return the layers of a model, and of the models in it, that are no models themselves."""
-    found = set()
-    for layer in model.layers:
-        found |= leaves(layer) if isinstance(layer, keras.Model) else {layer}
-    return found
 
 
 def joined(proposer, schedule):

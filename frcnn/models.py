@@ -35,7 +35,8 @@ class Models:
         classifier: images and rois (B, R, 4) to class scores (B, R, C) and deltas (B, R, (C-1)·4).
         sampler: images, image sizes (B, 2), gt_boxes (B, G, 4), gt_labels (B, G), order (B, P + G)
             to a dict: rois (B, R, 4), y_class, y_regress for the classifier, and the health of
-            proposals and sampling, one number an image.
+            proposals and sampling, one number an image; ``images`` is 0 for one of no size, which only
+            fills the batch.
         detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
         region_classifier: the classifier from features on: a list of the levels pooled from, and rois.
         features: the levels, the finest first, as Keras tensors of the graph of all these.
@@ -110,7 +111,7 @@ def _build(config, num_object_classes):
 
     proposals = Propose(config.rpn, pyramid, config.rpn.pre_nms_train, config.rpn.post_nms_train)
     proposed = proposals(images, logits, deltas, sizes)
-    sampled = SampleRois(config.roi, num_classes)(proposed, gt_boxes, gt_labels, order)
+    sampled = SampleRois(config.roi, num_classes)(proposed, sizes, gt_boxes, gt_labels, order)
     sampler = Forward([images, sizes, gt_boxes, gt_labels, order], sampled, name="sampler")
 
     proposals = Propose(config.rpn, pyramid, config.rpn.pre_nms_test, config.rpn.post_nms_test)
@@ -207,7 +208,7 @@ class SampleRois(layers.Layer):
         self.roi = roi
         self.num_classes = num_classes
 
-    def call(self, proposals, gt_boxes, gt_labels, order):
+    def call(self, proposals, image_sizes, gt_boxes, gt_labels, order):
         roi = self.roi
         rois, labels, matches, _ = sample_rois(
             proposals,
@@ -231,6 +232,7 @@ class SampleRois(layers.Layer):
             "rois": rois,
             "y_class": y_class,
             "y_regress": y_regress,
+            "images": ops.cast(image_sizes[:, 0] > 0.0, "float32"),
             "gt_count": ops.sum(valid, axis=1),
             "gt_found": ops.sum(ops.max(hits, axis=2), axis=1),
             "overlapping_boxes": ops.sum(ops.max(hits, axis=1), axis=1),
@@ -243,6 +245,7 @@ class SampleRois(layers.Layer):
             "rois": (samples, 4),
             "y_class": (samples, classes),
             "y_regress": (samples, 2 * (classes - 1) * 4),
+            "images": (),
             "gt_count": (),
             "gt_found": (),
             "overlapping_boxes": (),

@@ -9,7 +9,14 @@ import functools
 import keras
 from keras import ops
 
-from frcnn.backend import IS_TENSORFLOW, has_native_momentum, native_momentum, sum_of_squares
+from frcnn.backend import (
+    IS_TENSORFLOW,
+    has_native_momentum,
+    native_momentum,
+    num_workers,
+    sum_of_squares,
+    sum_over_workers,
+)
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
@@ -21,17 +28,23 @@ class WarmUpAndSteps(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: steps over which it rises linearly.
         boundaries: steps from which it is multiplied by ``factor`` once more.
         factor: usually 0.1.
+        scale: how many times as high it is with several workers.
+        scale_steps: steps over which it rises to so many times.
     """
 
-    def __init__(self, peak, warmup_steps, boundaries, factor):
+    def __init__(self, peak, warmup_steps, boundaries, factor, scale=1.0, scale_steps=0):
         self.peak, self.warmup_steps = peak, warmup_steps
         self.boundaries, self.factor = tuple(boundaries), factor
+        self.scale, self.scale_steps = scale, scale_steps
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
         rate = self.peak * ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
         for boundary in self.boundaries:
             rate = rate * ops.where(step >= boundary, self.factor, 1.0)
+        if self.scale != 1.0:
+            grown = ops.minimum((step + 1.0) / max(self.scale_steps, 1), 1.0)
+            rate = rate * (1.0 + (self.scale - 1.0) * grown)
         return rate
 
     def get_config(self):
@@ -40,6 +53,8 @@ class WarmUpAndSteps(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "boundaries": self.boundaries,
             "factor": self.factor,
+            "scale": self.scale,
+            "scale_steps": self.scale_steps,
         }
 
 
@@ -52,13 +67,21 @@ class Guarded:
 
     Args:
         clip_norm: to which longer gradients are shortened; 0: never.
+
+    Attributes:
+        over_workers: whether to add up gradients over the workers first. So all of them have the same
+            norm, and keep the same state.
     """
+
+    over_workers = True
 
     def __init__(self, *args, clip_norm=0.0, **kwargs):
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
     def apply(self, grads, trainable_variables=None):
+        if self.over_workers:
+            grads = sum_over_workers(grads)
         norm = global_norm(grads)
         # A factor that update_step puts in, so that clipping is no pass of its own.
         self.shrink = ops.minimum(1.0, self.clip_norm / norm) if self.clip_norm else 1.0
@@ -111,6 +134,21 @@ class MomentumSgd(Guarded, keras.optimizers.SGD):
         return {**super().get_config(), "kernel_decay": self.kernel_decay}
 
 
+class LossScale(keras.optimizers.LossScaleOptimizer):
+    """Keras' scaling of losses; over several workers it adds up gradients in the place of its inner one.
+
+    That one is called only where all gradients are finite. So the sum must come before: all workers
+    take the same way then.
+    """
+
+    def __init__(self, inner_optimizer, **kwargs):
+        super().__init__(inner_optimizer, **kwargs)
+        inner_optimizer.over_workers = False
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply(sum_over_workers(grads), trainable_variables)
+
+
 def global_norm(gradients):
     """Return the Euclidean norm of all gradients together, a scalar; None stands for no gradient."""
     return ops.sqrt(sum(sum_of_squares(gradient) for gradient in gradients if gradient is not None))
@@ -123,7 +161,14 @@ def learning_rate(config, total_steps):
         config, total_steps: as for ``make``.
     """
     boundaries = [round(share * total_steps) for share in config.decay_at]
-    return WarmUpAndSteps(config.learning_rate, config.warmup_steps, boundaries, config.decay_factor)
+    return WarmUpAndSteps(
+        config.learning_rate,
+        config.warmup_steps,
+        boundaries,
+        config.decay_factor,
+        num_workers() if config.worker_scaling == "linear" else 1.0,
+        round(config.worker_warmup * total_steps),
+    )
 
 
 def make(config, total_steps, variables):

@@ -21,9 +21,11 @@ def random_order(generator, batch, count):
     """Return (batch, count) int32: a random permutation of 0..count-1 in each row.
 
     Args:
-        generator: ``numpy.random.Generator``.
+        generator: ``numpy.random.Generator``, or a list with one for each row.
         batch, count: shape.
     """
+    if isinstance(generator, list):
+        return np.concatenate([random_order(one, 1, count) for one in generator])
     return generator.permuted(np.tile(np.arange(count, dtype="int32"), (batch, 1)), axis=1)
 
 

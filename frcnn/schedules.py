@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from frcnn import chance, optimizers, steps
-from frcnn.backend import IS_TENSORFLOW, forward
+from frcnn.backend import IS_TENSORFLOW, forward, num_workers, sum_over_workers
+from frcnn.blocks import leaves
 from frcnn.errors import RunError
 from frcnn.logging import named_scalars, with_total_loss
 from frcnn.rpn_at_cells import sampled_cells
@@ -102,6 +103,19 @@ class Schedule:
         for name, variable in own.items():
             variable.assign(arrays[name])
 
+    def share_statistics(self):
+        """Have all workers take the mean of what batch normalization has seen, where it is not frozen.
+
+        Each has seen its own images only.
+        """
+        norms = [layer for layer in leaves(self.models.detector) if is_learning_norm(layer)]
+        norms.sort(key=lambda norm: norm.name)  # in one order on all workers
+        variables = [own for norm in norms for own in (norm.moving_mean, norm.moving_variance)]
+        if num_workers() > 1 and variables:
+            sums = sum_over_workers([variable.value for variable in variables])
+            for variable, whole in zip(variables, sums):
+                variable.assign(whole / num_workers())
+
     def _updates(self):
         return [int(optimizer.iterations) for optimizer in self.optimizers.values()]
 
@@ -110,14 +124,15 @@ class Schedule:
         optimizer = optimizers.make(self.config.optimizer, self.total_steps, step.trainable_variables)
         if self.config.train.precision == "mixed_float16":
             # float16 ends at 6e-8: smaller gradients would be 0.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            optimizer = optimizers.LossScale(optimizer)
         step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
         return step.optimizer
 
     def _rpn_data(self, batch, generator):
         """Return what a step of the RPN takes after the images, and its targets by output."""
         count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
-        order = random_order(generator, len(batch.images), count)
+        # A worker takes its images' part of what one worker would draw for the whole batch.
+        order = random_order(generator, batch.total, count)[batch.rows]
         cells, *targets = sampled_cells(*batch.targets, self.config.rpn.samples)
         inputs = [batch.image_sizes, batch.gt_boxes, batch.gt_labels, order, cells]
         return inputs, dict(zip(self.models.rpn.output_names, targets))
@@ -197,6 +212,11 @@ class Joint(Schedule):
         return scalars | {"time/step": time.perf_counter() - start}
 
 
+def is_learning_norm(layer):
+    """Return whether a layer is batch normalization whose statistics change in training."""
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+
+
 def numbered(group, variables):
     """Yield (name, variable), with names that are the same for the same network in any process."""
     for number, variable in enumerate(variables):
@@ -245,7 +265,7 @@ def health(sampled):
     """Return the scalars that tell whether proposals and sampling work.
 
     Args:
-        sampled: what ``Models.sampler`` gives, numpy.
+        sampled: sums over the images of what ``Models.sampler`` gives for each.
 
     Returns:
         ``rpn/recall``: share of the ground-truth boxes that some proposal overlaps by the IoU that makes
@@ -253,13 +273,14 @@ def health(sampled):
         an image that overlap some box so; ``classifier/positive_rois``: positive RoIs an image
         among the sampled.
     """
+    images = max(float(sampled["images"]), 1.0)
     scalars = {
-        "rpn/mean_overlapping_boxes": float(np.mean(sampled["overlapping_boxes"])),
-        "classifier/positive_rois": float(np.mean(sampled["positive_rois"])),
+        "rpn/mean_overlapping_boxes": float(sampled["overlapping_boxes"]) / images,
+        "classifier/positive_rois": float(sampled["positive_rois"]) / images,
     }
-    boxes = float(np.sum(sampled["gt_count"]))
+    boxes = float(sampled["gt_count"])
     if boxes:
-        scalars["rpn/recall"] = float(np.sum(sampled["gt_found"])) / boxes
+        scalars["rpn/recall"] = float(sampled["gt_found"]) / boxes
     return scalars
 
 

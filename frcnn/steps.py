@@ -15,8 +15,22 @@ import keras
 from keras import ops
 
 from frcnn import losses
-from frcnn.backend import IS_TENSORFLOW, on_batches
+from frcnn.backend import IS_TENSORFLOW, num_workers, on_batches, sum_over_workers
 from frcnn.rpn_at_cells import RpnAtCells
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """How many anchors or RoIs were sampled in a batch, which its losses are divided by.
+
+    Attributes:
+        output, target: of the ``Term`` whose ``y_true`` tells.
+        of: from that ``y_true`` to the number.
+    """
+
+    output: str
+    target: str | None
+    of: Callable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +42,14 @@ class Term:
         loss: of (y_true, y_pred, sample_weight) to one number.
         weight: what the loss is multiplied by in the step's total.
         target: the output that is its ``y_true``; None: it is fed, under the prediction's name.
+        count: the ``Count`` of what the loss is divided by.
     """
 
     output: str
     loss: Callable
     weight: float
-    target: str | None = None
+    target: str | None
+    count: Count
 
 
 class Step(keras.Model):
@@ -41,8 +57,11 @@ class Step(keras.Model):
 
     Call ``compile(optimizer, terms)``. ``train_on_batch(x, y, return_dict=True)`` and
     ``test_on_batch`` then return ``loss``, each term's ``<output>_loss``, the accuracy of a softmax
-    prediction with one-hot targets, and every output that is no prediction, as an array. ``traces``
-    counts how often the step was traced for new shapes.
+    prediction with one-hot targets, and every output that is no prediction: one with a number an image
+    as their sum, others as an array. ``traces`` counts how often the step was traced for new shapes.
+
+    With several workers (``frcnn.workers``) each has a share of the batch, and all get the numbers of
+    the whole: loss and gradient of a share, times its share of the anchors or RoIs, add up to them.
     """
 
     def compile(self, optimizer, terms, accuracy_of=None, **options):
@@ -72,18 +91,24 @@ class Step(keras.Model):
             self.test_function = on_batches(self, self.test_step)
 
     def term_losses(self, y, y_pred, sample_weight=None):
-        """Return {output: loss}, without their weights."""
+        """Return {output: loss} of this worker's share of the batch, without their weights."""
         return {
-            term.output: term.loss(
-                y_pred[term.target] if term.target else y[term.output],
-                y_pred[term.output],
-                sample_weight,
-            )
+            term.output: term.loss(_target(term, y, y_pred), y_pred[term.output], sample_weight)
             for term in self.terms
         }
 
+    def _counts(self, y, y_pred):
+        """Return {output: what its loss was divided by in this worker's share of the batch}."""
+        counts = {term.count: term.count.of(_target(term.count, y, y_pred)) for term in self.terms}
+        return {term.output: counts[term.count] for term in self.terms}
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         values = self.term_losses(y, y_pred, sample_weight)
+        if num_workers() > 1:
+            counts = self._counts(y, y_pred)
+            totals = dict(zip(counts, sum_over_workers(counts.values())))
+            for output, count in counts.items():
+                values[output] *= count / ops.maximum(totals[output], 1.0)
         loss = sum(term.weight * values[term.output] for term in self.terms)
         # An infinite loss may have a finite gradient. This one's is not, so the optimizer leaves it out.
         return loss * ops.where(ops.isfinite(loss), 1.0, float("nan"))
@@ -92,16 +117,40 @@ class Step(keras.Model):
         self.traces += 1  # this line runs in Python, so only while a graph is traced
         # Worked out again, which is little: nothing traced in compute_loss may leave it with JAX.
         values = self.term_losses(y, y_pred, sample_weight)
+        predictions = {term.output: term for term in self.terms}
+        others = {name: value for name, value in y_pred.items() if name not in predictions}
+        sums = {name: ops.sum(value) for name, value in others.items() if len(value.shape) == 1}
+        if self.accuracy_of:
+            y_true = _target(predictions[self.accuracy_of], y, y_pred)
+            right, exists = right_rois(y_true, y_pred[self.accuracy_of])
+            sums |= {"right": ops.sum(right * exists), "rois": ops.sum(exists)}
+        values, sums = self._over_workers(values, self._counts(y, y_pred), sums)
+
         logs = {"loss": sum(term.weight * values[term.output] for term in self.terms)}
         logs |= {f"{output}_loss": value for output, value in values.items()}
-        predictions = {term.output: term.target for term in self.terms}
         if self.accuracy_of:
-            target = predictions[self.accuracy_of]
-            y_true = y_pred[target] if target else y[self.accuracy_of]
-            right, exists = right_rois(y_true, y_pred[self.accuracy_of])
-            accuracy = ops.sum(right * exists) / ops.maximum(ops.sum(exists), 1.0)
+            accuracy = sums.pop("right") / ops.maximum(sums.pop("rois"), 1.0)
             logs[f"{self.accuracy_of}_accuracy"] = accuracy
-        return logs | {name: value for name, value in y_pred.items() if name not in predictions}
+        return logs | others | sums
+
+    def _over_workers(self, values, counts, sums):
+        """Return the losses, and sums of other numbers, of the whole batch from those of a share."""
+        if num_workers() == 1:
+            return values, sums
+        # All in one message: with little to say, the time is that of the journey.
+        weighted = [value * counts[output] for output, value in values.items()]
+        parts = [*weighted, *counts.values(), *sums.values()]
+        (whole,) = sum_over_workers([ops.stack([ops.cast(part, "float32") for part in parts])])
+        whole = iter(ops.unstack(whole, len(parts)))
+        weighted = {output: next(whole) for output in values}
+        counts = {output: next(whole) for output in counts}
+        values = {output: weighted[output] / ops.maximum(counts[output], 1.0) for output in values}
+        return values, {name: next(whole) for name in sums}
+
+
+def _target(term, y, y_pred):
+    """Return the ``y_true`` of a ``Term`` or ``Count``: an output, or what is fed."""
+    return y_pred[term.target] if term.target else y[term.output]
 
 
 def right_rois(y_true, y_pred):
@@ -166,8 +215,10 @@ def _rpn_at_cells(models):
 
 def rpn_terms(models, weights):
     """Return the RPN's two ``Term``s; ``weights`` of class and box loss."""
-    functions = losses.rpn_loss_cls(models.num_anchors), losses.rpn_loss_regr(models.num_anchors)
-    return [Term(*row) for row in zip(models.rpn.output_names, functions, weights)]
+    anchors, names = models.num_anchors, models.rpn.output_names
+    functions = losses.rpn_loss_cls(anchors), losses.rpn_loss_regr(anchors)
+    count = Count(names[0], None, lambda y_class: ops.sum(y_class[..., :anchors]))
+    return [Term(*row, None, count) for row in zip(names, functions, weights)]
 
 
 def classifier_terms(models, weights, sampled=False):
@@ -180,4 +231,6 @@ def classifier_terms(models, weights, sampled=False):
     """
     functions = losses.class_loss_cls, losses.class_loss_regr(models.num_classes - 1)
     targets = ("y_class", "y_regress") if sampled else (None, None)
-    return [Term(*row) for row in zip(models.classifier.output_names, functions, weights, targets)]
+    names = models.classifier.output_names
+    count = Count(names[0], targets[0], ops.sum)
+    return [Term(*row, count) for row in zip(names, functions, weights, targets)]

@@ -109,7 +109,7 @@ class RpnTargeter:
 
         Args:
             batch: ``frcnn.data.pipeline.Batch``.
-            generator: ``numpy.random.Generator`` that the sample is drawn from.
+            generator: ``numpy.random.Generator`` that the sample is drawn from, or one for each image.
         """
         config, anchors = self._config, self._anchors(*batch.images.shape[1:3])
         order = random_order(generator, len(batch.images), len(anchors))

@@ -4,6 +4,8 @@
 (``frcnn.schedules``).
 """
 
+import contextlib
+import itertools
 import pathlib
 import time
 
@@ -19,6 +21,7 @@ from frcnn import (
     run_folder,
     weight_files,
     weights,
+    workers,
 )
 from frcnn.data import datasets, faults
 from frcnn.data.cache import ImageCache
@@ -76,16 +79,19 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         raise ConfigError(
             f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
         )
-    print(f"device: {backend.prepare_device(config.train.deterministic)}")
-    train_set, val_set = datasets.load(config.data)
-    for dataset in (train_set, val_set):
-        print(dataset.summary())
-        if not len(dataset):
-            raise DataError(f"{dataset.name} has no image to work with")
-    if not train_set.classes:
-        raise DataError(f"{train_set.name} has no object, so there is no class to learn")
-    # After the data, so that nothing is downloaded for a run that cannot start.
-    weight_file = weights.locate(config.model.weights, config.model.backbone)
+    print(f"device: {backend.prepare_device(config.train.deterministic, workers.find().local_rank)}")
+    crew = workers.join()
+    print(crew.summary(config), end="")
+    with crew.in_turn():
+        train_set, val_set = datasets.load(config.data)
+        for dataset in (train_set, val_set):
+            print(dataset.summary())
+            if not len(dataset):
+                raise DataError(f"{dataset.name} has no image to work with")
+        if not train_set.classes:
+            raise DataError(f"{train_set.name} has no object, so there is no class to learn")
+        # After the data, so that nothing is downloaded for a run that cannot start.
+        weight_file = weights.locate(config.model.weights, config.model.backbone)
     config = config.replace({"data.classes": train_set.classes})
     config = config.replace({"data.pad_multiple": pad_multiple(config.data)})
     if config.model.preprocessing == "auto":
@@ -98,7 +104,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     if weight_file:
         print(f"{weight_file}: {weights.fill(built.detector, weight_file).summary()}")
 
-    with run_folder.claimed(run_dir):
+    with run_folder.claimed(run_dir) if crew.is_first else contextlib.nullcontext():
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
         trainer.begin(before, allow_config_change)
         return trainer.fit()
@@ -124,6 +130,9 @@ class Trainer:
         config: the ``Config`` they were built from.
         train_set, val_set: ``frcnn.data.dataset.Dataset`` with the same classes.
         run_dir: existing folder, ``pathlib.Path``.
+
+    Several workers (``frcnn.workers``) each have a ``Trainer`` that does the same, on its share of every
+    batch; the first of them writes.
     """
 
     def __init__(self, models, config, train_set, val_set, run_dir):
@@ -131,10 +140,13 @@ class Trainer:
         self.config = config
         self.classes = train_set.classes
         self.run_dir = run_dir
+        self.crew = workers.current()
+        self.unrecorded = []  # images that this worker has left out and that the first one has to record
         targeter = RpnTargeter(models.pyramid, config.rpn)
         common = (config.data, models.size_multiple, config.train.seed)
         self.cache = ImageCache(config.data.cache_mib)  # training comes first, and fills it first
-        options = {"make_targets": targeter, "record": self._record, "cache": self.cache}
+        options = {"make_targets": targeter, "record": self._record}
+        options |= {"cache": self.cache, "share": self.crew.share}
         self.batches = Pipeline(train_set, *common, training=True, **options)
         self.val_batches = Pipeline(val_set, *common, training=False, **options)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
@@ -170,6 +182,13 @@ class Trainer:
             self.progress = Progress.from_json(checkpoint.state["progress"])
             self.schedule.restore(self.progress.step, checkpoint.arrays)
             self.batches.left_out, self.val_batches.left_out = checkpoint.state["left_out"]
+        # Each has read the data, drawn the weights and read the checkpoint itself.
+        values = [keras.ops.convert_to_numpy(value) for value in self.schedule.variables().values()]
+        self.crew.expect_same(
+            config=self.config.to_json(), data=self.data, step=str(self.progress.step), weights=values
+        )
+        if not self.crew.is_first:
+            return
         with run_folder.writing(self.run_dir):
             for path, fault in faults.items():
                 print(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
@@ -201,6 +220,7 @@ class Trainer:
                 val_means, result = dict.fromkeys(EPOCH_TAGS), None
                 if number % self.config.train.validate_every == 0 or number == epochs:
                     val_means, result = self._validate()
+                self._record_others()
                 with run_folder.writing(self.run_dir):
                     self._save_weights(result)
                     self._write_row(val_means, result)
@@ -232,7 +252,8 @@ class Trainer:
         progress, total = self.progress, self.steps_per_epoch
         title = f"epoch {progress.epoch + 1}/{self.config.train.epochs}"
         done = progress.step - progress.finished_step
-        with tqdm(total=total, initial=done, desc=title, unit="step", mininterval=1.0) as bar:
+        shown = {"desc": title, "unit": "step", "mininterval": 1.0, "disable": not self.crew.is_first}
+        with tqdm(total=total, initial=done, **shown) as bar:
             for _ in range(done, total):
                 started = time.perf_counter()
                 batch, waited = next(stream)
@@ -251,11 +272,13 @@ class Trainer:
     def _log(self, batch, scalars):
         """Log a step that is due or was not applied; end the run if too many in a row were not."""
         step, in_a_row = self.progress.step, self.progress.nonfinite_in_a_row
+        images = [sample.name for sample in batch.samples]
+        if in_a_row:  # for all workers or none
+            images = [name for share in self.crew.gather_json(images) for name in share]
         with run_folder.writing(self.run_dir):
             if in_a_row or step == 1 or step % self.config.train.log_every == 0:
-                self.logger.write("train", step, scalars)
-            if in_a_row:
-                images = [sample.name for sample in batch.samples]
+                self._write("train", scalars)
+            if in_a_row and self.crew.is_first:
                 run_folder.record_nonfinite(self.run_dir, step, images, scalars)
                 tqdm.write(f"step {step} left out, loss or gradient not finite: {', '.join(images)}")
         if in_a_row >= self.config.train.max_nonfinite_steps:
@@ -273,7 +296,9 @@ class Trainer:
             self._save_checkpoint()
 
     def _save_checkpoint(self):
-        """Write all that ``begin`` takes over."""
+        """Have the first worker write all that ``begin`` takes over, and return the file's path."""
+        if not self.crew.is_first:
+            return None
         progress = self.progress
         arrays = {
             name: keras.ops.convert_to_numpy(value) for name, value in self.schedule.variables().items()
@@ -288,11 +313,12 @@ class Trainer:
         return path
 
     def _stop_if_asked(self):
-        if self.interruption.signal:
-            path = self._save_checkpoint()
+        # Not all workers get a signal, nor between the same steps.
+        if self.crew.any(self.interruption.signal is not None):
+            path = self._save_checkpoint() or "worker 0's checkpoint"
             raise Interrupted(
-                f"{self.interruption.signal}: stopped after step {self.progress.step} with {path}; "
-                "--resume goes on from there"
+                f"{self.interruption.signal or 'signal to another worker'}: stopped after step "
+                f"{self.progress.step} with {path}; --resume goes on from there"
             )
 
     def _validate(self):
@@ -302,19 +328,36 @@ class Trainer:
         validation will be done anew.
         """
         schedule, batches = self.schedule, self.val_batches
+        schedule.share_statistics()
         means, result = validate(schedule, batches, self.config, self.classes, self._stop_if_asked)
         scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
         scalars |= {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
         scalars["mAP"] = float(result.mean_ap)
-        with run_folder.writing(self.run_dir):
-            self.logger.write("validation", self.progress.step, scalars)
+        self._write("validation", scalars)
         return means, result
+
+    def _write(self, run, scalars):
+        """Have the first worker log the scalars of this step."""
+        if self.crew.is_first:
+            with run_folder.writing(self.run_dir):
+                self.logger.write(run, self.progress.step, scalars)
 
     def _record(self, *left_out):
         """Record an image that only turned out during training to be of no use."""
         faults.announce(*left_out)
+        if not self.crew.is_first:
+            self.unrecorded.append(left_out)
+            return
         with run_folder.writing(self.run_dir):
             faults.record(self.run_dir / "skipped.csv", [left_out])
+
+    def _record_others(self):
+        """Have the first worker record the images that the others have left out since the last time."""
+        found, self.unrecorded = self.crew.gather_json(self.unrecorded), []
+        for split, image, fault in itertools.chain.from_iterable(found):
+            for pipeline in (self.batches, self.val_batches):
+                if pipeline.dataset.name == split and self.crew.is_first:
+                    pipeline.leave_out(image, fault)
 
     def _list_left_out(self):
         """Write the list of images left out, as far as it is known by now."""
@@ -329,6 +372,8 @@ class Trainer:
 
     def _save_weights(self, result):
         """Write the weights, and once more if they are the best yet."""
+        if not self.crew.is_first:
+            return
         weight_files.save(self.models, self.config, self.run_dir / "last.weights.h5")
         # Without a number to compare (no object in the validation split) the last are the best.
         score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
@@ -339,6 +384,8 @@ class Trainer:
             weight_files.save(self.models, self.config, self.run_dir / "best.weights.h5")
 
     def _write_row(self, val_means, result):
+        if not self.crew.is_first:
+            return
         progress = self.progress
         row = {"epoch": progress.epoch + 1, "step": progress.step}
         row["train_seconds"] = round(progress.seconds, 1)

@@ -9,7 +9,7 @@ from frcnn.metrics.voc_ap import format_table, voc_ap
 
 
 def validate(schedule, batches, config, classes, after_batch=lambda: None):
-    """Run a split once through without learning, and score the detections.
+    """Run a split once through without learning, and score the detections: all workers' together.
 
     Args:
         schedule: ``schedules.Schedule``.
@@ -24,13 +24,15 @@ def validate(schedule, batches, config, classes, after_batch=lambda: None):
     # The same RoIs every time, so that validation losses differ by the weights alone.
     generator = chance.generator(config.train.seed, chance.VALIDATION_ROIS)
     detector = Detector(schedule.validated, config, classes)
-    means, detections, truths = Means(), [], []
-    for batch in tqdm(batches.epoch(), "validation", len(batches), False, unit="batch"):
-        means.add(schedule.validation_step(batch, generator), len(batch.samples))
-        found, known = evaluation.detect_batch(detector, batch)
+    means, indices, detections = Means(), [], []
+    options = {"leave": False, "unit": "batch", "disable": batches.share > 0}
+    for batch in tqdm(batches.epoch(), "validation", len(batches), **options):
+        means.add(schedule.validation_step(batch, generator), batch.total)
+        found, _ = evaluation.detect_batch(detector, batch)
+        indices += batch.indices
         detections += found
-        truths += known
         after_batch()
+    detections, truths = evaluation.gather(detections, indices, batches.dataset)
     options = config.detection.ap_iou, config.detection.ap_interpolation
     result = voc_ap(detections, truths, len(classes), *options)
     print(format_table(result, classes))

@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn import config as configs  # noqa: E402
-from frcnn import presets, run_folder  # noqa: E402
+from frcnn import launcher, presets, run_folder  # noqa: E402
 from frcnn.cli import config_of, quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError, Interrupted  # noqa: E402
 
@@ -79,6 +79,13 @@ def parse(argv):
         default=None,
         help="the same seed gives the same bits on a GPU, too; on one CPU it always does",
     )
+    parser.add_argument(
+        "--workers-per-node",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train with N processes on this machine, one a GPU or CPU share (docs/cluster.md)",
+    )
     parser.add_argument("--config", help="JSON file with settings, such as another run's config.json")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
     return parser.parse_args(argv)
@@ -93,12 +100,20 @@ def main(argv=None):
     config = config_of(arguments, OPTIONS, base)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
+    if arguments.workers_per_node and not launcher.is_worker():
+        given = sys.argv[1:] if argv is None else argv
+        # All need the same folder, and the time is not the same for all.
+        command = [sys.executable, __file__, *given, *([] if arguments.out else ["--out", out])]
+        return launcher.run(command, arguments.workers_per_node)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
-        from frcnn import trainer
+        from frcnn import trainer, workers
 
+    if workers.find().count > 1 and not arguments.out:
+        raise ConfigError("several workers need one run folder: give it with --out")
     try:
-        trainer.train(config, out, arguments.resume, arguments.allow_config_change)
+        with workers.session(out):
+            trainer.train(config, out, arguments.resume, arguments.allow_config_change)
     except Interrupted as stop:  # as asked for: whoever asked is to see success
         print(stop)
         return

@@ -38,6 +38,14 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
     assert float(WarmUpAndSteps(0.5, 0, [], 0.1)(0)) == 0.5
 
 
+def test_with_several_workers_it_rises_to_as_many_times():
+    rate = WarmUpAndSteps(0.1, 2, [8], 0.1, scale=5.0, scale_steps=4)
+    expected = [0.05 * 2, 0.1 * 3, 0.1 * 4, 0.1 * 5, 0.5, 0.5, 0.5, 0.5, 0.05, 0.05]
+    assert [float(rate(step)) for step in range(10)] == pytest.approx(expected)
+    again = WarmUpAndSteps.from_config(rate.get_config())
+    assert float(again(2)) == float(rate(2))
+
+
 def test_the_rate_is_saved_with_its_settings():
     rate = WarmUpAndSteps(0.8, 4, (10, 15), 0.1)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))

@@ -82,19 +82,23 @@ def flip(image, boxes):
     return cv2.flip(image, 1), mirrored
 
 
-def pad(images, multiple):
+def pad(images, multiple, sizes=()):
     """Return (B, H, W, 3) images of any sizes at the top left of one common size, in their dtype.
 
     Args:
         images: list of (h, w, 3) uint8 or float32.
         multiple: H and W are multiples of this, so that strided layers divide them evenly.
+        sizes: (height, width) of further images that should fit as well.
     """
-    height = -(-max(image.shape[0] for image in images) // multiple) * multiple
-    width = -(-max(image.shape[1] for image in images) // multiple) * multiple
+    sizes = [*sizes, *(image.shape[:2] for image in images)]
+    height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes))
     dtype = images[0].dtype
     padded = np.empty((len(images), height, width, 3), dtype)
     colour = np.rint(PADDING_RGB) if dtype == np.uint8 else np.array(PADDING_RGB)
     for row, image in zip(padded, images):
+        if not image.size:  # which OpenCV does not take
+            row[:] = colour
+            continue
         below, right = height - image.shape[0], width - image.shape[1]
         # Writes each pixel once; numpy takes ten times as long to repeat three numbers.
         cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, row, colour.tolist())

@@ -54,10 +54,10 @@ def assert_equal(batches, others):
         assert names([one]) == names([other])
 
 
-def noise(batch, generator):
+def noise(batch, generators):
     """Stand in for targets: chance that must come out alike, and slowly, in another order."""
     time.sleep(0.02 * (int(batch.samples[0].name) % 3))
-    return generator.random(4)
+    return np.stack([generator.random(4) for generator in generators])
 
 
 # Order and chance.
@@ -179,8 +179,8 @@ def test_more_boxes_than_usual_are_all_there(tmp_path):
 
 
 def test_targets_are_made_of_the_batch_and_its_chance(ten):
-    def targets(batch, generator):
-        return batch.gt_boxes.sum(), generator.random()
+    def targets(batch, generators):
+        return batch.gt_boxes.sum(), generators[0].random()
 
     one = pipeline(ten, make_targets=targets)
     batches = [*one.epoch(0), *one.epoch(1)]
@@ -201,7 +201,7 @@ def test_a_fault_reaches_who_asks_with_the_name_of_the_file(ten):
 
 
 def test_any_error_of_a_worker_reaches_who_asks_and_only_then(ten):
-    def targets(batch, generator):
+    def targets(batch, generators):
         if batch.samples[0].name == "6":
             raise ZeroDivisionError("in a worker")
         return ()
@@ -224,7 +224,7 @@ def test_stopping_early_ends_the_threads(ten):
 def test_work_is_done_ahead_but_only_so_far(ten):
     made, enough = [], threading.Semaphore(0)
 
-    def targets(batch, generator):
+    def targets(batch, generators):
         made.append(batch)
         enough.release()
         return ()
