@@ -128,7 +128,7 @@ def main(kills, schedule):
     draw = random.Random(0)
     for kill in range(kills):
         # Early enough that the run does not come to its end before all kills.
-        moment = is_writing(torn) if kill % 4 == 3 else after(draw.uniform(0.0, seconds / 4))
+        moment = is_writing(torn) if kill % 4 == 3 else after(draw.uniform(0.0, seconds / 5))
         status = stop(start(torn, options, log), signal.SIGKILL, moment)
         done = sorted(path.name for path in (torn / "checkpoints").glob("*")) if torn.exists() else []
         print(f"kill {kill + 1}: status {status}, left {', '.join(done) or 'nothing'}", flush=True)
