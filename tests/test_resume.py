@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from interrupted_runs import OF_THE_PROCESS, after, assert_alike, is_writing, start, stop
 
-from frcnn import checkpoints, schedules, trainer
+from frcnn import checkpoints, loop, schedules, trainer
 from frcnn.data import augment
 from frcnn.errors import ConfigError, Interrupted, RunError
 
@@ -128,7 +128,7 @@ class Asking:
 def test_a_signal_stops_the_run_with_a_checkpoint(whole, config, tmp_path, monkeypatch, look, step):
     rare = config.replace({"checkpoint.every_steps": 0, "checkpoint.every_minutes": 0.0})
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "Interruption", lambda: Asking(look))
+        patch.setattr(loop, "Interruption", lambda: Asking(look))
         with pytest.raises(Interrupted, match=f"SIGUSR1: stopped after step {step} .*--resume"):
             train(rare, tmp_path / "run")
     (path,) = checkpoints.found(tmp_path / "run" / "checkpoints")

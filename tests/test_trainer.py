@@ -15,7 +15,7 @@ from support import damage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from frcnn import anchors, proposals, steps, trainer, validation
+from frcnn import anchors, loop, proposals, steps, trainer, validation
 from frcnn.config import Config
 from frcnn.data import augment, datasets
 from frcnn.data.pipeline import Pipeline
@@ -346,7 +346,7 @@ class Counting(Schedule):
 
 
 @pytest.fixture
-def loop(small_config, tmp_path, monkeypatch):
+def counted(small_config, tmp_path, monkeypatch):
     """Return a function that runs epochs of one step with given mAPs, and returns the run's folder."""
 
     def go(aps, **values):
@@ -355,7 +355,7 @@ def loop(small_config, tmp_path, monkeypatch):
             return VocAp(np.full(3, ap), ap, np.ones(3, int), np.ones(3, int), (), (), 0.5, "all-point")
 
         left = iter(aps)
-        monkeypatch.setitem(trainer.SCHEDULES, "alternating", Counting)
+        monkeypatch.setitem(loop.SCHEDULES, "alternating", Counting)
         monkeypatch.setattr(validation, "voc_ap", scores)
         one = {"train.steps_per_epoch": 1, "train.log_every": 1}
         config = {f"train.{name}": value for name, value in values.items()}
@@ -372,15 +372,15 @@ def steps_behind(run, name):
     return float(loaded.classifier.get_layer("class_logits").get_weights()[1][0])
 
 
-def test_best_weights_are_those_of_the_best_map(loop):
-    run = loop([0.2, 0.6, 0.4], epochs=3)
+def test_best_weights_are_those_of_the_best_map(counted):
+    run = counted([0.2, 0.6, 0.4], epochs=3)
     assert steps_behind(run, "best.weights.h5") == 2.0
     assert steps_behind(run, "last.weights.h5") == 3.0
     assert [row["mAP"] for row in rows(run)] == ["0.2", "0.6", "0.4"]
 
 
-def test_epochs_between_validations_take_no_result_for_theirs(loop):
-    run = loop([0.6, 0.4, 0.3], epochs=5, validate_every=2)
+def test_epochs_between_validations_take_no_result_for_theirs(counted):
+    run = counted([0.6, 0.4, 0.3], epochs=5, validate_every=2)
     assert steps_behind(run, "best.weights.h5") == 2.0
     assert steps_behind(run, "last.weights.h5") == 5.0
     assert [row["mAP"] for row in rows(run)] == ["", "0.6", "", "0.4", "0.3"]
@@ -388,21 +388,21 @@ def test_epochs_between_validations_take_no_result_for_theirs(loop):
     assert list(read_events(run / "validation")["mAP"]) == [2, 4, 5]
 
 
-def test_without_objects_to_find_the_last_weights_are_the_best(loop):
-    run = loop([float("nan")] * 2, epochs=2)
+def test_without_objects_to_find_the_last_weights_are_the_best(counted):
+    run = counted([float("nan")] * 2, epochs=2)
     assert steps_behind(run, "best.weights.h5") == 2.0
 
 
-def test_scalars_are_those_of_the_step_and_the_first_is_there(loop):
-    run = loop([0.1, 0.1], epochs=2, steps_per_epoch=5, log_every=4)
+def test_scalars_are_those_of_the_step_and_the_first_is_there(counted):
+    run = counted([0.1, 0.1], epochs=2, steps_per_epoch=5, log_every=4)
     assert read_events(run / "train")["rpn/loss"] == {1: 1.0, 4: 4.0, 8: 8.0}
     assert list(read_events(run / "validation")["rpn/loss"]) == [5, 10]
     # metrics.csv has the means over all steps, logged or not.
     assert [float(row["train/rpn/loss"]) for row in rows(run)] == [3.0, 8.0]
 
 
-def test_steps_of_an_epoch_default_to_once_through_the_data(loop):
-    run = loop([0.1], epochs=1, steps_per_epoch=0)
+def test_steps_of_an_epoch_default_to_once_through_the_data(counted):
+    run = counted([0.1], epochs=1, steps_per_epoch=0)
     assert rows(run)[0]["step"] == "4"  # eight images, two a batch
 
 
@@ -414,7 +414,7 @@ def test_the_end_of_a_run_tells_of_waiting_and_of_the_cache(small_config, tmp_pa
 
     load = augment.load
     monkeypatch.setattr(augment, "load", lambda path: time.sleep(0.1) or load(path))
-    monkeypatch.setitem(trainer.SCHEDULES, "alternating", Slow)
+    monkeypatch.setitem(loop.SCHEDULES, "alternating", Slow)
     values = {"train.epochs": 1, "data.batch_size": 4, "data.cache_mib": 1}
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
@@ -454,7 +454,7 @@ def test_faulty_images_are_an_error(folder, small_config, tmp_path):
 
 def test_a_run_that_left_images_out_lists_them(folder, small_config, tmp_path, monkeypatch):
     spoil(folder, "name>", "nam>", "train_000001.xml")
-    monkeypatch.setitem(trainer.SCHEDULES, "alternating", Counting)
+    monkeypatch.setitem(loop.SCHEDULES, "alternating", Counting)
     values = {"data.dir": str(folder), "data.on_bad_data": "skip", "train.epochs": 1}
     train(small_config.replace(values), tmp_path / "run")
     with open(tmp_path / "run" / "skipped.csv", newline="") as file:
@@ -483,7 +483,7 @@ def test_with_a_third_of_the_files_bad_it_trains_on_exactly_the_others(
             seen.append([sample.name for sample in batch.samples])
             return super().train_step(batch)
 
-    monkeypatch.setitem(trainer.SCHEDULES, "alternating", Watching)
+    monkeypatch.setitem(loop.SCHEDULES, "alternating", Watching)
     values = {"data.dir": str(folder), "data.on_bad_data": "skip", "train.epochs": 2}
     train(small_config.replace(values), tmp_path / "run")
     bad = {cut.stem, broken.stem, late.stem}

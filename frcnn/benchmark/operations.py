@@ -23,12 +23,12 @@ def operations(spec):
     from frcnn import models as models_
     from frcnn.backend import compiled
     from frcnn.logging import RunLogger
+    from frcnn.loop import EPOCH_TAGS
     from frcnn.means import Means
     from frcnn.proposals import propose
     from frcnn.rpn_at_cells import sampled_cells
     from frcnn.sampling import random_order, sample_rois
     from frcnn.targets import RpnTargeter, roi_targets
-    from frcnn.trainer import EPOCH_TAGS
 
     config, rng = config_of(spec), np.random.default_rng(0)
     # Only the anchors and the multiple of the network are needed, so it may be narrow.

@@ -8,7 +8,7 @@ import json
 import sys
 
 from frcnn.benchmark.protocol import peak_mb, say
-from frcnn.trainer import Trainer
+from frcnn.loop import Trainer
 
 
 class InTurns(Trainer):

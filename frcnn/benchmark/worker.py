@@ -72,8 +72,8 @@ def prepare(spec):
 
     from frcnn import models as models_
     from frcnn.detector import Detector
+    from frcnn.loop import SCHEDULES
     from frcnn.targets import RpnTargeter
-    from frcnn.trainer import SCHEDULES
 
     keras.utils.set_random_seed(0)
     config = config_of(spec)

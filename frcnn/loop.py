@@ -1,0 +1,316 @@
+"""The loop: batches, steps, validation, and what a run writes.
+
+What a step is, a schedule knows (``frcnn.schedules``); ``frcnn.trainer`` puts a run together.
+"""
+
+import itertools
+import time
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from frcnn import checkpoints, metrics_csv, run_folder, weight_files, workers
+from frcnn.data import faults
+from frcnn.data.cache import ImageCache
+from frcnn.data.pipeline import Pipeline
+from frcnn.errors import ConfigError, Interrupted, RunError
+from frcnn.four_step import FourStep
+from frcnn.interruption import Interruption
+from frcnn.logging import RunLogger
+from frcnn.progress import Progress
+from frcnn.schedules import Alternating, Joint
+from frcnn.targets import RpnTargeter
+from frcnn.validation import validate
+
+SCHEDULES = {"alternating": Alternating, "joint": Joint, "four-step": FourStep}
+
+# What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
+EPOCH_TAGS = (
+    "total_loss",
+    "rpn/loss",
+    "rpn/loss_cls",
+    "rpn/loss_regr",
+    "classifier/loss",
+    "classifier/loss_cls",
+    "classifier/loss_regr",
+    "classifier/accuracy",
+    "rpn/recall",
+    "rpn/mean_overlapping_boxes",
+    "classifier/positive_rois",
+)
+
+
+class Trainer:
+    """Trains ``Models`` on one data set and validates on another.
+
+    Args:
+        models: ``frcnn.models.Models``.
+        config: the ``Config`` they were built from.
+        train_set, val_set: ``frcnn.data.dataset.Dataset`` with the same classes.
+        run_dir: existing folder, ``pathlib.Path``.
+
+    Several workers (``frcnn.workers``) each have a ``Trainer`` that does the same, on its share of every
+    batch; the first of them writes.
+    """
+
+    def __init__(self, models, config, train_set, val_set, run_dir):
+        self.models = models
+        self.config = config
+        self.classes = train_set.classes
+        self.run_dir = run_dir
+        self.crew = workers.current()
+        self.unrecorded = []  # images that this worker has left out and that the first one has to record
+        targeter = RpnTargeter(models.pyramid, config.rpn)
+        common = (config.data, models.size_multiple, config.train.seed)
+        self.cache = ImageCache(config.data.cache_mib)  # training comes first, and fills it first
+        options = {"make_targets": targeter, "record": self._record}
+        options |= {"cache": self.cache, "share": self.crew.share}
+        self.batches = Pipeline(train_set, *common, training=True, **options)
+        self.val_batches = Pipeline(val_set, *common, training=False, **options)
+        self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
+        self.schedule = SCHEDULES[config.train.schedule](
+            models, config, self.steps_per_epoch * config.train.epochs
+        )
+        self.progress = Progress()
+        self.saved_at = time.monotonic()  # the last checkpoint
+
+    def begin(self, before, allow_config_change=False):
+        """Make the run folder ready, and take over the state of the run in it, if there is one.
+
+        Args:
+            before: the ``Config`` of that run, None if there is none.
+            allow_config_change: whether it may differ from this one.
+
+        Raises:
+            RunError: the folder cannot be written to, or its checkpoints do not serve.
+            ConfigError: the config or the data have changed and must not.
+        """
+        checkpoint, faults = checkpoints.newest(self.run_dir / "checkpoints")
+        changes = run_folder.differences(before, self.config) if before else []
+        self.data = [one.dataset.fingerprint() for one in (self.batches, self.val_batches)]
+        if checkpoint and (known := checkpoint.state["data"]) != self.data:
+            changes.append(f"images and boxes: {known} -> {self.data}")
+        if changes and not allow_config_change:
+            raise ConfigError(
+                f"changed since {self.run_dir} was started (--allow-config-change to go on):\n  "
+                + "\n  ".join(changes)
+            )
+        print(*(f"changed: {change}" for change in changes), sep="\n", end="\n" if changes else "")
+        if checkpoint:
+            self.progress = Progress.from_json(checkpoint.state["progress"])
+            self.schedule.restore(self.progress.step, checkpoint.arrays)
+            self.batches.left_out, self.val_batches.left_out = checkpoint.state["left_out"]
+        # Each has read the data, drawn the weights and read the checkpoint itself.
+        values = [keras.ops.convert_to_numpy(value) for value in self.schedule.variables().values()]
+        self.crew.expect_same(
+            config=self.config.to_json(), data=self.data, step=str(self.progress.step), weights=values
+        )
+        if not self.crew.is_first:
+            return
+        with run_folder.writing(self.run_dir):
+            for path, fault in faults.items():
+                print(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
+            if checkpoint:
+                print(f"going on from {checkpoint.path}")
+            run_folder.rewind(self.run_dir, self.progress.step, self.progress.finished_step)
+            self._list_left_out()
+            is_changed = before is not None and before != self.config
+            old = f"config-until-step-{self.progress.step}.json" if is_changed else None
+            run_folder.write_config(self.run_dir, self.config, keep_as=old)
+
+    def fit(self):
+        """Run all epochs that are left and return the last validation's ``VocAp``, None without any.
+
+        Raises:
+            Interrupted: by a signal; the checkpoint is written.
+            RunError: the run folder took no more, or too many steps in a row were not finite.
+        """
+        started, result, progress = time.perf_counter(), None, self.progress
+        epochs = self.config.train.epochs
+        if progress.epoch >= epochs:
+            print(f"{self.run_dir} has been trained to its end: {progress.step} steps")
+            return None
+        with RunLogger(self.run_dir) as self.logger, Interruption() as self.interruption:
+            stream = self._stream()
+            while progress.epoch < epochs:
+                self._train_epoch(stream)
+                number = progress.epoch + 1
+                val_means, result = dict.fromkeys(EPOCH_TAGS), None
+                if number % self.config.train.validate_every == 0 or number == epochs:
+                    val_means, result = self._validate()
+                self._record_others()
+                with run_folder.writing(self.run_dir):
+                    self._save_weights(result)
+                    self._write_row(val_means, result)
+                progress.end_epoch()
+            self._save_checkpoint()
+        seconds, total = progress.seconds, time.perf_counter() - started
+        waited = f"{progress.waited / max(seconds, 1e-9):.1%} of it waiting for data"
+        seconds = f"{seconds:.0f} s of training, {waited}"
+        print(f"{progress.step} steps, {seconds}; {total:.0f} s since this start")
+        if self.cache.limit:
+            print(self.cache.summary())
+        return result
+
+    def _stream(self):
+        """Yield (batch, seconds waited for it) for ever, epoch after epoch of the data."""
+        number, first = self.progress.data_place
+        while True:
+            batches = self.batches.epoch(number, first)
+            while True:
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                yield batch, time.perf_counter() - asked
+            number, first = number + 1, 0
+
+    def _train_epoch(self, stream):
+        """Train what is left of an epoch."""
+        progress, total = self.progress, self.steps_per_epoch
+        title = f"epoch {progress.epoch + 1}/{self.config.train.epochs}"
+        done = progress.step - progress.finished_step
+        shown = {"desc": title, "unit": "step", "mininterval": 1.0, "disable": not self.crew.is_first}
+        with tqdm(total=total, initial=done, **shown) as bar:
+            for _ in range(done, total):
+                started = time.perf_counter()
+                batch, waited = next(stream)
+                scalars = self.schedule.train_step(batch) | {"time/data": waited}
+                progress.add(batch, scalars, self.schedule.applied, time.perf_counter() - started)
+                self._log(batch, scalars)
+                means = {
+                    tag: f"{progress.means.get(tag, float('nan')):.3f}"
+                    for tag in ("rpn/loss", "classifier/loss", "total_loss")
+                }
+                bar.set_postfix(means, refresh=False)
+                bar.update()
+                self._save_checkpoint_if_due()
+                self._stop_if_asked()
+
+    def _log(self, batch, scalars):
+        """Log a step that is due or was not applied; end the run if too many in a row were not."""
+        step, in_a_row = self.progress.step, self.progress.nonfinite_in_a_row
+        images = [sample.name for sample in batch.samples]
+        if in_a_row:  # for all workers or none
+            images = [name for share in self.crew.gather_json(images) for name in share]
+        with run_folder.writing(self.run_dir):
+            if in_a_row or step == 1 or step % self.config.train.log_every == 0:
+                self._write("train", scalars)
+            if in_a_row and self.crew.is_first:
+                run_folder.record_nonfinite(self.run_dir, step, images, scalars)
+                tqdm.write(f"step {step} left out, loss or gradient not finite: {', '.join(images)}")
+        if in_a_row >= self.config.train.max_nonfinite_steps:
+            raise RunError(
+                f"loss or gradient were not finite in {in_a_row} steps in a row, none of which was "
+                f"applied: see {self.run_dir / run_folder.NONFINITE}; a lower learning rate may help"
+            )
+
+    def _save_checkpoint_if_due(self):
+        due = self.config.checkpoint
+        minutes = (time.monotonic() - self.saved_at) / 60.0
+        if (due.every_steps and self.progress.step % due.every_steps == 0) or (
+            due.every_minutes and minutes >= due.every_minutes
+        ):
+            self._save_checkpoint()
+
+    def _save_checkpoint(self):
+        """Have the first worker write all that ``begin`` takes over, and return the file's path."""
+        if not self.crew.is_first:
+            return None
+        progress = self.progress
+        arrays = {
+            name: keras.ops.convert_to_numpy(value) for name, value in self.schedule.variables().items()
+        }
+        left_out = [self.batches.left_out, self.val_batches.left_out]
+        state = {"progress": progress.to_json(), "left_out": left_out, "data": self.data}
+        with run_folder.writing(self.run_dir):
+            self.logger.flush()  # what a resumed run will not write again must be on disk
+            folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
+            path = checkpoints.save(folder, progress.epoch, progress.step, arrays, state, keep)
+        self.saved_at = time.monotonic()
+        return path
+
+    def _stop_if_asked(self):
+        # Not all workers get a signal, nor between the same steps.
+        if self.crew.any(self.interruption.signal is not None):
+            path = self._save_checkpoint() or "worker 0's checkpoint"
+            raise Interrupted(
+                f"{self.interruption.signal or 'signal to another worker'}: stopped after step "
+                f"{self.progress.step} with {path}; --resume goes on from there"
+            )
+
+    def _validate(self):
+        """Return the means of the validation scalars and the ``VocAp``, and log both.
+
+        They stand on the training step's axis, in a run of their own. Stopped by a signal, the epoch's
+        validation will be done anew.
+        """
+        schedule, batches = self.schedule, self.val_batches
+        schedule.share_statistics()
+        means, result = validate(schedule, batches, self.config, self.classes, self._stop_if_asked)
+        scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
+        scalars |= {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
+        scalars["mAP"] = float(result.mean_ap)
+        self._write("validation", scalars)
+        return means, result
+
+    def _write(self, run, scalars):
+        """Have the first worker log the scalars of this step."""
+        if self.crew.is_first:
+            with run_folder.writing(self.run_dir):
+                self.logger.write(run, self.progress.step, scalars)
+
+    def _record(self, *left_out):
+        """Record an image that only turned out during training to be of no use."""
+        faults.announce(*left_out)
+        if not self.crew.is_first:
+            self.unrecorded.append(left_out)
+            return
+        with run_folder.writing(self.run_dir):
+            faults.record(self.run_dir / "skipped.csv", [left_out])
+
+    def _record_others(self):
+        """Have the first worker record the images that the others have left out since the last time."""
+        found, self.unrecorded = self.crew.gather_json(self.unrecorded), []
+        for split, image, fault in itertools.chain.from_iterable(found):
+            for pipeline in (self.batches, self.val_batches):
+                if pipeline.dataset.name == split and self.crew.is_first:
+                    pipeline.leave_out(image, fault)
+
+    def _list_left_out(self):
+        """Write the list of images left out, as far as it is known by now."""
+        path = self.run_dir / "skipped.csv"
+        path.unlink(missing_ok=True)
+        pipelines = (self.batches, self.val_batches)
+        rows = [(one.dataset.name, *entry) for one in pipelines for entry in one.dataset.skipped]
+        rows += [(one.dataset.name, *entry) for one in pipelines for entry in one.left_out.items()]
+        if rows:
+            print(f"{len(rows)} images left out because of faults: see {path}")
+            faults.record(path, rows)
+
+    def _save_weights(self, result):
+        """Write the weights, and once more if they are the best yet."""
+        if not self.crew.is_first:
+            return
+        weight_files.save(self.models, self.config, self.run_dir / "last.weights.h5")
+        # Without a number to compare (no object in the validation split) the last are the best.
+        score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
+        score = [self.schedule.phase, score]
+        # What is validated is what the file holds, unless detections take a second network.
+        if score >= self.progress.best and self.schedule.validated is self.models:
+            self.progress.best = score
+            weight_files.save(self.models, self.config, self.run_dir / "best.weights.h5")
+
+    def _write_row(self, val_means, result):
+        if not self.crew.is_first:
+            return
+        progress = self.progress
+        row = {"epoch": progress.epoch + 1, "step": progress.step}
+        row["train_seconds"] = round(progress.seconds, 1)
+        row["mAP"] = None if result is None else float(result.mean_ap)
+        for index, name in enumerate(self.classes):
+            row[f"AP/{name}"] = None if result is None else float(result.ap[index])
+        for run, means in (("train", progress.means), ("validation", val_means)):
+            row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
+        metrics_csv.append_row(self.run_dir / "metrics.csv", row)
