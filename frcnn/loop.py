@@ -91,6 +91,9 @@ class Trainer:
         self.data = [one.dataset.fingerprint() for one in (self.batches, self.val_batches)]
         if checkpoint and (known := checkpoint.state["data"]) != self.data:
             changes.append(f"images and boxes: {known} -> {self.data}")
+        count = self.crew.place.count
+        if checkpoint and (known := checkpoint.state["workers"]) != count:
+            changes.append(f"workers, which share a batch: {known} -> {count}")
         if changes and not allow_config_change:
             raise ConfigError(
                 f"changed since {self.run_dir} was started (--allow-config-change to go on):\n  "
@@ -101,11 +104,11 @@ class Trainer:
             self.progress = Progress.from_json(checkpoint.state["progress"])
             self.schedule.restore(self.progress.step, checkpoint.arrays)
             self.batches.left_out, self.val_batches.left_out = checkpoint.state["left_out"]
-        # Each has read the data, drawn the weights and read the checkpoint itself.
-        values = [keras.ops.convert_to_numpy(value) for value in self.schedule.variables().values()]
-        self.crew.expect_same(
-            config=self.config.to_json(), data=self.data, step=str(self.progress.step), weights=values
-        )
+        if count > 1:  # each has read the data, drawn the weights and read the checkpoint itself
+            step, values = str(self.progress.step), self._arrays().values()
+            self.crew.expect_same(
+                config=self.config.to_json(), data=self.data, step=step, weights=values
+            )
         if not self.crew.is_first:
             return
         with run_folder.writing(self.run_dir):
@@ -219,17 +222,22 @@ class Trainer:
         if not self.crew.is_first:
             return None
         progress = self.progress
-        arrays = {
-            name: keras.ops.convert_to_numpy(value) for name, value in self.schedule.variables().items()
-        }
         left_out = [self.batches.left_out, self.val_batches.left_out]
         state = {"progress": progress.to_json(), "left_out": left_out, "data": self.data}
+        state["workers"] = self.crew.place.count
         with run_folder.writing(self.run_dir):
             self.logger.flush()  # what a resumed run will not write again must be on disk
             folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
-            path = checkpoints.save(folder, progress.epoch, progress.step, arrays, state, keep)
+            path = checkpoints.save(
+                folder, progress.epoch, progress.step, self._arrays(), state, keep
+            )
         self.saved_at = time.monotonic()
         return path
+
+    def _arrays(self):
+        """Return {name: numpy array} of everything that training changes."""
+        variables = self.schedule.variables().items()
+        return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables}
 
     def _stop_if_asked(self):
         # Not all workers get a signal, nor between the same steps.

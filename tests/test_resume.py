@@ -201,6 +201,21 @@ def test_other_images_are_a_change(whole, config, shapes_folder, tmp_path):
         train(config.replace({"data.dir": str(folder)}), run, resume=True)
 
 
+def test_another_number_of_workers_is_a_change(whole, config, tmp_path, monkeypatch):
+    run = back_to(whole, 7, tmp_path)
+    newest = checkpoints.newest
+
+    def of_two(folder):
+        checkpoint, faults = newest(folder)
+        assert checkpoint.state["workers"] == 1
+        checkpoint.state["workers"] = 2
+        return checkpoint, faults
+
+    monkeypatch.setattr(checkpoints, "newest", of_two)
+    with pytest.raises(ConfigError, match="workers, which share a batch: 2 -> 1"):
+        train(config, run, resume=True)
+
+
 def test_a_checkpoint_of_another_network_is_refused(whole, config, tmp_path):
     run = back_to(whole, 7, tmp_path)
     with pytest.raises(RunError, match="of another network, optimizer or schedule.*rpn_conv"):
