@@ -32,16 +32,18 @@ def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
         )
         for name in ("rpn_conv", *(f"rpn_conv{number}" for number in range(2, conv_depth + 1)))
     ]
-    to_logits = layers.Conv2D(num_anchors, 1, kernel_initializer=small, name="rpn_class_logits")
-    to_deltas = layers.Conv2D(num_anchors * box_dim, 1, kernel_initializer=small, name="rpn_deltas")
+    # float32 whatever the precision inside: 8 bits of a logit are too few to rank 10,000 proposals
+    # by, and of a delta too few to place a box.
+    last = {"kernel_initializer": small, "dtype": "float32"}
+    to_logits = layers.Conv2D(num_anchors, 1, **last, name="rpn_class_logits")
+    to_deltas = layers.Conv2D(num_anchors * box_dim, 1, **last, name="rpn_deltas")
     logits, deltas = [], []
     for x in [features] if isinstance(features, keras.KerasTensor) else features:
         for convolution in convolutions:
             x = convolution(x)
-        logits.append(layers.Reshape((-1, num_anchors))(to_logits(x)))
-        deltas.append(layers.Reshape((-1, num_anchors * box_dim))(to_deltas(x)))
-    logits = layers.Concatenate(axis=1, name="rpn_class_cells")(logits)
-    # Scores and deltas leave in float32 whatever the precision inside.
+        logits.append(layers.Reshape((-1, num_anchors), dtype="float32")(to_logits(x)))
+        deltas.append(layers.Reshape((-1, num_anchors * box_dim), dtype="float32")(to_deltas(x)))
+    logits = layers.Concatenate(axis=1, dtype="float32", name="rpn_class_cells")(logits)
     scores = layers.Activation("sigmoid", dtype="float32", name="rpn_out_class")(logits)
     deltas = layers.Concatenate(axis=1, dtype="float32", name="rpn_out_regress")(deltas)
     return scores, deltas
@@ -63,7 +65,7 @@ def classifier(features, rois, num_classes, roi_align, head, box_dim=4):
     """
     x = head(FoldRois(name="fold_rois")(roi_align(features, rois)))
     logits, deltas = predictor(x, num_classes, box_dim)
-    logits = UnfoldRois(name="class_rois")(logits, rois)
+    logits = UnfoldRois(dtype="float32", name="class_rois")(logits, rois)
     scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
     deltas = UnfoldRois(dtype="float32", name=f"dense_regress_{num_classes}")(deltas, rois)
     return scores, deltas
@@ -106,14 +108,14 @@ def convolutional_head(
 
 
 def predictor(x, num_classes, box_dim=4):
-    """Return class logits (N, C) and box deltas (N, (C-1)·D) from (N, k) regions."""
-    class_init, box_init = (
-        initializers.RandomNormal(stddev=0.01),
-        initializers.RandomNormal(stddev=0.001),
-    )
-    logits = layers.Dense(num_classes, kernel_initializer=class_init, name="class_logits")(x)
-    deltas = layers.Dense((num_classes - 1) * box_dim, kernel_initializer=box_init, name="box_deltas")(x)
-    return logits, deltas
+    """Return class logits (N, C) and box deltas (N, (C-1)·D) from (N, k) regions, in float32."""
+
+    def dense(units, stddev, name):
+        small = initializers.RandomNormal(stddev=stddev)
+        return layers.Dense(units, kernel_initializer=small, dtype="float32", name=name)(x)
+
+    logits = dense(num_classes, 0.01, "class_logits")
+    return logits, dense((num_classes - 1) * box_dim, 0.001, "box_deltas")
 
 
 @keras.saving.register_keras_serializable(package="frcnn")

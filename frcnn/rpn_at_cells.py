@@ -40,10 +40,7 @@ class RpnAtCells(keras.layers.Layer):
             # Beyond the map there is nothing: a convolution over the whole map sees zeros there.
             x = x * ops.cast(inside, x.dtype)[..., None]
         shape = (*ops.shape(cells), -1)
-        logits, deltas = (
-            ops.reshape(ops.cast(ops.conv(x, layer.kernel) + layer.bias, "float32"), shape)
-            for layer in (self.to_logits, self.to_deltas)
-        )
+        logits, deltas = (ops.reshape(layer(x), shape) for layer in (self.to_logits, self.to_deltas))
         return ops.sigmoid(logits), deltas
 
     def compute_output_spec(self, features, cells):

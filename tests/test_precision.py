@@ -23,6 +23,12 @@ def test_mixed_bfloat16_computes_in_bfloat16_and_hands_out_float32():
     assert convolution.compute_dtype == "bfloat16"
     assert convolution.kernel.dtype == "float32"
     assert built.rpn.get_layer("preprocess").compute_dtype == "float32"
+    # What proposals are ranked by and boxes placed by is not rounded to 8 bits on its way out.
+    for model, names in (
+        (built.rpn, ("rpn_class_logits", "rpn_deltas", "rpn_class_cells", "rpn_out_regress")),
+        (built.classifier, ("class_logits", "box_deltas", "class_rois")),
+    ):
+        assert {model.get_layer(name).compute_dtype for name in names} == {"float32"}
     images = np.zeros((1, 64, 64, 3), "uint8")
     rois = np.array([[[4.3, 4.7, 50.1, 60.9]]], "float32")
     outputs = [*built.rpn.predict_on_batch(images), *built.classifier.predict_on_batch([images, rois])]
