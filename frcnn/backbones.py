@@ -85,9 +85,16 @@ class Backbone:
 
 def vgg16(pixels, config):
     """Simonyan and Zisserman 2015 up to block5_conv3: stride 16, 512 channels."""
-    network = keras.applications.VGG16(include_top=False, weights=None, input_tensor=pixels)
-    _freeze(network, config, ("block1_pool", "block2_pool", "block3_pool", "block4_pool", "block5_pool"))
-    return Backbone((network.get_layer("block5_conv3").output,), (16,))
+    x, ends = pixels, []
+    for block, (channels, count) in enumerate(VGG16_BLOCKS, start=1):
+        if block > 1:
+            x = layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
+        for number in range(1, count + 1):
+            name = f"block{block}_conv{number}"
+            x = blocks.Conv2D(channels, 3, padding="same", activation="relu", name=name)(x)
+        ends.append(name)
+    _freeze(keras.Model(pixels, x), config, ends)
+    return Backbone((x,), (16,))
 
 
 def resnet50(pixels, config):
@@ -146,7 +153,7 @@ def tiny(pixels, config):
     for number, (filters, strides) in enumerate(
         [(24, 2), (48, 2), (96, 1), (128, 2), (128, 1)], start=1
     ):
-        x = layers.Conv2D(
+        x = blocks.Conv2D(
             filters,
             3,
             strides,
@@ -177,6 +184,9 @@ BACKBONES = {
     "mobilenet_v3_large_fpn": BackboneKind(mobilenet_v3_large_fpn, "torch"),
     "tiny": BackboneKind(tiny, "tf"),
 }
+
+# Channels and number of the convolutions between two poolings (Simonyan and Zisserman, table 1, D).
+VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 # The last layer of each stage of Keras' MobileNetV2, of strides 2 to 32.
 MOBILENET_V2_STAGES = (

@@ -113,6 +113,11 @@ def on_batches(model, step):
     return lambda batches: run(next(iter(batches)))
 
 
+def computes_on_cpu():
+    """Return whether this is TensorFlow and sees no GPU."""
+    return IS_TENSORFLOW and not tf.config.get_visible_devices("GPU")
+
+
 def native_nms(boxes, scores, iou_threshold, max_output):
     """Return TensorFlow's greedy NMS of one image: up to ``max_output`` indices, int32.
 

@@ -13,6 +13,7 @@ training too: with one or two images a step, those of the batch would ruin a pre
 import keras
 from keras import layers, ops
 
+from frcnn import winograd
 from frcnn.errors import ConfigError
 
 EPSILON = 1e-5  # added to the variance
@@ -110,9 +111,19 @@ class _Normalized:
         return ops.add(self._convolve(inputs, factor), summand)
 
 
-class NormalizedConv2D(_Normalized, layers.Conv2D):
+class Conv2D(layers.Conv2D):
+    """Keras' layer, that goes through fewer multiplications where it can (``frcnn.winograd``)."""
+
+    def convolution_op(self, inputs, kernel):
+        settings = (self.kernel_size, self.strides, self.dilation_rate, self.padding, self.groups)
+        if settings == ((3, 3), (1, 1), (1, 1), "same", 1):
+            return winograd.conv(inputs, kernel)
+        return super().convolution_op(inputs, kernel)
+
+
+class NormalizedConv2D(_Normalized, Conv2D):
     def _convolve(self, inputs, factor):
-        return ops.conv(inputs, self.kernel * factor, tuple(self.strides), self.padding)
+        return self.convolution_op(inputs, self.kernel * factor)
 
 
 class NormalizedDepthwiseConv2D(_Normalized, layers.DepthwiseConv2D):

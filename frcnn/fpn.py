@@ -38,7 +38,7 @@ def fpn(
     """
 
     def convolve(x, kernel_size, name):
-        x = layers.Conv2D(
+        x = blocks.Conv2D(
             channels,
             kernel_size,
             padding="same",

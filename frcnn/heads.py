@@ -27,7 +27,7 @@ def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
     """
     small = initializers.RandomNormal(stddev=0.01)
     convolutions = [
-        layers.Conv2D(
+        blocks.Conv2D(
             channels, 3, padding="same", activation="relu", kernel_initializer=small, name=name
         )
         for name in ("rpn_conv", *(f"rpn_conv{number}" for number in range(2, conv_depth + 1)))

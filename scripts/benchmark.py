@@ -1,8 +1,8 @@
 """Measure speed and memory, beside torchvision if asked to: ``python scripts/benchmark.py step``.
 
 step: a training step.  inference: an image to its boxes.  ops: the parts of a step that are not
-convolutions.  data: the input pipeline.  train: seconds to mAP of a run.  scaling: how a step's cost
-grows with what it works on.  leak: memory of a long run.
+convolutions.  conv: 3x3 convolutions by two ways.  data: the input pipeline.  train: seconds to mAP
+of a run.  scaling: how a step's cost grows with what it works on.  leak: memory of a long run.
 
 What is compared takes turns in one run, a process each, so that a busy machine slows both. Printed are
 medians and quartiles after a warm-up.
@@ -169,6 +169,26 @@ def quartiles(function, times=50):
     return np.quantile(seconds[3:], [0.25, 0.5, 0.75])
 
 
+def conv(arguments, *_):
+    """Measure what ``frcnn.winograd`` decides by: its own way beside the sliding kernel."""
+    with quiet_import():
+        from frcnn.backend import prepare_device
+        from frcnn.benchmark import convolutions
+
+    prepare_device()
+    dtype = arguments.precision.removeprefix("mixed_")
+    figures = {}
+    for shape in convolutions.SHAPES:
+        found = convolutions.measure(shape, dtype, arguments.rounds * arguments.times)
+        figures["x".join(map(str, shape))] = found
+        parts = (
+            f"{name} {ours * 1e3:4.0f} and {theirs * 1e3:4.0f} ms, {theirs / ours:.2f} times as fast"
+            for name, (ours, theirs) in found.items()
+        )
+        print("{:3} x {:3}, {:3} to {:3} channels: ".format(*shape) + "; ".join(parts), flush=True)
+    return figures
+
+
 def data(arguments, height, width):
     from frcnn.benchmark.pipeline import images_per_second
 
@@ -272,6 +292,7 @@ MEASURES = {
     "step": sides,
     "inference": sides,
     "ops": operations,
+    "conv": conv,
     "data": data,
     "train": train,
     "scaling": scaling,
