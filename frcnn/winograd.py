@@ -39,7 +39,7 @@ def conv(x, kernel):
         kernel: (3, 3, C, K).
 
     Returns:
-        (B, h, w, K) in the dtype of ``x``; of bfloat16 it is computed in float32 if it is computed here.
+        (B, h, w, K) in the dtype of ``x``; tiles are computed in float32, as bfloat16 is too coarse.
     """
     channels, tiles = WORTHWHILE.get(keras.backend.standardize_dtype(x.dtype), (np.inf, 0))
 
@@ -61,8 +61,8 @@ def conv3x3(x, kernel):
 
     Gradients for both are computed the same way.
     """
-    windows = _transform(INPUT, _windows(x))
-    products = ops.matmul(windows, _transform(KERNEL, _flat(kernel)))
+    windows = _transform(INPUT, _windows(x, WINDOW, 1))
+    products = ops.matmul(windows, _transform(KERNEL, ops.reshape(kernel, (9, *kernel.shape[2:]))))
     result = _assemble(_transform(OUTPUT, products), x)
 
     def gradients(*args, upstream=None):
@@ -70,7 +70,7 @@ def conv3x3(x, kernel):
         # The input's is a convolution with the kernel turned by 180 degrees, output for input.
         turned = ops.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
         # The kernel's goes the way of the output backwards.
-        products = _transform(OUTPUT.T, _tiles(upstream))
+        products = _transform(OUTPUT.T, _windows(upstream, TILE, 0))
         by_point = ops.matmul(ops.transpose(windows, (0, 2, 1)), products)
         return conv3x3(upstream, turned), ops.reshape(_transform(KERNEL.T, by_point), kernel.shape)
 
@@ -108,43 +108,28 @@ def _transform(matrix, x):
     return ops.reshape(ops.matmul(matrix, ops.reshape(x, (matrix.shape[1], -1))), (-1, count, channels))
 
 
-def _flat(kernel):
-    return ops.reshape(kernel, (9, *kernel.shape[2:]))
-
-
 def _counts(x):
     """Return the number of tiles that cover a map from above to below and from left to right."""
     _, height, width, _ = ops.shape(x)
     return -(-height // TILE), -(-width // TILE)
 
 
-def _padded(x, before, after):
+def _windows(x, side, border):
+    """Return what each tile depends on, windows of ``side`` cells that start every ``TILE`` cells.
+
+    ``x`` (B, h, w, C) has ``border`` zeros on each side, and more where the last tiles stick out:
+    (side · side, T, C).
+    """
     rows, columns = _counts(x)
     _, height, width, _ = ops.shape(x)
-    down, right = TILE * rows - height + after, TILE * columns - width + after
-    return ops.pad(x, ((0, 0), (before, down), (before, right), (0, 0)))
-
-
-def _windows(x):
-    """Return the overlapping windows of ``x``: (36, T, C)."""
-    rows, columns = _counts(x)
-    x = _padded(x, 1, 1)
+    down, right = TILE * rows - height + border, TILE * columns - width + border
+    x = ops.pad(x, ((0, 0), (border, down), (border, right), (0, 0)))
     batch, height, width, channels = ops.shape(x)
-    down, right = ops.arange(WINDOW)[:, None], ops.arange(WINDOW)
-    inside = ops.reshape(down * width + right, (-1, 1, 1, 1))
-    first = (
-        ops.arange(batch)[:, None, None] * height + TILE * ops.arange(rows)[:, None]
-    ) * width + TILE * ops.arange(columns)
-    cells = ops.reshape(inside + first, (WINDOW * WINDOW, -1))
+    inside = ops.arange(side)[:, None] * width + ops.arange(side)
+    first_rows = ops.arange(batch)[:, None] * height + TILE * ops.arange(rows)
+    first = first_rows[..., None] * width + TILE * ops.arange(columns)
+    cells = ops.reshape(inside, (-1, 1)) + ops.reshape(first, (-1,))
     return ops.take(ops.reshape(x, (-1, channels)), cells, axis=0)
-
-
-def _tiles(y):
-    """Return the tiles of 4x4 cells that ``y`` consists of: (16, T, K)."""
-    rows, columns = _counts(y)
-    batch, _, _, channels = ops.shape(y)
-    y = ops.reshape(_padded(y, 0, 0), (batch, rows, TILE, columns, TILE, channels))
-    return ops.reshape(ops.transpose(y, (2, 4, 0, 1, 3, 5)), (TILE * TILE, -1, channels))
 
 
 def _assemble(tiles, like):
