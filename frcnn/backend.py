@@ -255,8 +255,8 @@ def prepare_device(deterministic=False, local_rank=None):
         return (
             ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices()) + ", JAX"
         )
-    # Images differ in shape, so each step is traced anew until its sizes are left open; that is no
-    # reason to warn.
+    # Steps are traced once. What workers gather is of several kinds and sizes, and a trace for each of
+    # the first few is no reason to warn.
     tf.get_logger().setLevel("ERROR")
     gpus = tf.config.list_physical_devices("GPU")
     if local_rank is not None and len(gpus) > 1:
