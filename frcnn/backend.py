@@ -55,24 +55,24 @@ class Open:
         self.traced = {}  # by what the first call settles: kinds of numbers, and which are None
 
     def __call__(self, *arguments):
-        leaves = [leaf for leaf in tf.nest.flatten(arguments) if leaf is not None]
-        leaves = [tf.convert_to_tensor(leaf) for leaf in leaves]
-        key = tuple(leaf.dtype for leaf in leaves)
+        leaves = [
+            None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(arguments)
+        ]
+        given = [leaf for leaf in leaves if leaf is not None]
+        key = tuple(None if leaf is None else leaf.dtype for leaf in leaves)
         if key not in self.traced:
-            self.traced[key] = self._traced(arguments, leaves)
-        return self.traced[key](*leaves)
+            self.traced[key] = self._traced(arguments, key, given)
+        return self.traced[key](*given)
 
-    def _traced(self, arguments, leaves):
-        given = [leaf is not None for leaf in tf.nest.flatten(arguments)]
-
-        def on_leaves(*leaves):
-            left = iter(leaves)
-            packed = [next(left) if is_given else None for is_given in given]
+    def _traced(self, arguments, key, given):
+        def on_given(*given):
+            left = iter(given)
+            packed = [None if kind is None else next(left) for kind in key]
             return self.function(*tf.nest.pack_sequence_as(arguments, packed))
 
-        shapes = self.shapes_of(leaves)
-        signature = [tf.TensorSpec(shape, leaf.dtype) for shape, leaf in zip(shapes, leaves)]
-        return tf.function(on_leaves, input_signature=signature, autograph=False)
+        shapes = self.shapes_of(given)
+        signature = [tf.TensorSpec(shape, leaf.dtype) for shape, leaf in zip(shapes, given)]
+        return tf.function(on_given, input_signature=signature, autograph=False)
 
 
 def forward(model):
@@ -255,8 +255,8 @@ def prepare_device(deterministic=False, local_rank=None):
         return (
             ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices()) + ", JAX"
         )
-    # Images differ in shape, so each step is traced anew until its sizes are left open; that is no
-    # reason to warn.
+    # Steps are traced once. What workers gather is of several kinds and sizes, and a trace for each of
+    # the first few is no reason to warn.
     tf.get_logger().setLevel("ERROR")
     gpus = tf.config.list_physical_devices("GPU")
     if local_rank is not None and len(gpus) > 1:

@@ -7,7 +7,8 @@ import sys
 import tempfile
 
 from frcnn import presets, saved_config
-from frcnn.config import parse_assignments, parse_json
+from frcnn.config import SECTIONS
+from frcnn.config_text import parse_assignments, parse_json
 from frcnn.errors import ConfigError, FrcnnError
 
 
@@ -70,7 +71,7 @@ def config_of(arguments, options, base=None):
         if not path.is_file():
             raise ConfigError(f"there is no config file {path}")
         text = path.read_text(encoding="utf-8", errors="replace")
-        dataset = dataset or parse_json(text, str(path)).get("data.dataset")
+        dataset = dataset or parse_json(text, SECTIONS, str(path)).get("data.dataset")
     config = base or presets.preset(dataset or "voc")
     config = config.updated_from_json(text, arguments.config)
     weights = getattr(arguments, "weights", None)

@@ -8,11 +8,9 @@ that names the key. What a data set or a backbone starts from is in ``frcnn.pres
 import dataclasses
 import difflib
 import json
-import math
-import types
-import typing
 from dataclasses import dataclass, field
 
+from frcnn import config_text
 from frcnn.errors import ConfigError
 
 BACKBONES = (
@@ -263,7 +261,7 @@ class Config:
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ConfigError(f"there is no setting {key!r}{hint}")
             section, name = key.split(".")
-            changes.setdefault(section, {})[name] = _convert(key, value, KEYS[key])
+            changes.setdefault(section, {})[name] = config_text.convert(key, value, KEYS[key])
         sections = {
             section: dataclasses.replace(getattr(self, section), **fields)
             for section, fields in changes.items()
@@ -281,82 +279,18 @@ class Config:
             text: as ``to_json`` writes it.
             source: what error messages call the text: its file's name.
         """
-        values = parse_json(text, source)
+        values = config_text.parse_json(text, SECTIONS, source)
         try:
             return self.replace(values)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
 
 
-def parse_json(text, source="JSON"):
-    """Return {dotted key: value} of JSON text, {section: {name: value}}, for ``Config.replace``."""
-    try:
-        sections = json.loads(text, object_pairs_hook=_once_each)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source} is not JSON: {error}") from error
-    if not isinstance(sections, dict) or not all(isinstance(s, dict) for s in sections.values()):
-        raise ConfigError(f"{source} must hold sections: {{'train': {{'epochs': 4}}, ...}}")
-    names = [section.name for section in dataclasses.fields(Config)]
-    for name in sections:
-        if name not in names:
-            raise ConfigError(f"{source}: there is no section {name!r}, only {', '.join(names)}")
-    return {f"{s}.{name}": value for s, fields in sections.items() for name, value in fields.items()}
-
-
-def _once_each(pairs):
-    """Return the dict of a JSON object, in which a key that is there twice would lose a value."""
-    found = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} stands there twice")
-        found[key] = value
-    return found
-
-
-def parse_assignments(assignments):
-    """Return {key: text} of ``["KEY=VALUE", ...]``, for ``Config.replace``."""
-    pairs = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set takes KEY=VALUE, not {assignment!r}")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
 def _numbers(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-def _convert(key, value, wanted):
-    """Return ``value`` as the type of setting ``key``: int, float, str, bool or a tuple of one."""
-    if isinstance(wanted, types.GenericAlias):
-        item = typing.get_args(wanted)[0]
-        values = value.split(",") if isinstance(value, str) else value
-        if not isinstance(values, (list, tuple)):
-            raise ConfigError(f"{key} needs a list, not {value!r}")
-        return tuple(_convert(key, value, item) for value in values if value != "")
-    try:
-        if wanted is str:
-            if not isinstance(value, str) or "\0" in value:  # which no path may have
-                raise ValueError
-            value.encode("utf-8")  # not so with half of a surrogate pair
-            return value.strip()
-        if wanted is bool:
-            return {"true": True, "false": False}[str(value).strip().lower()]
-        number = float(value)
-        if isinstance(value, bool) or not math.isfinite(number):
-            raise ValueError
-        if wanted is int and (number % 1 or abs(number) >= WHOLE_LIMIT):
-            raise ValueError
-        return wanted(number)
-    except (TypeError, ValueError, KeyError, OverflowError):
-        raise ConfigError(f"{key} needs {NOUNS[wanted]}, not {value!r}") from None
-
-
-WHOLE_LIMIT = 2**53  # from there on, a float stands for several whole numbers
-NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-
+SECTIONS = tuple(section.name for section in dataclasses.fields(Config))
 KEYS = {
     f"{section.name}.{setting.name}": setting.type
     for section in dataclasses.fields(Config)

@@ -1,44 +1,28 @@
-"""The loop: batches, steps, validation, and what a run writes.
+"""The loop: batches, steps, validation, and when a run writes what.
 
-What a step is, a schedule knows (``frcnn.schedules``); ``frcnn.trainer`` puts a run together.
+What a step is, a schedule knows (``frcnn.schedules``); what is written how, ``frcnn.run_writer``;
+``frcnn.trainer`` puts a run together.
 """
 
-import itertools
 import time
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from frcnn import checkpoints, metrics_csv, run_folder, weight_files, workers
-from frcnn.data import faults
+from frcnn import checkpoints, run_folder, workers
 from frcnn.data.cache import ImageCache
 from frcnn.data.pipeline import Pipeline
 from frcnn.errors import ConfigError, Interrupted, RunError
 from frcnn.four_step import FourStep
 from frcnn.interruption import Interruption
-from frcnn.logging import RunLogger
 from frcnn.progress import Progress
+from frcnn.run_writer import RunWriter
 from frcnn.schedules import Alternating, Joint
 from frcnn.targets import RpnTargeter
 from frcnn.validation import validate
 
 SCHEDULES = {"alternating": Alternating, "joint": Joint, "four-step": FourStep}
-
-# What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
-EPOCH_TAGS = (
-    "total_loss",
-    "rpn/loss",
-    "rpn/loss_cls",
-    "rpn/loss_regr",
-    "classifier/loss",
-    "classifier/loss_cls",
-    "classifier/loss_regr",
-    "classifier/accuracy",
-    "rpn/recall",
-    "rpn/mean_overlapping_boxes",
-    "classifier/positive_rois",
-)
 
 
 class Trainer:
@@ -51,7 +35,7 @@ class Trainer:
         run_dir: existing folder, ``pathlib.Path``.
 
     Several workers (``frcnn.workers``) each have a ``Trainer`` that does the same, on its share of every
-    batch; the first of them writes.
+    batch; the writer of the first one writes.
     """
 
     def __init__(self, models, config, train_set, val_set, run_dir):
@@ -60,11 +44,11 @@ class Trainer:
         self.classes = train_set.classes
         self.run_dir = run_dir
         self.crew = workers.current()
-        self.unrecorded = []  # images that this worker has left out and that the first one has to record
+        self.writer = RunWriter(run_dir, self.crew, models, config, self.classes)
         targeter = RpnTargeter(models.pyramid, config.rpn)
         common = (config.data, models.size_multiple, config.train.seed)
         self.cache = ImageCache(config.data.cache_mib)  # training comes first, and fills it first
-        options = {"make_targets": targeter, "record": self._record}
+        options = {"make_targets": targeter, "record": self.writer.leave_out}
         options |= {"cache": self.cache, "share": self.crew.share}
         self.batches = Pipeline(train_set, *common, training=True, **options)
         self.val_batches = Pipeline(val_set, *common, training=False, **options)
@@ -86,7 +70,7 @@ class Trainer:
             RunError: the folder cannot be written to, or its checkpoints do not serve.
             ConfigError: the config or the data have changed and must not.
         """
-        checkpoint, faults = checkpoints.newest(self.run_dir / "checkpoints")
+        checkpoint, broken = checkpoints.newest(self.run_dir / "checkpoints")
         changes = run_folder.differences(before, self.config) if before else []
         self.data = [one.dataset.fingerprint() for one in (self.batches, self.val_batches)]
         if checkpoint and (known := checkpoint.state["data"]) != self.data:
@@ -105,22 +89,13 @@ class Trainer:
             self.schedule.restore(self.progress.step, checkpoint.arrays)
             self.batches.left_out, self.val_batches.left_out = checkpoint.state["left_out"]
         if count > 1:  # each has read the data, drawn the weights and read the checkpoint itself
-            step, values = str(self.progress.step), self._arrays().values()
+            step = str(self.progress.step)
+            values = map(keras.ops.convert_to_numpy, self.schedule.variables().values())
             self.crew.expect_same(
                 config=self.config.to_json(), data=self.data, step=step, weights=values
             )
-        if not self.crew.is_first:
-            return
-        with run_folder.writing(self.run_dir):
-            for path, fault in faults.items():
-                print(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
-            if checkpoint:
-                print(f"going on from {checkpoint.path}")
-            run_folder.rewind(self.run_dir, self.progress.step, self.progress.finished_step)
-            self._list_left_out()
-            is_changed = before is not None and before != self.config
-            old = f"config-until-step-{self.progress.step}.json" if is_changed else None
-            run_folder.write_config(self.run_dir, self.config, keep_as=old)
+        pipelines = (self.batches, self.val_batches)
+        self.writer.begin(before, self.progress, checkpoint, broken, pipelines)
 
     def fit(self):
         """Run all epochs that are left and return the last validation's ``VocAp``, None without any.
@@ -134,18 +109,16 @@ class Trainer:
         if progress.epoch >= epochs:
             print(f"{self.run_dir} has been trained to its end: {progress.step} steps")
             return None
-        with RunLogger(self.run_dir) as self.logger, Interruption() as self.interruption:
+        with self.writer.logger, Interruption() as self.interruption:
             stream = self._stream()
             while progress.epoch < epochs:
                 self._train_epoch(stream)
                 number = progress.epoch + 1
-                val_means, result = dict.fromkeys(EPOCH_TAGS), None
+                val_means, result = {}, None
                 if number % self.config.train.validate_every == 0 or number == epochs:
                     val_means, result = self._validate()
-                self._record_others()
-                with run_folder.writing(self.run_dir):
-                    self._save_weights(result)
-                    self._write_row(val_means, result)
+                self.writer.gather_left_out((self.batches, self.val_batches))
+                self._write_epoch(val_means, result)
                 progress.end_epoch()
             self._save_checkpoint()
         seconds, total = progress.seconds, time.perf_counter() - started
@@ -197,12 +170,10 @@ class Trainer:
         images = [sample.name for sample in batch.samples]
         if in_a_row:  # for all workers or none
             images = [name for share in self.crew.gather_json(images) for name in share]
-        with run_folder.writing(self.run_dir):
-            if in_a_row or step == 1 or step % self.config.train.log_every == 0:
-                self._write("train", scalars)
-            if in_a_row and self.crew.is_first:
-                run_folder.record_nonfinite(self.run_dir, step, images, scalars)
-                tqdm.write(f"step {step} left out, loss or gradient not finite: {', '.join(images)}")
+        if in_a_row or step == 1 or step % self.config.train.log_every == 0:
+            self.writer.scalars("train", step, scalars)
+        if in_a_row:
+            self.writer.nonfinite(step, images, scalars)
         if in_a_row >= self.config.train.max_nonfinite_steps:
             raise RunError(
                 f"loss or gradient were not finite in {in_a_row} steps in a row, none of which was "
@@ -219,25 +190,12 @@ class Trainer:
 
     def _save_checkpoint(self):
         """Have the first worker write all that ``begin`` takes over, and return the file's path."""
-        if not self.crew.is_first:
-            return None
-        progress = self.progress
         left_out = [self.batches.left_out, self.val_batches.left_out]
-        state = {"progress": progress.to_json(), "left_out": left_out, "data": self.data}
+        state = {"progress": self.progress.to_json(), "left_out": left_out, "data": self.data}
         state["workers"] = self.crew.place.count
-        with run_folder.writing(self.run_dir):
-            self.logger.flush()  # what a resumed run will not write again must be on disk
-            folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
-            path = checkpoints.save(
-                folder, progress.epoch, progress.step, self._arrays(), state, keep
-            )
+        path = self.writer.checkpoint(self.progress, self.schedule.variables(), state)
         self.saved_at = time.monotonic()
         return path
-
-    def _arrays(self):
-        """Return {name: numpy array} of everything that training changes."""
-        variables = self.schedule.variables().items()
-        return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables}
 
     def _stop_if_asked(self):
         # Not all workers get a signal, nor between the same steps.
@@ -260,65 +218,17 @@ class Trainer:
         scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
         scalars |= {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
         scalars["mAP"] = float(result.mean_ap)
-        self._write("validation", scalars)
+        self.writer.scalars("validation", self.progress.step, scalars)
         return means, result
 
-    def _write(self, run, scalars):
-        """Have the first worker log the scalars of this step."""
-        if self.crew.is_first:
-            with run_folder.writing(self.run_dir):
-                self.logger.write(run, self.progress.step, scalars)
-
-    def _record(self, *left_out):
-        """Record an image that only turned out during training to be of no use."""
-        faults.announce(*left_out)
-        if not self.crew.is_first:
-            self.unrecorded.append(left_out)
-            return
-        with run_folder.writing(self.run_dir):
-            faults.record(self.run_dir / "skipped.csv", [left_out])
-
-    def _record_others(self):
-        """Have the first worker record the images that the others have left out since the last time."""
-        found, self.unrecorded = self.crew.gather_json(self.unrecorded), []
-        for split, image, fault in itertools.chain.from_iterable(found):
-            for pipeline in (self.batches, self.val_batches):
-                if pipeline.dataset.name == split and self.crew.is_first:
-                    pipeline.leave_out(image, fault)
-
-    def _list_left_out(self):
-        """Write the list of images left out, as far as it is known by now."""
-        path = self.run_dir / "skipped.csv"
-        path.unlink(missing_ok=True)
-        pipelines = (self.batches, self.val_batches)
-        rows = [(one.dataset.name, *entry) for one in pipelines for entry in one.dataset.skipped]
-        rows += [(one.dataset.name, *entry) for one in pipelines for entry in one.left_out.items()]
-        if rows:
-            print(f"{len(rows)} images left out because of faults: see {path}")
-            faults.record(path, rows)
-
-    def _save_weights(self, result):
-        """Write the weights, and once more if they are the best yet."""
-        if not self.crew.is_first:
-            return
-        weight_files.save(self.models, self.config, self.run_dir / "last.weights.h5")
+    def _write_epoch(self, val_means, result):
+        """Write the weights, once more if they are the best yet, and the epoch's row."""
+        self.writer.weights("last")
         # Without a number to compare (no object in the validation split) the last are the best.
         score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
         score = [self.schedule.phase, score]
         # What is validated is what the file holds, unless detections take a second network.
         if score >= self.progress.best and self.schedule.validated is self.models:
             self.progress.best = score
-            weight_files.save(self.models, self.config, self.run_dir / "best.weights.h5")
-
-    def _write_row(self, val_means, result):
-        if not self.crew.is_first:
-            return
-        progress = self.progress
-        row = {"epoch": progress.epoch + 1, "step": progress.step}
-        row["train_seconds"] = round(progress.seconds, 1)
-        row["mAP"] = None if result is None else float(result.mean_ap)
-        for index, name in enumerate(self.classes):
-            row[f"AP/{name}"] = None if result is None else float(result.ap[index])
-        for run, means in (("train", progress.means), ("validation", val_means)):
-            row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
-        metrics_csv.append_row(self.run_dir / "metrics.csv", row)
+            self.writer.weights("best")
+        self.writer.row(self.progress, val_means, result)

@@ -1,6 +1,7 @@
 """Settings that go together: with a data set, a backbone, an optimizer or a weight file."""
 
-from frcnn.config import Config, parse_json
+from frcnn.config import SECTIONS, Config
+from frcnn.config_text import parse_json
 from frcnn.errors import ConfigError
 
 # What each data set is trained with unless told otherwise. ``voc`` is the paper's own setting.
@@ -76,7 +77,7 @@ def network_settings(text, source="JSON"):
     That is the network, its anchors, and how images become its input: fine-tuning on other data with
     another schedule starts from these.
     """
-    values = parse_json(text, source)
+    values = parse_json(text, SECTIONS, source)
     kept = {
         key: value for key, value in values.items() if key.split(".")[0] in ("model", "anchors", "rpn")
     }

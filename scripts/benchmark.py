@@ -25,6 +25,7 @@ import numpy as np  # noqa: E402
 
 from frcnn import config as configs  # noqa: E402
 from frcnn.cli import quiet_import, run  # noqa: E402
+from frcnn.config_text import parse_assignments  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 from frcnn.presets import BACKBONE_PRESETS, backbone_preset, preset  # noqa: E402
 
@@ -98,7 +99,7 @@ def spec_of(arguments, height, width):
         "boxes": arguments.boxes,
         "classes": arguments.classes,
         "rois": arguments.rois or (512 if arguments.backbone in BACKBONE_PRESETS else 128),
-        "settings": configs.parse_assignments(arguments.set),
+        "settings": parse_assignments(arguments.set),
     }
 
 
@@ -193,7 +194,7 @@ def data(arguments, height, width):
     from frcnn.benchmark.pipeline import images_per_second
 
     sides_ = {"data.short_side": height, "data.long_side": max(height, width)}
-    settings = backbone_preset(arguments.backbone) | sides_ | configs.parse_assignments(arguments.set)
+    settings = backbone_preset(arguments.backbone) | sides_ | parse_assignments(arguments.set)
     config = configs.Config().replace(settings)
     strides = (4, 8, 16, 32, 64) if config.anchors.size_per_level else (16,)
     figures = {}
@@ -212,7 +213,7 @@ def train(arguments, height, width):
     """Train by each schedule and seed, beside the peer if asked to, and print the curves."""
     from frcnn.benchmark import line_chart, time_to_map
 
-    values = configs.parse_assignments(arguments.set)
+    values = parse_assignments(arguments.set)
     shapes = not arguments.data_dir and values.get("data.dataset", "shapes") == "shapes"
     config = preset("shapes" if shapes else "voc")
     chosen = {"train.precision": arguments.precision}
@@ -277,7 +278,7 @@ def leak(arguments, *_):
     if steps < 300 or steps % 100:
         raise ConfigError(f"--steps must be a multiple of 100 from 300 on, not {steps}")
     values = {"train.schedule": arguments.schedule, "train.precision": arguments.precision}
-    config = leak.config_of(steps, values | configs.parse_assignments(arguments.set))
+    config = leak.config_of(steps, values | parse_assignments(arguments.set))
     with tempfile.TemporaryDirectory() as folder:
         growth = leak.watch(config, pathlib.Path(folder) / "run")
     print(

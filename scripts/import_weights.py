@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn.cli import quiet_import, run  # noqa: E402
-from frcnn.config import parse_assignments  # noqa: E402
+from frcnn.config_text import parse_assignments  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 from frcnn.keras_frcnn_config import read_config  # noqa: E402
 

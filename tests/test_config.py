@@ -6,7 +6,8 @@ import pytest
 
 from frcnn import config as configs
 from frcnn import presets
-from frcnn.config import Config, parse_assignments
+from frcnn.config import Config
+from frcnn.config_text import parse_assignments
 from frcnn.errors import ConfigError
 from frcnn.presets import preset
 

@@ -23,10 +23,10 @@ def operations(spec):
     from frcnn import models as models_
     from frcnn.backend import compiled
     from frcnn.logging import RunLogger
-    from frcnn.loop import EPOCH_TAGS
     from frcnn.means import Means
     from frcnn.proposals import propose
     from frcnn.rpn_at_cells import sampled_cells
+    from frcnn.run_writer import EPOCH_TAGS
     from frcnn.sampling import random_order, sample_rois
     from frcnn.targets import RpnTargeter, roi_targets
 

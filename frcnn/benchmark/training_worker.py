@@ -19,8 +19,8 @@ class InTurns(Trainer):
         sys.stdin.readline()
         return super().fit()
 
-    def _write_row(self, val_means, result):
-        super()._write_row(val_means, result)
+    def _write_epoch(self, val_means, result):
+        super()._write_epoch(val_means, result)
         progress = self.progress
         found = {
             "seconds": progress.seconds,

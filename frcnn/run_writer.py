@@ -1,0 +1,167 @@
+"""What a run writes into its folder and says about it: by the first of its workers alone.
+
+When it is time to write what, the loop knows (``frcnn.loop``).
+"""
+
+import functools
+import itertools
+
+import keras
+from tqdm import tqdm
+
+from frcnn import checkpoints, metrics_csv, run_folder, weight_files
+from frcnn.data import faults
+from frcnn.logging import RunLogger
+
+# What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
+EPOCH_TAGS = (
+    "total_loss",
+    "rpn/loss",
+    "rpn/loss_cls",
+    "rpn/loss_regr",
+    "classifier/loss",
+    "classifier/loss_cls",
+    "classifier/loss_regr",
+    "classifier/accuracy",
+    "rpn/recall",
+    "rpn/mean_overlapping_boxes",
+    "classifier/positive_rois",
+)
+
+
+def by_the_first(method):
+    """Have a ``RunWriter``'s method do nothing on other workers, and the disk's faults be one line."""
+
+    @functools.wraps(method)
+    def on_worker(self, *arguments):
+        if self.crew.is_first:
+            with run_folder.writing(self.run_dir):
+                return method(self, *arguments)
+
+    return on_worker
+
+
+class RunWriter:
+    """Writes what ``frcnn.trainer.train`` lists.
+
+    Args:
+        run_dir: existing folder, ``pathlib.Path``.
+        crew: ``frcnn.workers.Workers``, each of whom has a writer and calls it alike.
+        models: ``frcnn.models.Models``.
+        config: the ``Config`` they were built from.
+        classes: the object classes' names.
+
+    Attributes:
+        logger: ``RunLogger``, to be closed at the end.
+
+    Raises:
+        RunError: by any method: the folder takes no more.
+    """
+
+    def __init__(self, run_dir, crew, models, config, classes):
+        self.run_dir = run_dir
+        self.crew = crew
+        self.models = models
+        self.config = config
+        self.classes = classes
+        self.logger = RunLogger(run_dir)
+        self.unrecorded = []  # images that this worker has left out since the last ``gather_left_out``
+
+    @by_the_first
+    def begin(self, before, progress, checkpoint, broken, pipelines):
+        """Take the folder back to where the run goes on, and write down the config and what is left out.
+
+        Args:
+            before: the ``Config`` of the run in the folder, None if there is none.
+            progress: ``Progress`` from which this one goes on.
+            checkpoint: the ``Checkpoint`` with that, None if there is none.
+            broken: {path of a checkpoint that is not whole: its fault}.
+            pipelines: the ``Pipeline`` of each split.
+        """
+        for path, fault in broken.items():
+            print(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
+        if checkpoint:
+            print(f"going on from {checkpoint.path}")
+        run_folder.rewind(self.run_dir, progress.step, progress.finished_step)
+        self._list_left_out(pipelines)
+        is_changed = before is not None and before != self.config
+        old = f"config-until-step-{progress.step}.json" if is_changed else None
+        run_folder.write_config(self.run_dir, self.config, keep_as=old)
+
+    @by_the_first
+    def scalars(self, run, step, scalars):
+        """Log the scalars of a step, {tag: number}, to a ``run`` of ``RunLogger``."""
+        self.logger.write(run, step, scalars)
+
+    @by_the_first
+    def nonfinite(self, step, images, scalars):
+        """Record a step that was not applied, with all workers' images."""
+        run_folder.record_nonfinite(self.run_dir, step, images, scalars)
+        tqdm.write(f"step {step} left out, loss or gradient not finite: {', '.join(images)}")
+
+    @by_the_first
+    def checkpoint(self, progress, variables, state):
+        """Write a checkpoint of {name: Keras variable} and a state for JSON, and return its path."""
+        self.logger.flush()  # what a resumed run will not write again must be on disk
+        folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
+        return checkpoints.save(folder, progress.epoch, progress.step, arrays, state, keep)
+
+    @by_the_first
+    def weights(self, name):
+        """Write the weights as they are now to ``last`` or ``best`` ``.weights.h5``."""
+        weight_files.save(self.models, self.config, self.run_dir / f"{name}.weights.h5")
+
+    @by_the_first
+    def row(self, progress, val_means, result):
+        """Write the row of the epoch under way.
+
+        Args:
+            progress: ``Progress``, with the means of training.
+            val_means: {tag: mean} of validation; what is missing is left empty.
+            result: ``VocAp``, None without validation.
+        """
+        row = {"epoch": progress.epoch + 1, "step": progress.step}
+        row["train_seconds"] = round(progress.seconds, 1)
+        row["mAP"] = None if result is None else float(result.mean_ap)
+        for index, name in enumerate(self.classes):
+            row[f"AP/{name}"] = None if result is None else float(result.ap[index])
+        for run, means in (("train", progress.means), ("validation", val_means)):
+            row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
+        metrics_csv.append_row(self.run_dir / "metrics.csv", row)
+
+    def leave_out(self, *left_out):
+        """Record (split, image, fault): an image that only training found to be of no use."""
+        faults.announce(*left_out)
+        self.unrecorded.append(left_out)
+        self._append([left_out])
+
+    def gather_left_out(self, pipelines):
+        """Have the first worker record the images that the others have left out since the last time.
+
+        All workers must come here.
+        """
+        _, *others = self.crew.gather_json(self.unrecorded)
+        self._take_over(itertools.chain.from_iterable(others), pipelines)
+        self.unrecorded = []
+
+    @by_the_first
+    def _take_over(self, found, pipelines):
+        for split, image, fault in found:
+            for pipeline in pipelines:
+                if pipeline.dataset.name == split:
+                    pipeline.leave_out(image, fault)  # which comes back here, unless it is known
+
+    @by_the_first
+    def _append(self, rows):
+        faults.record(self.run_dir / "skipped.csv", rows)
+
+    def _list_left_out(self, pipelines):
+        """Write the list of images left out, as far as it is known by now."""
+        path = self.run_dir / "skipped.csv"
+        path.unlink(missing_ok=True)
+        rows = [(one.dataset.name, *entry) for one in pipelines for entry in one.dataset.skipped]
+        rows += [(one.dataset.name, *entry) for one in pipelines for entry in one.left_out.items()]
+        if rows:
+            print(f"{len(rows)} images left out because of faults: see {path}")
+            faults.record(path, rows)
