@@ -53,7 +53,14 @@ class Detector:
         return cls(built, config, config.data.classes)
 
     def save(self, path):
-        """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled."""
+        """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled.
+
+        Raises:
+            WeightsError: there is no such folder.
+        """
+        folder = pathlib.Path(path).parent
+        if not folder.is_dir():
+            raise WeightsError(f"cannot write {path}: there is no folder {folder}")
         weight_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
 
     def predict(self, images, batch_size=1):
@@ -74,7 +81,10 @@ class Detector:
 
         Raises:
             DataError: something is not such an image.
+            ConfigError: ``batch_size`` is not 1 or more.
         """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
         if not isinstance(images, (list, tuple)):
             images = [images]
         inputs = [self._input(image, number) for number, image in enumerate(images)]
@@ -144,6 +154,8 @@ def _pixels(image, number):
             f"image {number} must be (H, W, 3) RGB numbers from 0 to 255, a Pillow image or a path, "
             f"not {pixels.dtype} {pixels.shape}"
         )
+    if not np.isfinite(pixels).all():
+        raise DataError(f"image {number} holds numbers that are not finite")
     return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
 
 

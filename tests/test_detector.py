@@ -134,6 +134,19 @@ def test_what_is_no_image_is_named_by_its_number(detector, image, says):
         detector.predict([np.zeros((40, 60, 3), "uint8"), image])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_image_without_finite_numbers_is_refused(detector, bad):
+    image = np.zeros((40, 60, 3), "float32")
+    image[3, 4, 1] = bad
+    with pytest.raises(DataError, match="image 1 holds numbers that are not finite"):
+        detector.predict([np.zeros((40, 60, 3), "uint8"), image])
+
+
+def test_a_batch_has_at_least_one_image(detector):
+    with pytest.raises(ConfigError, match="batch_size must be 1 or more, not 0"):
+        detector.predict(np.zeros((40, 60, 3), "uint8"), batch_size=0)
+
+
 def test_images_of_one_padded_size_share_batches_and_come_back_in_order(detector, network):
     shapes, original = [], FourBoxes.predict_on_batch
 
@@ -211,6 +224,11 @@ def test_a_saved_detector_is_hdf5_without_a_pickle(saved):
         file.visititems(lambda _, item: kinds.add(item.dtype.kind) if hasattr(item, "dtype") else None)
         assert kinds <= set("fi")  # numbers and no objects
         assert json.loads(file.attrs["frcnn_config"])["model"]["backbone"] == "tiny"
+
+
+def test_a_folder_that_is_not_there_is_named_before_anything_is_written(saved, tmp_path):
+    with pytest.raises(WeightsError, match=f"cannot write .*: there is no folder {tmp_path}/none"):
+        saved[0].save(tmp_path / "none" / "a.detector")
 
 
 def test_what_is_no_run_and_no_detector_is_named(saved, tmp_path):

@@ -29,8 +29,8 @@ HALVES = (
         "optimizers",
     ],
 )
-# The smallest whole detector, from torchvision's weights to its boxes.
-DETECTOR = "test_importers.py::test_detections_are_torchvision_s[fasterrcnn_mobilenet_v3_large_320_fpn]"
+# Three whole detectors, from torchvision's weights to its boxes.
+DETECTORS = "test_importers.py::test_detections_are_torchvision_s"
 # Left to TensorFlow, so that all this takes no minute: JAX compiles for every shape, and networks of
 # keras.applications for long. What these test besides is in the training steps and in the other tests.
 LEFT_OUT = (
@@ -67,7 +67,7 @@ def core_tests():
     """The core's tests, started first so that they run while the training steps do."""
     selection = " and ".join(f"not {name}" for name in LEFT_OUT.split())
     options = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
-    processes = [start(*options, str(HERE / DETECTOR))] + [
+    processes = [start(*options, str(HERE / DETECTORS))] + [
         start(*options, "-k", selection, *(str(HERE / f"test_{name}.py") for name in half))
         for half in HALVES
     ]
