@@ -141,9 +141,9 @@ class RunWriter:
 
         All workers must come here.
         """
-        _, *others = self.crew.gather_json(self.unrecorded)
+        mine, self.unrecorded = self.unrecorded, []  # first, as pipelines go on meanwhile
+        _, *others = self.crew.gather_json(mine)
         self._take_over(itertools.chain.from_iterable(others), pipelines)
-        self.unrecorded = []
 
     @by_the_first
     def _take_over(self, found, pipelines):

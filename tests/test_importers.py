@@ -352,7 +352,8 @@ def fine_tune(line):
 def test_training_on_from_an_imported_detector_lowers_the_loss_on_photographs(saved, tmp_path):
     _, path = saved
     first, *_, last = fine_tune(
-        f"--data-dir {CARDS} --weights {path} --out {tmp_path / 'run'} --epochs 3 --steps-per-epoch 10"
+        f"--data-dir {CARDS} --weights {path} --out {tmp_path / 'run'} --epochs 3 --steps-per-epoch 10 "
+        "--set train.validate_every=3"
     )
     assert last < 0.9 * first
     assert frcnn.Detector.load(tmp_path / "run").classes == tuple("ace jack king nine queen ten".split())
