@@ -39,20 +39,24 @@ def conv(x, kernel):
         kernel: (3, 3, C, K).
 
     Returns:
-        (B, h, w, K) in the dtype of ``x``; tiles are computed in float32, as bfloat16 is too coarse.
+        (B, h, w, K) in the dtype of ``x``.
     """
     channels, tiles = WORTHWHILE.get(keras.backend.standardize_dtype(x.dtype), (np.inf, 0))
-
-    def direct():
-        return ops.conv(x, kernel, padding="same")
-
-    def by_tiles():
-        return ops.cast(conv3x3(ops.cast(x, "float32"), ops.cast(kernel, "float32")), x.dtype)
-
     if not backend.computes_on_cpu() or min(kernel.shape[2:]) < channels:
-        return direct()
+        return sliding(x, kernel)
     rows, columns = _counts(x)
-    return ops.cond(ops.shape(x)[0] * rows * columns >= tiles, by_tiles, direct)
+    enough = ops.shape(x)[0] * rows * columns >= tiles
+    return ops.cond(enough, lambda: by_tiles(x, kernel), lambda: sliding(x, kernel))
+
+
+def sliding(x, kernel):
+    """Convolve as ``conv`` does, by the library's own way."""
+    return ops.conv(x, kernel, padding="same")
+
+
+def by_tiles(x, kernel):
+    """Convolve as ``conv`` does, by tiles: in float32, as bfloat16 is too coarse for them."""
+    return ops.cast(conv3x3(ops.cast(x, "float32"), ops.cast(kernel, "float32")), x.dtype)
 
 
 @ops.custom_gradient

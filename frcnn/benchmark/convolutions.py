@@ -24,7 +24,7 @@ def measure(shape, dtype, times):
 
     Args:
         shape: as those in ``SHAPES``.
-        dtype: of map and kernel; ``conv3x3`` computes in float32.
+        dtype: of map and kernel.
         times: turns.
 
     Returns:
@@ -39,15 +39,9 @@ def measure(shape, dtype, times):
     sizes = ((1, height, width, inwards), (3, 3, inwards, outwards), (1, height, width, outwards))
     x, kernel, upstream = (tf.cast(rng.normal(0, 0.05, size), dtype) for size in sizes)
 
-    def by_tiles(x, kernel):
-        return tf.cast(winograd.conv3x3(tf.cast(x, "float32"), tf.cast(kernel, "float32")), dtype)
-
-    def sliding(x, kernel):
-        return tf.nn.conv2d(x, kernel, 1, "SAME")
-
     found = {}
     for name, wrap in (("forward", lambda way: way), ("with gradients", _with_gradients(upstream))):
-        ways = [tf.function(wrap(way)) for way in (by_tiles, sliding)]
+        ways = [tf.function(wrap(way)) for way in (winograd.by_tiles, winograd.sliding)]
         seconds = [_timed(way, x, kernel) for _ in range(times + 1) for way in ways]
         found[name] = tuple(np.median(np.reshape(seconds, (-1, 2))[1:], axis=0).tolist())
     return found
