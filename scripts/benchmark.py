@@ -108,7 +108,8 @@ def sides(arguments, height, width):
     from frcnn.benchmark import compare
 
     spec = spec_of(arguments, height, width)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # JAX would take most of a GPU's memory at once, and the peer needs some.
+    environment = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4", **os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "frcnn.benchmark.worker", json.dumps(spec)]
     workers = {"ours": compare.Worker(command, environment)}
     if arguments.peer:
@@ -122,12 +123,10 @@ def sides(arguments, height, width):
     compare.alternate(list(workers.values()), arguments.rounds, arguments.times)
     figures = {"spec": spec}
     for name, worker in workers.items():
+        worker.profile(arguments.times)
         result = worker.result()
         figures[name] = result.as_json()
-        print(
-            f"{name:5} {result.median_s:8.4f} s  ({result.low_s:.4f} to {result.high_s:.4f})  "
-            f"{arguments.batch / result.median_s:7.2f} images/s  {result.peak_mb:6.0f} MiB"
-        )
+        print(f"{name:5} {result.describe(arguments.batch)}")
         worker.close()
     if arguments.peer:
         figures["ratio"] = figures["peer"]["median_s"] / figures["ours"]["median_s"]

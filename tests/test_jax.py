@@ -67,7 +67,7 @@ def core_tests():
     """The core's tests, started first so that they run while the training steps do."""
     selection = " and ".join(f"not {name}" for name in LEFT_OUT.split())
     options = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
-    processes = [start(*options, str(HERE / DETECTORS))] + [
+    processes = [start(*options, str(HERE / DETECTORS), str(HERE / "benchmark" / "test_gpu.py"))] + [
         start(*options, "-k", selection, *(str(HERE / f"test_{name}.py") for name in half))
         for half in HALVES
     ]

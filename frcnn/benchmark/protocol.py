@@ -4,6 +4,7 @@ Nothing but the standard library, as a peer's Python has neither Keras nor what 
 """
 
 import json
+import os
 import time
 
 
@@ -27,18 +28,64 @@ def say(text):
     print(text, flush=True)
 
 
-def serve(run, orders, write=say):
-    """Run as often as each line of ``orders`` says; write seconds and the most memory so far."""
+class Cores:
+    """The processor as a device: what a run keeps busy is all of its cores together."""
 
-    def run_times(line):
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
+    name = "CPU"
+
+    def peak_mb(self):
+        """Return nothing: its memory is the process'."""
+
+    def busy_seconds(self, run, times):
+        """Return how long a run would keep every core busy."""
+        start = time.process_time()
+        for _ in range(times):
+            run()
+        return (time.process_time() - start) / times / len(os.sched_getaffinity(0))
+
+
+def busy_union(spans):
+    """Return how long at least one of some (start, end) spans lasted, which may overlap."""
+    total, covered = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(end - max(start, covered), 0.0)
+        covered = max(covered, end)
+    return total
+
+
+def serve(run, orders, write=say, device=None):
+    """Answer each line of ``orders`` with JSON.
+
+    To a number: run that often; ``seconds`` of each run, ``host_seconds``, which all threads of the
+    process computed, and ``peak_mb`` so far. To ``profile`` and a number: the ``device``, the
+    ``device_seconds`` that it was busy with a run, and its memory ``device_peak_mb``, null for a CPU.
+
+    Args:
+        run: function without arguments.
+        orders: lines.
+        write: takes each answer.
+        device: has ``name``, ``peak_mb()`` and ``busy_seconds(run, times)``; None: the ``Cores``.
+    """
+    device = device or Cores()
+
+    def run_times(times):
+        seconds, host_seconds = [], []
+        for _ in range(times):
+            start, host_start = time.perf_counter(), time.process_time()
             run()
             seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds, "peak_mb": peak_mb()}
+            host_seconds.append(time.process_time() - host_start)
+        return {"seconds": seconds, "host_seconds": host_seconds, "peak_mb": peak_mb()}
 
-    answer(run_times, orders, write)
+    def obey(line):
+        *profile, times = line.split()
+        if not profile:
+            return run_times(int(times))
+        # The memory first: a profile takes some, too.
+        told = {"device": device.name, "device_peak_mb": device.peak_mb()}
+        return told | {"device_seconds": device.busy_seconds(run, int(times))}
+
+    answer(obey, orders, write)
 
 
 def answer(function, orders, write=say):

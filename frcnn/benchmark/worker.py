@@ -98,6 +98,7 @@ def prepare(spec):
 
 if __name__ == "__main__":
     from frcnn import backend
+    from frcnn.benchmark import gpu
 
     backend.prepare_device()
-    serve(prepare(json.loads(sys.argv[1])), sys.stdin)
+    serve(prepare(json.loads(sys.argv[1])), sys.stdin, device=gpu.find())

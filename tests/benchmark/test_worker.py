@@ -51,3 +51,4 @@ def test_the_script_measures_ours_and_writes_json(tmp_path):
     subprocess.run([sys.executable, script, *options, *settings, "--json", out], check=True)
     figures = json.loads(out.read_text())
     assert set(figures) == {"spec", "ours"} and figures["ours"]["median_s"] > 0
+    assert 0 < figures["ours"]["device_s"] and 0 <= figures["ours"]["idle_share"] < 1
