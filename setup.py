@@ -1,4 +1,4 @@
-"""Install with ``pip install .``; extras: gpu, coco, import, test."""
+"""Install with ``pip install .``; extras: gpu, coco, import, plot, test."""
 
 import re
 from pathlib import Path
@@ -31,6 +31,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "coco": ["pycocotools"],
         "import": ["safetensors", "torch"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", "jaxlib", "pycocotools"],
+        "plot": ["matplotlib"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", "jaxlib", "pycocotools", "matplotlib"],
     },
 )

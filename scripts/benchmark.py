@@ -10,6 +10,7 @@ medians and quartiles after a warm-up.
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import os
 import pathlib
@@ -76,6 +77,8 @@ def main(argv=None):
         raise ConfigError(f"--schedule is {arguments.schedule}, not {', '.join(configs.SCHEDULES)}")
     if len(names) > 1 and arguments.what != "train":
         raise ConfigError(f"{arguments.what} takes one --schedule; only train takes several")
+    if arguments.plot and not importlib.util.find_spec("matplotlib"):
+        raise ConfigError("--plot needs matplotlib: pip install matplotlib")
     try:
         height, width = (int(side) for side in arguments.size.split("x"))
     except ValueError:
@@ -242,7 +245,7 @@ def train(arguments, height, width):
         )
     print(time_to_map.table(runs))
     if arguments.plot:
-        line_chart.save(time_to_map.picture(runs), arguments.plot)
+        line_chart.save(time_to_map.charts(runs), 3, arguments.plot)
     return {"config": dataclasses.asdict(config), "runs": runs}
 
 
@@ -264,7 +267,7 @@ def scaling(arguments, height, width):
         figures[f"{arguments.backbone}, {name}"] = of_axis
         print(scaling.table(of_axis), end="\n\n", flush=True)
     if arguments.plot:
-        line_chart.save(scaling.picture(figures), arguments.plot)
+        line_chart.save(scaling.charts(figures), len(figures), arguments.plot)
     return figures
 
 

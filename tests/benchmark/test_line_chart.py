@@ -1,36 +1,36 @@
-"""Line charts: where points land, and which numbers an axis shows."""
+"""Line charts: what is drawn, on which axes, and in how many rows."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from frcnn.benchmark.line_chart import COLOURS, HEIGHT, WIDTH, Lines, grid, nice, short
+from frcnn.benchmark.line_chart import HEIGHT, WIDTH, Lines, figure, save
 
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-def test_a_line_is_drawn_in_its_colour():
-    chart = Lines("AP50", "s", "", {"ours": ((1.0, 0.2), (2.0, 0.8)), "peer": ((1.0, 0.1), (3.0, 0.7))})
-    pixels = np.asarray(chart.picture())
-    assert pixels.shape == (HEIGHT, WIDTH, 3)
-    rows, columns = np.nonzero((pixels == COLOURS[0]).all(axis=-1))
-    line = columns > WIDTH // 4  # right of the name
-    assert line.sum() > 50
-    assert rows[line][columns[line].argmax()] < rows[line][columns[line].argmin()]  # it rises
-    assert (pixels == COLOURS[1]).all(axis=-1).any()
+TWO = Lines("AP50", "s", "score", {"ours": ((1.0, 0.2), (2.0, 0.8)), "peer": ((1.0, 0.1), (3.0, 0.7))})
+ONE = Lines("cost", "pixels", "s", {"step": ((10, 1.0), (1000, 50.0))}, logarithmic=True)
 
 
-@pytest.mark.parametrize("logarithmic", [False, True])
-def test_one_point_is_a_chart_too(logarithmic):
-    Lines("", "", "", {"one": ((5.0, 3.0),)}, logarithmic).picture()
+def test_each_line_has_its_points_and_its_name():
+    (axes,) = figure([TWO], 1).axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn == {"ours": [[1.0, 0.2], [2.0, 0.8]], "peer": [[1.0, 0.1], [3.0, 0.7]]}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours", "peer"]
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("AP50", "s", "score")
 
 
-def test_round_steps():
-    assert [nice(extent) for extent in (1.0, 1000.0, 7.0, 0.0)] == [0.2, 200.0, 2.0, 1.0]
+def test_axes_start_at_0_unless_they_are_logarithmic():
+    plain, logarithmic = figure([TWO, ONE], 2).axes
+    assert (plain.get_xlim()[0], plain.get_ylim()[0], plain.get_xscale()) == (0.0, 0.0, "linear")
+    assert (logarithmic.get_xscale(), logarithmic.get_yscale()) == ("log", "log")
+    assert logarithmic.get_legend() is None
 
 
-def test_few_letters():
-    assert [short(n) for n in (1_200_000, 30_000, 0.05, 12)] == ["1.2M", "30k", "0.05", "12"]
-
-
-def test_pictures_in_rows():
-    picture = Lines("", "", "", {"one": ((1, 1),)}).picture()
-    assert grid([picture] * 5, columns=3).size == (3 * WIDTH, 2 * HEIGHT)
-    assert grid([picture], columns=3).size == (WIDTH, HEIGHT)
+@pytest.mark.parametrize("count, columns, shape", [(1, 3, (1, 1)), (3, 3, (1, 3)), (5, 3, (2, 3))])
+def test_charts_in_rows(tmp_path, count, columns, shape):
+    assert len(figure([ONE] * count, columns).axes) == count
+    save([ONE] * count, columns, tmp_path / "chart.png")
+    with Image.open(tmp_path / "chart.png") as picture:
+        assert picture.size == (100 * WIDTH * shape[1], 100 * HEIGHT * shape[0])
+        assert len(np.unique(np.asarray(picture))) > 2

@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 from support import load_script
 
-from frcnn.benchmark import line_chart, scaling
+from frcnn.benchmark import scaling
 
 SIZES = np.array([1, 8, 32, 125, 500])
 
@@ -64,12 +63,14 @@ def test_the_growth_of_an_axis_goes_into_its_table():
     assert "growth of time: size^1.00" in table
 
 
-def test_a_chart_an_axis_above_and_one_below(tmp_path):
-    picture = scaling.picture({"tiny, batch": figures(), "tiny, rois": figures()})
-    assert picture.size == (2 * line_chart.WIDTH, 2 * line_chart.HEIGHT)
-    line_chart.save(picture, tmp_path / "scaling.png")
-    with Image.open(tmp_path / "scaling.png") as saved:
-        assert saved.size == picture.size
+def test_a_chart_of_time_for_each_axis_and_then_one_of_memory():
+    charts = scaling.charts({"tiny, batch": figures(), "tiny, rois": figures()})
+    assert [chart.title for chart in charts] == ["tiny, batch", "tiny, rois"] * 2
+    assert [chart.y_title for chart in charts] == ["seconds"] * 2 + ["peak MiB"] * 2
+    assert set(charts[0].lines) == {"step", "targets"}
+    first = figures()["points"][0]
+    assert charts[0].lines["step"][0] == (first["size"], first["step"]["median_s"])
+    assert charts[3].lines["peak memory"][0] == (first["size"], first["step"]["peak_mb"])
 
 
 def test_axes_vary_one_thing_each_about_the_base():

@@ -68,7 +68,10 @@ def test_sides_take_turns_epoch_by_epoch_and_seed_by_seed(folder, tmp_path, monk
     assert len(lines) == len(Pretended.asked)
     table = time_to_map.table(runs)
     assert "0.400 after 20.0 s: reached by ours within 14.0 s" in table
-    assert time_to_map.picture(runs).width > time_to_map.line_chart.WIDTH  # a chart a seed
+    charts = time_to_map.charts(runs)
+    assert [chart.title for chart in charts] == ["seed 0", "seed 1"]
+    assert charts[0].lines["joint"] == ((7.0, 0.2), (14.0, 0.4))
+    assert charts[0].lines["torchvision"] == ((10.0, 0.2), (20.0, 0.4))
 
 
 def test_when_a_score_was_reached():
