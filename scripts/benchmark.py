@@ -267,7 +267,7 @@ def scaling(arguments, height, width):
         figures[f"{arguments.backbone}, {name}"] = of_axis
         print(scaling.table(of_axis), end="\n\n", flush=True)
     if arguments.plot:
-        line_chart.save(scaling.charts(figures), len(figures), arguments.plot)
+        line_chart.save(scaling.charts(figures), 4, arguments.plot)
     return figures
 
 

@@ -1,6 +1,10 @@
 """Line charts in one picture, drawn by matplotlib, which only ``--plot`` needs."""
 
 import dataclasses
+import io
+from math import ceil, floor, log10
+
+from PIL import Image
 
 WIDTH, HEIGHT = 4.0, 3.0  # of one chart, inches of 100 pixels
 
@@ -24,14 +28,21 @@ class Lines:
 
     def draw(self, axes):
         """Draw it on matplotlib ``Axes``."""
+        from matplotlib.ticker import EngFormatter, NullFormatter
+
         for name, points in self.lines.items():
             axes.plot(*zip(*points), marker=".", label=name)
         axes.set(title=self.title, xlabel=self.x_title, ylabel=self.y_title)
         axes.grid(alpha=0.3)
         if self.logarithmic:
             axes.set(xscale="log", yscale="log")
+            # Whole powers of ten, so that what hardly changes looks so.
+            values = [y for points in self.lines.values() for _, y in points]
+            axes.set_ylim(10.0 ** floor(log10(min(values))), 10.0 ** ceil(log10(max(values) * 1.01)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             axes.set(xlim=(0, None), ylim=(0, None))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k
         if len(self.lines) > 1:
             axes.legend()
 
@@ -52,5 +63,8 @@ def figure(charts, columns):
 
 
 def save(charts, columns, path):
-    """Write ``Lines`` side by side, in rows, as a picture."""
-    figure(charts, columns).savefig(path, dpi=100)
+    """Write ``Lines`` side by side, in rows, as a small PNG."""
+    drawn = io.BytesIO()
+    figure(charts, columns).savefig(drawn, dpi=100)
+    with Image.open(drawn) as picture:
+        picture.convert("RGB").quantize(64).save(path, optimize=True)

@@ -157,12 +157,12 @@ def table(figures):
 
 
 def charts(figures):
-    """Return a chart of time for each axis, then one of memory for each.
+    """Return two charts for each axis, of time and of memory.
 
     Args:
         figures: {name of the axis: what ``measure`` returned}.
     """
-    upper, lower = [], []
+    found = []
     for name, axis in figures.items():
 
         def line(what, key, axis=axis):
@@ -171,7 +171,7 @@ def charts(figures):
         times = {"step": line("step", "median_s")}
         if "targets" in axis["points"][0]:
             times["targets"] = line("targets", "median_s")
-        upper.append(line_chart.Lines(name, axis["title"], "seconds", times, logarithmic=True))
+        found.append(line_chart.Lines(name, axis["title"], "seconds", times, logarithmic=True))
         memory = {"peak memory": line("step", "peak_mb")}
-        lower.append(line_chart.Lines(name, axis["title"], "peak MiB", memory))
-    return [*upper, *lower]
+        found.append(line_chart.Lines(name, axis["title"], "peak MiB", memory))
+    return found

@@ -63,10 +63,11 @@ def test_the_growth_of_an_axis_goes_into_its_table():
     assert "growth of time: size^1.00" in table
 
 
-def test_a_chart_of_time_for_each_axis_and_then_one_of_memory():
+def test_a_chart_of_time_and_one_of_memory_for_each_axis():
     charts = scaling.charts({"tiny, batch": figures(), "tiny, rois": figures()})
-    assert [chart.title for chart in charts] == ["tiny, batch", "tiny, rois"] * 2
-    assert [chart.y_title for chart in charts] == ["seconds"] * 2 + ["peak MiB"] * 2
+    titles = ["tiny, batch", "tiny, batch", "tiny, rois", "tiny, rois"]
+    assert [chart.title for chart in charts] == titles
+    assert [chart.y_title for chart in charts] == ["seconds", "peak MiB"] * 2
     assert set(charts[0].lines) == {"step", "targets"}
     first = figures()["points"][0]
     assert charts[0].lines["step"][0] == (first["size"], first["step"]["median_s"])
