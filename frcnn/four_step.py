@@ -27,7 +27,7 @@ import dataclasses
 import keras
 
 from frcnn import models as models_module
-from frcnn import optimizers, steps
+from frcnn import steps
 from frcnn.backend import IS_TENSORFLOW, forward
 from frcnn.blocks import leaves
 from frcnn.errors import ConfigError
@@ -117,9 +117,8 @@ class FourStep(Alternating):
             terms, accuracy_of = self._terms(name)
             optimizer = "sgd"  # Keras wants one; this one never gets variables
             if name == learner:
-                optimizer = self.optimizers[name] = optimizers.make(
-                    self.config.optimizer, self.ends[phase - 1] - start, step.trainable_variables
-                )
+                optimizer = self._optimizer(step, self.ends[phase - 1] - start)
+                self.optimizers[name] = optimizer
             step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
         self.steps = tuple(halves.values())
         self.rpn, self.classifier = (

@@ -92,6 +92,8 @@ class Guarded:
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
         """``apply`` for JAX, whose conditions cannot have effects: what is left out is undone."""
+        # Keras' LossScaleOptimizer hands on variables, where others hand on their arrays.
+        optimizer_variables = [ops.convert_to_tensor(own) for own in optimizer_variables]
         before = trainable_variables, optimizer_variables
         after = super().stateless_apply(optimizer_variables, grads, trainable_variables)
         is_finite = ops.isfinite(global_norm(grads))
@@ -171,7 +173,7 @@ def learning_rate(config, total_steps):
     )
 
 
-def make(config, total_steps, variables):
+def make(config, total_steps, variables, precision="float32"):
     """Return an optimizer built for some variables.
 
     Each sub-model needs one of its own, built for just the variables that it trains: Keras refuses one
@@ -181,6 +183,8 @@ def make(config, total_steps, variables):
         config: ``OptimizerConfig``.
         total_steps: of the run; ``decay_at`` are shares of it.
         variables: the sub-model's trainable variables.
+        precision: of the layers; with ``mixed_float16``, whose smallest number is 6e-8, losses are
+            scaled, as smaller gradients would be 0.
     """
     rate = learning_rate(config, total_steps)
     clip = {"clip_norm": config.clip_norm}
@@ -193,5 +197,8 @@ def make(config, total_steps, variables):
         optimizer = GuardedAdam(rate, weight_decay=config.weight_decay or None, **clip)
         if config.weight_decay:
             optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if precision == "mixed_float16":
+        optimizer = LossScale(optimizer)
+    # At once: a checkpoint may be read into its variables before the first step.
     optimizer.build(variables)
     return optimizer

@@ -121,12 +121,14 @@ class Schedule:
 
     def _compile(self, step, terms, accuracy_of=None):
         """Give a step its losses and an optimizer of its own, and return that."""
-        optimizer = optimizers.make(self.config.optimizer, self.total_steps, step.trainable_variables)
-        if self.config.train.precision == "mixed_float16":
-            # float16 ends at 6e-8: smaller gradients would be 0.
-            optimizer = optimizers.LossScale(optimizer)
+        optimizer = self._optimizer(step, self.total_steps)
         step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
-        return step.optimizer
+        return optimizer
+
+    def _optimizer(self, step, total_steps):
+        """Return an optimizer for what a step trains, its course as long as some number of steps."""
+        precision = self.config.train.precision
+        return optimizers.make(self.config.optimizer, total_steps, step.trainable_variables, precision)
 
     def _rpn_data(self, batch, generator):
         """Return what a step of the RPN takes after the images, and its targets by output."""
@@ -253,7 +255,9 @@ def compile_sub_models(models, config, total_steps):
         (models.classifier, class_terms, {class_terms[0].output: RoiAccuracy()}),
     ):
         model.compile(
-            optimizer=optimizers.make(config.optimizer, total_steps, model.trainable_variables),
+            optimizer=optimizers.make(
+                config.optimizer, total_steps, model.trainable_variables, config.train.precision
+            ),
             loss=[term.loss for term in terms],
             loss_weights=[term.weight for term in terms],
             metrics=metrics,

@@ -147,3 +147,26 @@ def test_each_sub_model_has_an_optimizer_built_for_its_own_variables():
     assert optimizer.built
     with pytest.raises((ValueError, KeyError)):
         step(optimizer, [other], [1.0])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_scaled_losses_give_the_same_steps_and_a_gradient_that_is_not_finite_halves_the_scale(name):
+    def trained(wrap):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+        model.layers[0].kernel.assign([[0.5], [-0.25]])
+        optimizer = made(model.trainable_variables, name=name, learning_rate=0.1, momentum=0.9)
+        model.compile(wrap(optimizer), "mse")
+        x, y = np.array([[1.0, 2.0]], "float32"), np.array([[3.0]], "float32")
+        weights = []
+        for factor in (1.0, np.inf, 1.0):
+            model.train_on_batch(factor * x, y)
+            weights.append(model.layers[0].kernel.numpy())
+        return model.optimizer, weights
+
+    _, plain = trained(lambda optimizer: optimizer)
+    scaled, weights = trained(optimizers.LossScale)
+    np.testing.assert_allclose(weights, plain, rtol=1e-5)
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[1], weights[2])
+    assert float(scaled.dynamic_scale) == scaled.initial_scale / 2
+    assert int(scaled.iterations) == 2

@@ -6,6 +6,7 @@ import pytest
 
 from frcnn import models
 from frcnn.benchmark.worker import random_batch
+from frcnn.four_step import FourStep
 from frcnn.presets import preset
 from frcnn.schedules import Alternating, Joint
 
@@ -53,7 +54,7 @@ def test_the_policy_outside_is_left_alone():
     assert keras.config.dtype_policy().name == before
 
 
-@pytest.mark.parametrize("schedule", [Alternating, Joint])
+@pytest.mark.parametrize("schedule", [Alternating, Joint, FourStep])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_sixteen_bits_train_nearly_as_float32(precision, schedule):
     """Three steps from the same weights: the losses are those of float32 to a hundredth or so."""
@@ -70,4 +71,4 @@ def test_sixteen_bits_train_nearly_as_float32(precision, schedule):
     assert len(set(losses[precision])) == 3
     optimizers = steps.optimizers.values()
     scaled = all(isinstance(one, keras.optimizers.LossScaleOptimizer) for one in optimizers)
-    assert scaled == (precision == "mixed_float16")
+    assert optimizers and scaled == (precision == "mixed_float16")

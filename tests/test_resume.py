@@ -7,11 +7,13 @@ import json
 import shutil
 import signal
 
+import keras
 import numpy as np
 import pytest
 from interrupted_runs import OF_THE_PROCESS, after, assert_alike, is_writing, start, stop
 
-from frcnn import checkpoints, loop, schedules, trainer
+from frcnn import checkpoints, loop, models, schedules, trainer
+from frcnn.benchmark.worker import random_batch
 from frcnn.data import augment
 from frcnn.errors import ConfigError, Interrupted, RunError
 
@@ -71,6 +73,26 @@ def test_joint_goes_on_with_the_same_bits(config, tmp_path):
     run = back_to(tmp_path / "whole", 3, tmp_path)
     train(config, run, resume=True)
     assert_alike(tmp_path / "whole", run)
+
+
+@pytest.mark.parametrize("schedule", ["joint", "four-step"])
+def test_scaled_losses_go_on_with_the_same_scale(config, tmp_path, schedule):
+    """Of two steps of a schedule the second comes out of the variables that the first left."""
+    config = config.replace({"train.schedule": schedule, "train.precision": "mixed_float16"})
+    spec = {"batch": 1, "height": 64, "width": 64, "boxes": 2, "classes": 3}
+
+    def made():
+        keras.utils.set_random_seed(0)
+        built = models.build(config, 3)
+        return loop.SCHEDULES[schedule](built, config, 8), random_batch(built, config, spec)
+
+    first, batch = made()
+    first.train_step(batch)
+    kept = {name: np.array(variable) for name, variable in first.variables().items()}
+    assert [name for name in kept if "dynamic_scale" in name]
+    again, _ = made()
+    again.restore(1, kept)
+    assert again.train_step(batch)["total_loss"] == first.train_step(batch)["total_loss"]
 
 
 @pytest.fixture
