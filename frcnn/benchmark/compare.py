@@ -6,6 +6,7 @@ see ``frcnn.benchmark.protocol.serve``.
 
 import dataclasses
 import json
+import os
 import subprocess
 import tempfile
 
@@ -67,6 +68,12 @@ class Result:
             f"      {self.device} busy {self.device_s:.4f} s, idle {self.idle_share:.0%}, "
             f"{on_device}processor time {self.host_s:.4f} s"
         )
+
+
+def environment(root):
+    """Return the environment variables of workers that find the package in the folder ``root``."""
+    # JAX would take most of a GPU's memory at once, and the others need some.
+    return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, "PYTHONPATH": str(root)}
 
 
 class Worker:

@@ -23,6 +23,7 @@ def operations(spec):
     from frcnn import models as models_
     from frcnn.backend import compiled
     from frcnn.logging import RunLogger
+    from frcnn.loop import SCHEDULES
     from frcnn.means import Means
     from frcnn.proposals import propose
     from frcnn.rpn_at_cells import sampled_cells
@@ -31,9 +32,7 @@ def operations(spec):
     from frcnn.targets import RpnTargeter, roi_targets
 
     config, rng = config_of(spec), np.random.default_rng(0)
-    # Only the anchors and the multiple of the network are needed, so it may be narrow.
-    narrow = config.replace({"model.head_width": 8, "model.rpn_channels": 8})
-    models = models_.build(narrow, spec["classes"])
+    models = models_.build(config, spec["classes"])
     rpn, roi = config.rpn, config.roi
     batch = random_batch(models, config, spec)
     count, height, width = batch.images.shape[:3]
@@ -46,7 +45,8 @@ def operations(spec):
 
     @compiled
     def sample(proposals, gt_boxes, gt_labels, order):
-        rois, labels, matches, _ = sample_rois(proposals, gt_boxes, gt_labels, order, roi.samples)
+        numbers = (roi.samples, roi.positive_fraction, roi.positive_iou, roi.negative_iou_low)
+        rois, labels, matches, _ = sample_rois(proposals, gt_boxes, gt_labels, order, *numbers)
         return roi_targets(rois, labels, matches, gt_boxes, models.num_classes, roi.delta_weights)
 
     def sample_and_target():
@@ -64,6 +64,9 @@ def operations(spec):
         numbers = (rpn.pre_nms_train, rpn.post_nms_train, rpn.nms_iou, rpn.min_size, rpn.score_threshold)
         return propose(anchors, logits, deltas, batch.image_sizes, counts, *numbers)
 
+    def to_tensors():
+        return [ops.convert_to_tensor(part) for part in (batch.images, *batch.targets)]
+
     folder = tempfile.TemporaryDirectory()
     logger, means, steps = RunLogger(folder.name), Means(), itertools.count(1)
     extra = ("learning_rate/rpn", "learning_rate/classifier", "time/step", "time/data", "traces")
@@ -80,13 +83,44 @@ def operations(spec):
         "cells of sampled anchors": (lambda: sampled_cells(*batch.targets, rpn.samples), 1.0),
         "RoI sampling and targets": (sample_and_target, 1.0),
         "proposals": (propose_now, 1.0),
+        "batch to tensors": (to_tensors, 1.0),
         "running means": (lambda: means.add(scalars), 1.0),
         "logging": (log, 1.0 / config.train.log_every),
+        "optimizer": (optimizers_of(SCHEDULES[spec["schedule"]](models, config, 10_000)), 1.0),
     }
 
 
+def optimizers_of(schedule):
+    """Return a function that takes a step of all optimizers of a schedule, with gradients at hand."""
+    import keras
+
+    from frcnn.backend import IS_TENSORFLOW, compiled
+
+    def one(step):
+        variables, optimizer = step.trainable_variables, step.optimizer
+        rng = np.random.default_rng(0)
+        gradients = [1e-3 * rng.standard_normal(v.shape, "float32") for v in variables]
+        gradients = [keras.ops.convert_to_tensor(gradient) for gradient in gradients]
+        if IS_TENSORFLOW:
+            return compiled(lambda: optimizer.apply(gradients, variables))
+        apply = compiled(optimizer.stateless_apply)
+
+        def apply_and_wait():
+            state = [variable.value for variable in optimizer.variables]
+            done = apply(state, gradients, [variable.value for variable in variables])
+            keras.ops.convert_to_numpy(done[0][-1])
+
+        return apply_and_wait
+
+    steps = [one(step) for step in schedule.steps]
+    return lambda: [step() for step in steps]
+
+
 def shares(seconds, step_seconds):
-    """Return {name: share of a step}, with "all" and "all but anchor targets".
+    """Return {name: share of a step}, with sums.
+
+    "all": of everything; "in the step": without the anchors' targets, which are made meanwhile; "and
+    without the optimizer".
 
     Args:
         seconds: {name: seconds of a step}.
@@ -94,7 +128,6 @@ def shares(seconds, step_seconds):
     """
     found = {name: value / step_seconds for name, value in seconds.items()}
     total = sum(found.values())
-    return found | {
-        "all": total,
-        "all but anchor targets": total - found.get("anchor targets", 0.0),
-    }
+    in_step = total - found.get("anchor targets", 0.0)
+    without_optimizer = in_step - found.get("optimizer", 0.0)
+    return found | {"all": total, "in the step": in_step, "and without the optimizer": without_optimizer}

@@ -1,4 +1,7 @@
-"""How many images a second the input pipeline prepares: decoded, resized, flipped, with RPN targets."""
+"""How many images a second the input pipeline prepares, and whether that keeps a network busy.
+
+Prepared is: decoded, resized, flipped, with RPN targets.
+"""
 
 import itertools
 import os
@@ -8,10 +11,10 @@ import time
 import cv2
 import numpy as np
 
-from frcnn.benchmark.worker import noise
+from frcnn.benchmark.worker import config_of, noise
 
 
-def make_samples(folder, count=32, height=375, width=500, boxes=5):
+def make_samples(folder, count=32, height=375, width=500, boxes=5, classes=20):
     """Write JPEGs of the size of VOC's photographs and return their ``Sample``s."""
     from frcnn.data.dataset import Sample
 
@@ -30,47 +33,97 @@ def make_samples(folder, count=32, height=375, width=500, boxes=5):
                 width=width,
                 height=height,
                 boxes=(drawn * [width, height, width, height]).astype("float32"),
-                labels=rng.integers(0, 20, boxes).astype("int32"),
+                labels=rng.integers(0, classes, boxes).astype("int32"),
                 difficult=np.zeros(boxes, bool),
             )
         )
     return tuple(samples)
 
 
-def images_per_second(folder, config, strides, workers, seconds=10.0):
-    """Return the rate of a pipeline that nothing else waits for.
+class Feed:
+    """Batches of such images for a network, as it would train on them.
 
     Args:
         folder: an empty folder to write images to.
-        config: ``Config``.
-        strides: of the feature levels.
-        workers: threads, and at most as many cores, where the system can be told so (Linux).
-        seconds: to measure for, after one epoch of warm-up.
+        spec: of a step, as ``frcnn.benchmark.worker`` takes it.
     """
-    from frcnn.anchors import Pyramid
-    from frcnn.data.cache import ImageCache
-    from frcnn.data.dataset import Dataset
-    from frcnn.data.pipeline import Pipeline
-    from frcnn.targets import RpnTargeter
 
-    # Each file ten times, so that starting an epoch costs as little as in a real data set.
-    samples = make_samples(folder) * 10
-    dataset = Dataset("noise", tuple(str(number) for number in range(20)), samples)
-    config = config.replace({"data.workers": workers})
-    targeter = RpnTargeter(Pyramid(config.anchors, strides), config.rpn)
-    cache = ImageCache(config.data.cache_mib)
-    batches = Pipeline(dataset, config.data, 16, 0, True, targeter, cache=cache)
-    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    try:
-        if cores:
-            os.sched_setaffinity(0, sorted(cores)[:workers])  # threads started from here on inherit it
-        stream = itertools.chain.from_iterable(map(batches.epoch, itertools.count()))
-        for _ in itertools.islice(stream, len(batches)):
-            pass
+    def __init__(self, folder, spec):
+        from frcnn import models
+        from frcnn.data.dataset import Dataset
+
+        longest = max(spec["height"], spec["width"])
+        settings = {"data.long_side": longest} | spec["settings"]
+        self.config = config_of(spec).replace(settings)
+        self.models = models.build(self.config, spec["classes"])
+        # Each file ten times, so that starting an epoch costs as little as in a real data set.
+        samples = make_samples(folder, classes=spec["classes"]) * 10
+        names = tuple(str(number) for number in range(spec["classes"]))
+        self.dataset = Dataset("noise", names, samples)
+
+    def images_per_second(self, workers, windows, seconds=3.0):
+        """Return the rates of the pipeline with nothing else running.
+
+        Args:
+            workers: threads, and at most as many cores, where the system can be told so (Linux).
+            windows: how many rates.
+            seconds: that each is measured for, after one epoch of warm-up.
+        """
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        try:
+            if cores:
+                # Threads started from here on inherit it.
+                os.sched_setaffinity(0, sorted(cores)[:workers])
+            batches = self._batches(workers)
+            for _ in itertools.islice(batches, len(self.dataset) // self.config.data.batch_size):
+                pass
+            return [self._rate(batches, seconds) for _ in range(windows)]
+        finally:
+            if cores:
+                os.sched_setaffinity(0, cores)
+
+    def _rate(self, batches, seconds):
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
-            count += len(next(stream).images)
+            count += len(next(batches).images)
         return count / (time.perf_counter() - start)
-    finally:
-        if cores:
-            os.sched_setaffinity(0, cores)
+
+    def while_training(self, steps, warm_up=3):
+        """Train on the batches, and return how long that waited for them.
+
+        Returns:
+            A dict: ``steps``, ``images_per_second``, ``share`` of the time that went by waiting,
+            ``longest_s``, the longest wait.
+        """
+        from frcnn.loop import SCHEDULES
+
+        schedule = SCHEDULES[self.config.train.schedule](self.models, self.config, 10_000)
+        batches = self._batches(self.config.data.workers)
+        for _ in range(warm_up):
+            schedule.train_step(next(batches))
+        waits, images, start = [], 0, time.perf_counter()
+        for _ in range(steps):
+            before = time.perf_counter()
+            batch = next(batches)
+            waits.append(time.perf_counter() - before)
+            schedule.train_step(batch)
+            images += len(batch.images)
+        seconds = time.perf_counter() - start
+        return {
+            "steps": steps,
+            "images_per_second": images / seconds,
+            "share": sum(waits) / seconds,
+            "longest_s": max(waits),
+        }
+
+    def _batches(self, workers):
+        """Yield ``Batch``es without end, with RPN targets."""
+        from frcnn.data.cache import ImageCache
+        from frcnn.data.pipeline import Pipeline
+        from frcnn.targets import RpnTargeter
+
+        data = self.config.replace({"data.workers": workers}).data
+        targeter = RpnTargeter(self.models.pyramid, self.config.rpn)
+        multiple, cache = self.models.size_multiple, ImageCache(data.cache_mib)
+        pipeline = Pipeline(self.dataset, data, multiple, 0, True, targeter, cache=cache)
+        return itertools.chain.from_iterable(map(pipeline.epoch, itertools.count()))

@@ -9,9 +9,6 @@ whatever stands before it.
 """
 
 import dataclasses
-import json
-import os
-import sys
 
 import numpy as np
 
@@ -49,26 +46,26 @@ def axes(height, width):
     return {
         "area": Axis("image area, pixels", tuple(map(image, (0.5, 1.0, 1.5, 2.0, 3.0))), True),
         "batch": Axis("images a batch", counts("batch", (1, 2, 4, 8, 16)), True),
-        "boxes": Axis("boxes an image", counts("boxes", (1, 8, 32, 125, 500)), True),
+        "boxes": Axis("boxes an image", counts("boxes", (1, 8, 32, 125, 250, 500)), True),
         "classes": Axis("classes", counts("classes", (2, 20, 80, 200, 365)), False),
         "rois": Axis("RoIs an image", counts("rois", (32, 128, 512, 1024, 2000)), False),
     }
 
 
-def measure(axis, spec, root, rounds, times):
+def measure(axis, spec, start, rounds, times):
     """Return the figures of one axis.
 
     Args:
         axis: ``Axis``.
         spec: of the base case, as ``frcnn.benchmark.worker`` takes it.
-        root: folder of the package, for the processes' path.
+        start: from a spec to its ``compare.Worker``.
         rounds, times: turns of each point, and runs a turn.
 
     Returns:
         A dict with ``title``, ``points`` and ``growth``, for JSON.
     """
     points = [
-        {"size": size, "name": name} | _point(axis, spec | changes, root)
+        {"size": size, "name": name, "workers": _workers(axis, spec | changes, start)}
         for size, name, changes in axis.points
     ]
     workers = [point.pop("workers") for point in points]
@@ -80,16 +77,10 @@ def measure(axis, spec, root, rounds, times):
     return {"title": axis.title, "points": points, "growth": growths(points)}
 
 
-def _point(axis, spec, root):
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    command = [sys.executable, "-m", "frcnn.benchmark.worker"]
+def _workers(axis, spec, start):
+    """Start a point's processes, {what: worker}."""
     whats = ("step", "targets") if axis.with_targets else ("step",)
-    return {
-        "workers": {
-            what: compare.Worker([*command, json.dumps(spec | {"what": what})], environment)
-            for what in whats
-        }
-    }
+    return {what: start(spec | {"what": what}) for what in whats}
 
 
 def growths(points):
@@ -133,6 +124,11 @@ def exponent(sizes, costs, spreads=None):
     logarithms = np.log(sizes[real] - sizes[first]), np.log(rise[real])
     slope, _ = np.polyfit(*logarithms, 1, w=rise[real] / rise.max())
     return float(slope)
+
+
+def grows_too_fast(figures):
+    """Return whether anything of an axis, as ``measure`` returned it, grew faster than its size."""
+    return any(value is not None and value > LIMIT for value in figures["growth"].values())
 
 
 def judge(value):

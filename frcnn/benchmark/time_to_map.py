@@ -17,21 +17,21 @@ from frcnn.benchmark import compare, line_chart
 from frcnn.errors import ConfigError
 
 
-def run(config, schedules, seeds, folder, root, peer_python=None, write=print):
-    """Train and return the curves.
+def run(config, schedules, folder, root, peer_python=None, write=print):
+    """Train every side with the config's seed and return how they went.
 
     Args:
-        config: ``Config`` of our runs, but for schedule and seed.
+        config: ``Config`` of our runs, but for the schedule.
         schedules: ours to train by.
-        seeds: a run of every side for each.
-        folder: an empty folder for the runs.
+        folder: for the runs; each has a folder in it, named after its seed and side.
         root: folder of the package, for the processes' path.
         peer_python: a Python with torchvision; None: ours alone.
         write: called with a line of text after each epoch of a side.
 
     Returns:
-        A list with a dict for each seed and schedule: ``seed``, ``schedule``, ``ours`` and with a peer
-        ``peer``: [[seconds, AP50], ...], a pair an epoch.
+        A list with a dict for each schedule: ``seed``, ``schedule``, ``ours``, and with a peer ``peer``
+        and ``ratio``. A side has ``curve``, [[seconds, AP50], ...] with a pair an epoch, the quartiles of an
+        epoch's seconds, ``median_s`` and ``spread_s``, and ``peak_mb``; the ratio is of the medians.
 
     Raises:
         ConfigError: torchvision cannot be trained so.
@@ -39,14 +39,15 @@ def run(config, schedules, seeds, folder, root, peer_python=None, write=print):
     """
     if peer_python:
         refuse_unlike(config)
+    own_folder = pathlib.Path(folder) / f"seed-{config.train.seed}"
+    sides = _train(config, schedules, own_folder, root, peer_python, write)
     runs = []
-    for seed in seeds:
-        of_seed = config.replace({"train.seed": seed})
-        own_folder = pathlib.Path(folder) / f"seed-{seed}"
-        curves = _one_seed(of_seed, schedules, own_folder, root, peer_python, write)
-        for schedule in schedules:
-            one = {"seed": seed, "schedule": schedule, "ours": curves[schedule]}
-            runs.append(one | ({"peer": curves["peer"]} if peer_python else {}))
+    for schedule in schedules:
+        one = {"seed": config.train.seed, "schedule": schedule, "ours": sides[schedule]}
+        if peer_python:
+            ratio = sides["peer"]["median_s"] / sides[schedule]["median_s"]
+            one |= {"peer": sides["peer"], "ratio": ratio}
+        runs.append(one)
     return runs
 
 
@@ -97,10 +98,9 @@ def specification(config, run_dir):
     }
 
 
-def _one_seed(config, schedules, folder, root, peer_python, write):
-    """Return {side: [[seconds, AP50], ...]} of one seed; our sides are named after their schedules."""
+def _train(config, schedules, folder, root, peer_python, write):
+    """Train every side, an epoch each in turn: {its name, the schedule if it is ours: its figures}."""
     folder.mkdir(parents=True)
-    environment = {**os.environ, "PYTHONPATH": str(root)}
     sides = {
         schedule: (sys.executable, "frcnn.benchmark.training_worker", {"train.schedule": schedule})
         for schedule in schedules
@@ -112,19 +112,29 @@ def _one_seed(config, schedules, folder, root, peer_python, write):
         file = folder / f"{name}.json"
         spec = specification(config.replace(changes), folder / name)
         file.write_text(json.dumps(spec), encoding="utf-8")
-        workers[name] = compare.Worker([python, "-m", module, str(file)], environment)
-    curves = {name: [] for name in workers}
+        command = [python, "-m", module, str(file)]
+        workers[name] = compare.Worker(command, compare.environment(root))
+    answers = {name: [] for name in workers}
     for epoch in range(1, config.train.epochs + 1):
         for name, worker in workers.items():
             found = worker.ask(str(epoch))
-            curves[name].append([found["seconds"], found["ap50"]])
+            answers[name].append(found)
             write(
                 f"seed {config.train.seed}, epoch {epoch}, {name:>11}: {found['seconds']:7.1f} s, "
                 f"AP50 {show(found['ap50'])}, loss {found['loss']:.3f}, {found['peak_mb']:.0f} MiB"
             )
     for worker in workers.values():
         worker.close()
-    return curves
+    return {name: _figures(of_side) for name, of_side in answers.items()}
+
+
+def _figures(answers):
+    """Return a side's figures from what it answered after each epoch."""
+    curve = [[found["seconds"], found["ap50"]] for found in answers]
+    epochs = np.diff([0.0, *(seconds for seconds, _ in curve)])
+    low, median, high = np.quantile(epochs, [0.25, 0.5, 0.75]).tolist()
+    peak_mb = max(found["peak_mb"] for found in answers)
+    return {"curve": curve, "median_s": median, "spread_s": [low, high], "peak_mb": peak_mb}
 
 
 def reached(curve, score):
@@ -141,14 +151,14 @@ def table(runs):
     lines = []
     for one in runs:
         lines.append(f"seed {one['seed']}, {one['schedule']}: seconds of training, AP50")
-        peer = one.get("peer", [])
-        for number, (seconds, score) in enumerate(one["ours"]):
+        curve, peer = one["ours"]["curve"], one.get("peer", {}).get("curve", [])
+        for number, (seconds, score) in enumerate(curve):
             line = f"  epoch {number + 1}  ours {seconds:8.1f}  {show(score)}"
             if peer:
                 line += f"   peer {peer[number][0]:8.1f}  {show(peer[number][1])}"
             lines.append(line)
         if peer and peer[-1][1] is not None:
-            at = reached(one["ours"], peer[-1][1])
+            at = reached(curve, peer[-1][1])
             said = "not reached by ours" if at is None else f"reached by ours within {at:.1f} s"
             lines.append(f"  the peer's last, {show(peer[-1][1])} after {peer[-1][0]:.1f} s: {said}")
     return "\n".join(lines)
@@ -159,9 +169,9 @@ def charts(runs):
     found = []
     for seed in dict.fromkeys(one["seed"] for one in runs):
         of_seed = [one for one in runs if one["seed"] == seed]
-        curves = {one["schedule"]: one["ours"] for one in of_seed}
+        curves = {one["schedule"]: one["ours"]["curve"] for one in of_seed}
         if "peer" in of_seed[0]:
-            curves["torchvision"] = of_seed[0]["peer"]
+            curves["torchvision"] = of_seed[0]["peer"]["curve"]
         known = {
             name: tuple((seconds, score) for seconds, score in curve if score is not None)
             for name, curve in curves.items()

@@ -13,7 +13,8 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 def build(spec):
     """Return torchvision's detector for a spec of ``scripts/benchmark.py``."""
-    limits = {"min_size": spec["height"], "max_size": 2 * max(spec["height"], spec["width"])}
+    sides = spec["height"], spec["width"]
+    limits = {"min_size": min(sides), "max_size": 2 * max(sides)}
     numbers = {"num_classes": spec["classes"] + 1, "box_batch_size_per_image": spec["rois"]}
     if spec["backbone"] == "vgg16":
         paper = {

@@ -16,7 +16,7 @@ class InTurns(Trainer):
 
     def fit(self):
         say("ready")
-        sys.stdin.readline()
+        wait()
         return super().fit()
 
     def _write_epoch(self, val_means, result):
@@ -29,8 +29,14 @@ class InTurns(Trainer):
             "peak_mb": peak_mb(),
         }
         say(json.dumps(found))
-        if progress.epoch + 1 < self.config.train.epochs and not sys.stdin.readline():
-            raise SystemExit("nobody asks for another epoch")
+        if progress.epoch + 1 < self.config.train.epochs:
+            wait()
+
+
+def wait():
+    """Wait for a line, which asks for an epoch."""
+    if not sys.stdin.readline():
+        raise SystemExit("nobody asks for another epoch")
 
 
 def main(path):

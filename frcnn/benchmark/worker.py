@@ -23,7 +23,7 @@ def config_of(spec):
         backbone_preset(spec["backbone"])
         | {
             "model.preprocessing": "caffe" if spec["backbone"] in ("vgg16", "resnet50") else "torch",
-            "data.short_side": spec["height"],
+            "data.short_side": min(spec["height"], spec["width"]),
             "data.long_side": 2 * max(spec["height"], spec["width"]),
             "data.batch_size": spec["batch"],
             "roi.samples": spec["rois"],

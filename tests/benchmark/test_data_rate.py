@@ -1,11 +1,37 @@
-"""The rate of the input pipeline."""
+"""The rate of the input pipeline, alone and while a network trains."""
 
-from frcnn.benchmark import pipeline
-from frcnn.config import Config
+import os
+
+from test_worker import SPEC
+
+from frcnn.benchmark.pipeline import Feed
 
 
-def test_images_are_written_prepared_and_counted(tmp_path):
-    config = Config().replace({"data.short_side": 60, "data.long_side": 80, "anchors.sizes": "16,32"})
-    rate = pipeline.images_per_second(tmp_path, config, (16,), workers=2, seconds=0.05)
-    assert rate > 0
+def test_images_are_written_prepared_counted_and_trained_on(tmp_path):
+    feed = Feed(tmp_path, SPEC)
     assert len(list(tmp_path.glob("*.jpg"))) == 32
+    assert (feed.config.data.short_side, feed.config.data.long_side) == (64, 96)
+    assert feed.models.pyramid.strides == (8,)  # of the backbone in the spec
+    cores = os.sched_getaffinity(0)
+    rates = feed.images_per_second(workers=1, windows=2, seconds=0.05)
+    assert len(rates) == 2 and min(rates) > 0
+    assert os.sched_getaffinity(0) == cores
+    found = feed.while_training(steps=2, warm_up=1)
+    assert found["steps"] == 2 and found["images_per_second"] > 0
+    assert 0 <= found["share"] < 1 and found["longest_s"] > 0
+
+
+def test_a_wait_is_told(tmp_path, monkeypatch):
+    feed = Feed(tmp_path, SPEC)
+    batches = feed._batches(1)
+    monkeypatch.setattr(feed, "_batches", lambda workers: slow(batches))
+    found = feed.while_training(steps=2, warm_up=1)
+    assert found["longest_s"] >= 0.2 and found["share"] > 0.0
+
+
+def slow(batches):
+    import time
+
+    for batch in batches:
+        time.sleep(0.2)
+        yield batch

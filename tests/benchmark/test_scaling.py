@@ -55,6 +55,12 @@ def figures():
     return {"title": "images a batch", "points": points, "growth": scaling.growths(points)}
 
 
+def test_growth_beyond_the_size_ends_with_a_status(tmp_path, monkeypatch):
+    of_axis = figures() | {"growth": {"time": 1.0, "memory": None, "targets": 1.3}}
+    monkeypatch.setattr(scaling, "measure", lambda *_: of_axis)
+    assert load_script("benchmark").main(["scaling", "--axes", "batch"]) == 1
+
+
 def test_the_growth_of_an_axis_goes_into_its_table():
     made = figures()
     assert made["growth"] == pytest.approx({"time": 1.0, "memory": 1.0, "targets": 1.0})
@@ -96,5 +102,6 @@ def test_the_script_keeps_the_axes_that_a_file_holds(tmp_path, monkeypatch):
     for name in ("batch", "rois"):
         script.main(["scaling", "--axes", name, "--json", str(file), "--plot", str(tmp_path / "s.png")])
     assert measured == [("images a batch", "tiny", 320), ("RoIs an image", "tiny", 320)]
-    assert list(json.loads(file.read_text())) == ["tiny, batch", "tiny, rois"]
+    found = json.loads(file.read_text())
+    assert list(found["axes"]) == ["tiny, batch", "tiny, rois"] and found["failed"] is False
     assert (tmp_path / "s.png").is_file()

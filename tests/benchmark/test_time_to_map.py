@@ -55,13 +55,18 @@ def test_sides_take_turns_epoch_by_epoch_and_seed_by_seed(folder, tmp_path, monk
     Pretended.asked, lines = [], []
     config = settings(folder)
     schedules = ["joint", "alternating"]
-    runs = time_to_map.run(config, schedules, [0, 1], tmp_path, ROOT, "python", lines.append)
+    runs = []
+    for seed in (0, 1):
+        of_seed = config.replace({"train.seed": seed})
+        runs += time_to_map.run(of_seed, schedules, tmp_path, ROOT, "python", lines.append)
     assert Pretended.asked == [
         (seed, side, epoch) for seed in (0, 1) for epoch in "12" for side in (*schedules, "peer")
     ]
-    ours, peer = [[7.0, 0.2], [14.0, 0.4]], [[10.0, 0.2], [20.0, 0.4]]
+    shared = {"peak_mb": 100.0}
+    ours = {"curve": [[7.0, 0.2], [14.0, 0.4]], "median_s": 7.0, "spread_s": [7.0, 7.0]} | shared
+    peer = {"curve": [[10.0, 0.2], [20.0, 0.4]], "median_s": 10.0, "spread_s": [10.0, 10.0]} | shared
     assert runs == [
-        {"seed": seed, "schedule": schedule, "ours": ours, "peer": peer}
+        {"seed": seed, "schedule": schedule, "ours": ours, "peer": peer, "ratio": 10.0 / 7.0}
         for seed in (0, 1)
         for schedule in schedules
     ]
@@ -78,7 +83,7 @@ def test_when_a_score_was_reached():
     curve = [[5.0, 0.1], [10.0, None], [15.0, 0.5], [20.0, 0.4]]
     assert time_to_map.reached(curve, 0.4) == 15.0
     assert time_to_map.reached(curve, 0.6) is None
-    run = {"seed": 0, "schedule": "joint", "ours": curve, "peer": [[1.0, 0.7]] * 4}
+    run = {"seed": 0, "schedule": "joint", "ours": {"curve": curve}, "peer": {"curve": [[1.0, 0.7]] * 4}}
     assert "not reached by ours" in time_to_map.table([run])
 
 
@@ -119,11 +124,12 @@ def test_our_side_trains_an_epoch_when_told_to(folder, tmp_path):
             "data.long_side": 64,
             "train.epochs": 2,
             "train.steps_per_epoch": 1,
+            "train.seed": 3,
         }
     )
-    (run,) = time_to_map.run(config, ["joint"], [3], tmp_path, ROOT, write=lambda line: None)
-    assert (run["seed"], run["schedule"], len(run["ours"])) == (3, "joint", 2) and "peer" not in run
-    (first, _), (second, score) = run["ours"]
+    (run,) = time_to_map.run(config, ["joint"], tmp_path, ROOT, write=lambda line: None)
+    assert (run["seed"], run["schedule"]) == (3, "joint") and "peer" not in run and "ratio" not in run
+    (first, _), (second, score) = run["ours"]["curve"]
     assert 0 < first < second and 0 <= score <= 1
 
 
