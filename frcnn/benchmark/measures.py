@@ -171,12 +171,10 @@ def data(options):
             f"{max(options.size)} pixels, with targets",
             flush=True,
         )
-    figures["training"] = feed.while_training(options.rounds * options.times)
+    figures["training"] = found = feed.while_training(options.rounds * options.times)
     print(
         "while training, {steps} steps: {images_per_second:.2f} images/s, "
-        "{share:.2%} of the time spent waiting, at most {longest_s:.4f} s at once".format(
-            **figures["training"]
-        )
+        "{share:.2%} of the time spent waiting, at most {longest_s:.4f} s at once".format(**found)
     )
     return figures
 

@@ -2,7 +2,8 @@
 
 Each side is a process that trains an epoch when told to and waits meanwhile, so that both meet the same
 machine. Seconds are those of training alone, our compilation and both sides' reading of images included;
-validation is not. Both are scored by ``frcnn.metrics.voc_ap`` on the same images.
+validation is not, nor are our log and checkpoints. Both are scored by ``frcnn.metrics.voc_ap`` on the
+same images.
 """
 
 import dataclasses
@@ -30,8 +31,8 @@ def run(config, schedules, folder, root, peer_python=None, write=print):
 
     Returns:
         A list with a dict for each schedule: ``seed``, ``schedule``, ``ours``, and with a peer ``peer``
-        and ``ratio``. A side has ``curve``, [[seconds, AP50], ...] with a pair an epoch, the quartiles of an
-        epoch's seconds, ``median_s`` and ``spread_s``, and ``peak_mb``; the ratio is of the medians.
+        and ``ratio``. A side has ``curve``, [[seconds, AP50], ...] with a pair an epoch, the quartiles
+        of an epoch's seconds, ``median_s`` and ``spread_s``, and ``peak_mb``; the ratio is of medians.
 
     Raises:
         ConfigError: torchvision cannot be trained so.

@@ -27,7 +27,7 @@ def benchmark(tmp_path):
 
 
 class Pretended:
-    """A worker that runs nothing; torchvision's is half as fast, and by channels-last a little faster."""
+    """A worker that runs nothing; torchvision's is half as fast, by channels-last a little faster."""
 
     started = []
 
