@@ -1,6 +1,7 @@
 """The rate of the input pipeline, alone and while a network trains."""
 
 import os
+import time
 
 from test_worker import SPEC
 
@@ -30,8 +31,6 @@ def test_a_wait_is_told(tmp_path, monkeypatch):
 
 
 def slow(batches):
-    import time
-
     for batch in batches:
         time.sleep(0.2)
         yield batch
