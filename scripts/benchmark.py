@@ -20,21 +20,33 @@ from frcnn.cli import run  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
 
+def positive(text):
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
 def size(text):
     """Return (height, width) of ``HEIGHTxWIDTH``."""
-    height, width = (int(side) for side in text.split("x"))
-    return height, width
+    sides = text.split("x")
+    if len(sides) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH")
+    return tuple(map(positive, sides))
 
 
 def schedules(text):
     names = text.split(",")
-    if any(name not in configs.SCHEDULES for name in names):
-        raise ValueError
+    if set(names) - set(configs.SCHEDULES) or len(set(names)) < len(names):
+        known = ", ".join(configs.SCHEDULES)
+        raise argparse.ArgumentTypeError(f"{text!r} is not one or more of {known}, with commas between")
     return names
 
 
 def seeds(text):
-    return [int(seed) for seed in text.split(",")]
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one or more numbers, with commas between")
+    return [int(number) for number in numbers]
 
 
 OPTIONS = {
@@ -48,20 +60,20 @@ OPTIONS = {
         "metavar": "HEIGHTxWIDTH",
         "help": "of the network input (600x800)",
     },
-    "batch": {"type": int, "default": 1, "help": "images a step (1)"},
-    "boxes": {"type": int, "default": 8, "help": "ground-truth boxes an image (8)"},
-    "classes": {"type": int, "default": 20, "help": "object classes (20)"},
-    "rois": {"type": int, "help": "sampled an image (128; 512 with a pyramid)"},
-    "rounds": {"type": int, "default": 4, "help": "turns of each side (4)"},
-    "times": {"type": int, "default": 3, "help": "runs a turn (3)"},
+    "batch": {"type": positive, "default": 1, "help": "images a step (1)"},
+    "boxes": {"type": positive, "default": 8, "help": "ground-truth boxes an image (8)"},
+    "classes": {"type": positive, "default": 20, "help": "object classes (20)"},
+    "rois": {"type": positive, "help": "sampled an image (128; 512 with a pyramid)"},
+    "rounds": {"type": positive, "default": 4, "help": "turns of each side (4)"},
+    "times": {"type": positive, "default": 3, "help": "runs a turn (3)"},
     "peer": {"choices": ["torchvision"], "help": "to measure beside"},
     "peer-python": {"default": sys.executable, "help": "a Python that has the peer"},
     "set": {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "any setting"},
     "out": {"help": "folder of the runs (a temporary one)"},
     "data-dir": {"help": "a VOC folder (the preset shapes)"},
     "weights": {"help": "a file, or none"},
-    "epochs": {"type": int, "help": "(as the data's preset)"},
-    "steps": {"type": int, "help": "of an epoch (all images once)"},
+    "epochs": {"type": positive, "help": "(as the data's preset)"},
+    "steps": {"type": positive, "help": "of an epoch (all images once)"},
     "seeds": {"type": seeds, "default": [0], "help": "with commas between (0)"},
     "axes": {"default": "area,batch,boxes,classes,rois", "help": "what to vary (all)"},
     "plot": {"metavar": "FILE", "help": "draw the figures as a PNG"},
@@ -130,15 +142,15 @@ def parse(argv):
 
 def main(argv=None):
     options = parse(argv)
-    if getattr(options, "backend", None):
+    if options.backend:
         os.environ["KERAS_BACKEND"] = options.backend
     plot = getattr(options, "plot", None)
-    if plot and not importlib.util.find_spec("matplotlib"):
-        raise ConfigError("--plot needs matplotlib: pip install matplotlib")
     # Now, not after hours of measuring.
     for file in filter(None, (options.json, plot)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise ConfigError(f"{file}: there is no such folder")
+    if plot and not importlib.util.find_spec("matplotlib"):
+        raise ConfigError("--plot needs matplotlib: pip install matplotlib")
     figures = getattr(measures, options.what)(options)
     measures.save(options, figures)
     return int(figures.get("failed", False))

@@ -163,7 +163,7 @@ def alternate(workers, rounds, times, warm_up=3):
 
 
 def fastest(workers, rounds=3, times=2, warm_up=3):
-    """Let workers take turns, close all but the one with the least median, and return that one anew."""
+    """Have workers take turns; return the fastest, its runs forgotten, and end the others."""
     alternate(workers, rounds, times, warm_up)
     best = min(workers, key=lambda worker: worker.result().median_s)
     best.seconds, best.host_seconds = [], []

@@ -9,6 +9,7 @@ import tempfile
 
 from frcnn.backend import IS_TENSORFLOW
 from frcnn.benchmark.protocol import busy_union
+from frcnn.errors import FrcnnError
 
 if IS_TENSORFLOW:
     import tensorflow as tf
@@ -31,8 +32,15 @@ class Gpu:
         return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
 
     def busy_seconds(self, run, times):
-        """Return how long it was busy with a run."""
-        return busy_union(spans(run, times)) / times
+        """Return how long it was busy with a run.
+
+        Raises:
+            FrcnnError: the profiler saw nothing.
+        """
+        found = spans(run, times)
+        if not found:
+            raise FrcnnError(f"the profiler saw nothing on {self.name}: may this user profile it?")
+        return busy_union(found) / times
 
 
 def find():

@@ -28,6 +28,29 @@ def save(options, figures):
         pathlib.Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
+# Settings that an option is there for, and would be told otherwise than measured.
+OPTION_OF = {
+    "model.backbone": "--backbone",
+    "train.schedule": "--schedule",
+    "train.precision": "--precision",
+    "data.batch_size": "--batch",
+    "train.seed": "--seeds",
+    "train.epochs": "--epochs",
+    "train.steps_per_epoch": "--steps",
+    "roi.samples": "--rois",
+}
+
+
+def settings_of(options):
+    """Return the settings of ``--set`` as {key: text}."""
+    settings = parse_assignments(options.set)
+    for key in settings.keys() & OPTION_OF.keys():
+        name = OPTION_OF[key]
+        if hasattr(options, name.removeprefix("--")):
+            raise ConfigError(f"--set {key}: use {name}")
+    return settings
+
+
 def spec_of(options, what):
     """Return what a worker is to build and run."""
     rois = 512 if options.backbone in BACKBONE_PRESETS else 128
@@ -36,15 +59,19 @@ def spec_of(options, what):
         "backbone": options.backbone,
         "schedule": options.schedule,
         "precision": options.precision,
+        "backend": options.backend or os.environ.get("KERAS_BACKEND"),
         "height": options.size[0],
         "width": options.size[1],
         "batch": options.batch,
-        # Of what a measure has no option for, it does nothing with.
+        # Defaults where a measure has no such option, and does not use it.
         "boxes": getattr(options, "boxes", 8),
         "classes": getattr(options, "classes", 20),
         "rois": getattr(options, "rois", None) or rois,
-        "settings": parse_assignments(options.set),
+        "settings": settings_of(options),
     }
+
+
+PEER_BACKBONES = ("vgg16", "resnet50_fpn", "mobilenet_v3_large_fpn")
 
 
 def our_worker(spec):
@@ -67,6 +94,8 @@ def _sides(options, what):
         raise ConfigError("--set changes our side only: leave it out, or --peer")
     if options.peer and options.precision == "mixed_float16":
         raise ConfigError("--peer runs in float32 or mixed_bfloat16, not in mixed_float16")
+    if options.peer and options.backbone not in PEER_BACKBONES:
+        raise ConfigError(f"--peer has {', '.join(PEER_BACKBONES)}, not {options.backbone}")
     spec = spec_of(options, what)
     workers = {"ours": our_worker(spec)}
     if options.peer:
@@ -158,20 +187,25 @@ def data(options):
     prepare_device()
     spec = spec_of(options, "step")
     figures = {"spec": spec}
-    with tempfile.TemporaryDirectory() as folder, quiet_import():
-        feed = pipeline.Feed(folder, spec)
-    for workers in sorted({1, os.cpu_count()}):
-        rates = feed.images_per_second(workers, options.rounds)
-        low, median, high = np.quantile(rates, [0.25, 0.5, 0.75]).tolist()
-        alone = {"median_s": 1 / median, "spread_s": [1 / high, 1 / low], "peak_mb": protocol.peak_mb()}
-        figures[f"{workers} workers"] = figures["ours"] = alone
-        print(
-            f"{workers} workers on as many cores: {median:.1f} images/s ({low:.1f} to {high:.1f}), "
-            f"{median / workers:.1f} a core; 500x375 JPEGs to at most {min(options.size)} by "
-            f"{max(options.size)} pixels, with targets",
-            flush=True,
-        )
-    figures["training"] = found = feed.while_training(options.rounds * options.times)
+    with tempfile.TemporaryDirectory() as folder:
+        with quiet_import():
+            feed = pipeline.Feed(folder, spec)
+        for workers in sorted({1, len(os.sched_getaffinity(0))}):
+            rates = feed.images_per_second(workers, options.rounds)
+            low, median, high = np.quantile(rates, [0.25, 0.5, 0.75]).tolist()
+            alone = {
+                "median_s": 1 / median,
+                "spread_s": [1 / high, 1 / low],
+                "peak_mb": protocol.peak_mb(),
+            }
+            figures[f"{workers} workers"] = figures["ours"] = alone
+            print(
+                f"{workers} workers on as many cores: {median:.1f} images/s ({low:.1f} to {high:.1f}), "
+                f"{median / workers:.1f} a core; 500x375 JPEGs to at most {min(options.size)} by "
+                f"{max(options.size)} pixels, with targets",
+                flush=True,
+            )
+        figures["training"] = found = feed.while_training(options.rounds * options.times)
     print(
         "while training, {steps} steps: {images_per_second:.2f} images/s, "
         "{share:.2%} of the time spent waiting, at most {longest_s:.4f} s at once".format(**found)
@@ -183,7 +217,7 @@ def train(options):
     """Train by each schedule and seed, beside the peer if asked to, and print the curves."""
     from frcnn.benchmark import line_chart, time_to_map
 
-    values = parse_assignments(options.set)
+    values = settings_of(options)
     shapes = not options.data_dir and values.get("data.dataset", "shapes") == "shapes"
     chosen = {"train.precision": options.precision}
     chosen |= backbone_preset(options.backbone) if options.backbone else {}
@@ -226,17 +260,23 @@ def scaling(options):
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"--axes takes {','.join(known)}, not {', '.join(unknown)}")
     file = pathlib.Path(options.json or "")
-    axes = json.loads(file.read_text(encoding="utf-8"))["axes"] if file.is_file() else {}
+    try:
+        axes = json.loads(file.read_text(encoding="utf-8"))["axes"] if file.is_file() else {}
+    except (ValueError, KeyError):
+        raise ConfigError(f"{file}: not what scaling wrote; name another --json") from None
     spec = spec_of(options, "step")
     # The head's share must not hide what grows.
     spec["settings"] = {"model.head_width": "256", "model.head_dropout": "0"} | spec["settings"]
+    failed = False
     for name in names:
         of_axis = scaling.measure(known[name], spec, our_worker, options.rounds, options.times)
         axes[f"{options.backbone}, {name}"] = of_axis
+        failed |= scaling.grows_too_fast(of_axis)
+        save(options, {"axes": axes})  # hours of work, so before the next axis
         print(scaling.table(of_axis), end="\n\n", flush=True)
     if options.plot:
         line_chart.save(scaling.charts(axes), 4, options.plot)
-    return {"axes": axes, "failed": any(map(scaling.grows_too_fast, axes.values()))}
+    return {"axes": axes, "failed": failed}
 
 
 def leak(options):
@@ -247,7 +287,7 @@ def leak(options):
     if options.steps < 300 or options.steps % 100:
         raise ConfigError(f"--steps must be a multiple of 100 from 300 on, not {options.steps}")
     values = {"train.schedule": options.schedule, "train.precision": options.precision}
-    config = leak.config_of(options.steps, values | parse_assignments(options.set))
+    config = leak.config_of(options.steps, values | settings_of(options))
     with tempfile.TemporaryDirectory() as folder:
         growth = leak.watch(config, pathlib.Path(folder) / "run")
     print(

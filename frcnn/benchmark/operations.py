@@ -65,7 +65,8 @@ def operations(spec):
         return propose(anchors, logits, deltas, batch.image_sizes, counts, *numbers)
 
     def to_tensors():
-        return [ops.convert_to_tensor(part) for part in (batch.images, *batch.targets)]
+        parts = [ops.convert_to_tensor(part) for part in (batch.images, *batch.targets)]
+        ops.convert_to_numpy(parts[0][0, 0])  # waits until it is there
 
     folder = tempfile.TemporaryDirectory()
     logger, means, steps = RunLogger(folder.name), Means(), itertools.count(1)
@@ -102,7 +103,13 @@ def optimizers_of(schedule):
         gradients = [1e-3 * rng.standard_normal(v.shape, "float32") for v in variables]
         gradients = [keras.ops.convert_to_tensor(gradient) for gradient in gradients]
         if IS_TENSORFLOW:
-            return compiled(lambda: optimizer.apply(gradients, variables))
+            apply = compiled(lambda: optimizer.apply(gradients, variables))
+
+            def apply_in_place():
+                apply()
+                keras.ops.convert_to_numpy(variables[-1])  # waits until it is there
+
+            return apply_in_place
         apply = compiled(optimizer.stateless_apply)
 
         def apply_and_wait():

@@ -65,22 +65,20 @@ class Feed:
         """Return the rates of the pipeline with nothing else running.
 
         Args:
-            workers: threads, and at most as many cores, where the system can be told so (Linux).
+            workers: threads, and at most as many cores.
             windows: how many rates.
             seconds: that each is measured for, after one epoch of warm-up.
         """
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        cores = os.sched_getaffinity(0)
         try:
-            if cores:
-                # Threads started from here on inherit it.
-                os.sched_setaffinity(0, sorted(cores)[:workers])
+            # Threads started from here on inherit it.
+            os.sched_setaffinity(0, sorted(cores)[:workers])
             batches = self._batches(workers)
             for _ in itertools.islice(batches, len(self.dataset) // self.config.data.batch_size):
                 pass
             return [self._rate(batches, seconds) for _ in range(windows)]
         finally:
-            if cores:
-                os.sched_setaffinity(0, cores)
+            os.sched_setaffinity(0, cores)
 
     def _rate(self, batches, seconds):
         count, start = 0, time.perf_counter()
@@ -88,8 +86,12 @@ class Feed:
             count += len(next(batches).images)
         return count / (time.perf_counter() - start)
 
-    def while_training(self, steps, warm_up=3):
+    def while_training(self, steps, warm_up=8):
         """Train on the batches, and return how long that waited for them.
+
+        Args:
+            steps: to measure.
+            warm_up: steps before them: enough for what was prepared while the first was compiled.
 
         Returns:
             A dict: ``steps``, ``images_per_second``, ``share`` of the time that went by waiting,

@@ -28,22 +28,6 @@ def say(text):
     print(text, flush=True)
 
 
-class Cores:
-    """The processor as a device: what a run keeps busy is all of its cores together."""
-
-    name = "CPU"
-
-    def peak_mb(self):
-        """Return nothing: its memory is the process'."""
-
-    def busy_seconds(self, run, times):
-        """Return how long a run would keep every core busy."""
-        start = time.process_time()
-        for _ in range(times):
-            run()
-        return (time.process_time() - start) / times / len(os.sched_getaffinity(0))
-
-
 def busy_union(spans):
     """Return how long at least one of some (start, end) spans lasted, which may overlap."""
     total, covered = 0.0, float("-inf")
@@ -64,12 +48,14 @@ def serve(run, orders, write=say, device=None):
         run: function without arguments.
         orders: lines.
         write: takes each answer.
-        device: has ``name``, ``peak_mb()`` and ``busy_seconds(run, times)``; None: the ``Cores``.
+        device: has ``name``, ``peak_mb()`` and ``busy_seconds(run, times)``; None: the processor, which
+            is busy with a run for the last runs' mean ``host_seconds``, divided by its cores.
     """
-    device = device or Cores()
+    host_seconds = []
 
     def run_times(times):
-        seconds, host_seconds = [], []
+        seconds = []
+        host_seconds.clear()
         for _ in range(times):
             start, host_start = time.perf_counter(), time.process_time()
             run()
@@ -81,6 +67,9 @@ def serve(run, orders, write=say, device=None):
         *profile, times = line.split()
         if not profile:
             return run_times(int(times))
+        if not device:
+            busy = sum(host_seconds) / len(host_seconds) / len(os.sched_getaffinity(0))
+            return {"device": "CPU", "device_peak_mb": None, "device_seconds": busy}
         # The memory first: a profile takes some, too.
         told = {"device": device.name, "device_peak_mb": device.peak_mb()}
         return told | {"device_seconds": device.busy_seconds(run, int(times))}

@@ -35,7 +35,7 @@ def run(config, schedules, folder, root, peer_python=None, write=print):
         of an epoch's seconds, ``median_s`` and ``spread_s``, and ``peak_mb``; the ratio is of medians.
 
     Raises:
-        ConfigError: torchvision cannot be trained so.
+        ConfigError: torchvision cannot be trained so, or the folder holds a run of the seed.
         FrcnnError: a side failed.
     """
     if peer_python:
@@ -101,6 +101,8 @@ def specification(config, run_dir):
 
 def _train(config, schedules, folder, root, peer_python, write):
     """Train every side, an epoch each in turn: {its name, the schedule if it is ours: its figures}."""
+    if folder.exists():
+        raise ConfigError(f"{folder}: there is a run of this seed already")
     folder.mkdir(parents=True)
     sides = {
         schedule: (sys.executable, "frcnn.benchmark.training_worker", {"train.schedule": schedule})

@@ -26,12 +26,14 @@ class Gpu:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             for _ in range(times):
                 run()
-        spans = (
+        spans = [
             (event.time_range.start, event.time_range.end)
             for event in profile.events()
             # The span of an annotation, such as an optimizer's step, holds what is idle in it.
             if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
-        )
+        ]
+        if not spans:
+            raise RuntimeError(f"the profiler saw nothing on {self.name}: may this user profile it?")
         return busy_union(spans) * 1e-6 / times
 
 

@@ -40,16 +40,16 @@ def compute():
 def test_a_waiting_process_has_no_processor_time():
     (waited,) = answers(lambda: time.sleep(0.05), "2")
     (computed,) = answers(compute, "2")
-    assert min(waited["seconds"] + computed["seconds"]) >= 0.05
-    assert max(waited["host_seconds"]) < 0.04 <= min(computed["host_seconds"])
+    # Other threads of this process may compute as well, and the two clocks differ a little.
+    assert min(waited["seconds"]) > 0.045
+    assert min(waited["host_seconds"]) < 0.5 * min(computed["host_seconds"])
 
 
 def test_the_processor_is_busy_when_all_its_cores_are(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(4))
-    (told,) = answers(compute, "profile 3")
+    _, ran, told = answers(compute, "1", "2", "profile 3")
     assert (told["device"], told["device_peak_mb"]) == ("CPU", None)
-    # 50 ms and what the loop goes over it.
-    assert told["device_seconds"] == pytest.approx(0.05 / 4, rel=0.2)
+    assert told["device_seconds"] == pytest.approx(sum(ran["host_seconds"]) / 2 / 4)
 
 
 def test_a_device_is_asked():

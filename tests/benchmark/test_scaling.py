@@ -1,4 +1,4 @@
-"""Growth exponents of known functions, tables and pictures of made-up figures."""
+"""Growth exponents of known functions, tables and charts of made-up figures."""
 
 import json
 

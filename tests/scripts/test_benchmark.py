@@ -1,14 +1,17 @@
 """``scripts/benchmark.py``: what each measure takes, what it refuses, and what it writes."""
 
+import functools
 import json
-import sys
 
 import pytest
 from support import load_script
 
+from frcnn import backend
 from frcnn.benchmark import compare, convolutions, leak, operations, time_to_map
-from frcnn.data import shapes
+from frcnn.benchmark.pipeline import Feed
 from frcnn.errors import ConfigError
+from frcnn.presets import preset
+from frcnn.schedules import Joint
 
 NARROW = ["--set=model.weights=none", "--set=model.rpn_channels=8", "--set=model.head_width=8"]
 SMALL = ["--backbone", "tiny", "--size", "48x64", "--rounds", "1", "--times", "2"]
@@ -55,9 +58,8 @@ class Pretended:
 def test_both_sides_and_their_ratio_are_written(benchmark, monkeypatch, what):
     monkeypatch.setattr(compare, "Worker", Pretended)
     Pretended.started = []
-    found = benchmark(
-        what, *SMALL, "--batch", "2", "--precision", "mixed_bfloat16", "--peer", "torchvision"
-    )
+    options = "--size 48x64 --batch 2 --precision mixed_bfloat16 --peer torchvision"
+    found = benchmark(what, *options.split())
     assert found["ratio"] == 2.0
     for side, median in (("ours", 0.5), ("peer", 1.0)):
         assert found[side]["median_s"] == median and found[side]["peak_mb"] == 100.0
@@ -74,9 +76,13 @@ def test_both_sides_and_their_ratio_are_written(benchmark, monkeypatch, what):
     [
         (["step", "--peer", "torchvision", "--set", "roi.samples=8"], "--set changes our side only"),
         (["inference", "--peer", "torchvision", "--precision", "mixed_float16"], "not in mixed_float16"),
+        (["step", "--peer", "torchvision", "--backbone", "tiny"], "not tiny"),
+        (["step", "--set", "train.precision=float32"], "use --precision"),
+        (["leak", "--set", "train.steps_per_epoch=3"], "use --steps"),
         (["scaling", "--axes", "depth"], "not depth"),
         (["leak", "--steps", "250"], "multiple of 100"),
         (["step", "--json", "no/such/folder/figures.json"], "no such folder"),
+        (["scaling", "--json", __file__], "not what scaling wrote"),
         (["train", "--plot", "no/such/folder/curves.png"], "no such folder"),
     ],
 )
@@ -94,7 +100,10 @@ def test_what_cannot_be_measured_is_said_before_it_is(arguments, message):
         ["inference", "--rois", "9"],
         ["step", "--schedule", "four-step"],
         ["train", "--schedule", "joint,both"],
+        ["train", "--seeds", "1,1"],
+        ["train", "--schedule", "joint,joint"],
         ["step", "--size", "600"],
+        ["step", "--rounds", "0"],
         ["step", "--steps", "3"],
     ],
 )
@@ -105,23 +114,16 @@ def test_an_option_that_would_do_nothing_is_refused(arguments, capsys):
 
 
 def test_the_pipeline_is_measured_with_the_batch_that_was_asked_for(benchmark, monkeypatch):
-    from frcnn.benchmark import pipeline
-
+    batches = []
+    quickly = functools.partialmethod(Feed.images_per_second, seconds=0.05)
+    monkeypatch.setattr(Feed, "images_per_second", quickly)
+    train_step = Joint.train_step
     monkeypatch.setattr(
-        pipeline.Feed, "images_per_second", lambda feed, workers, windows: [10.0 * workers] * windows
-    )
-    monkeypatch.setattr(
-        pipeline.Feed,
-        "while_training",
-        lambda feed, steps: {
-            "steps": steps,
-            "images_per_second": float(feed.config.data.batch_size),
-            "share": 0.01,
-            "longest_s": 0.2,
-        },
+        Joint, "train_step", lambda self, batch: batches.append(batch) or train_step(self, batch)
     )
     found = benchmark("data", *SMALL, *NARROW, "--batch", "3")
-    assert found["training"]["images_per_second"] == 3.0 and found["training"]["steps"] == 2
+    assert {len(batch.images) for batch in batches} == {3}
+    assert found["training"]["images_per_second"] > 0 and found["training"]["steps"] == 2
     assert found["ours"]["median_s"] > 0 and {"spread_s", "peak_mb"} <= found["ours"].keys()
 
 
@@ -135,6 +137,7 @@ def test_parts_of_a_step_and_their_shares_are_written(benchmark, monkeypatch):
 
 
 def test_both_ways_of_a_convolution_are_written(benchmark, monkeypatch):
+    monkeypatch.setattr(backend, "computes_on_cpu", lambda: True)
     monkeypatch.setattr(convolutions, "measure", lambda shape, dtype, times: {"forward": (0.1, 0.2)})
     found = benchmark("conv", "--rounds", "1", "--times", "1")
     assert found["300x400x128x128"] == {"forward": [0.1, 0.2]}
@@ -146,7 +149,6 @@ def test_a_leak_ends_with_a_status(tmp_path, monkeypatch):
 
 
 def test_training_takes_its_options_and_keeps_each_seed(tmp_path, monkeypatch):
-    shapes.make(tmp_path / "images", {"trainval": 2, "test": 1})
     asked = []
 
     def run(config, schedules, *_):
@@ -159,7 +161,7 @@ def test_training_takes_its_options_and_keeps_each_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(time_to_map, "run", run)
     file = tmp_path / "curves.json"
     options = "--backbone mobilenet_v2 --size 300x500 --batch 3 --schedule joint,alternating --seeds 4,5"
-    folder = ["--data-dir", str(tmp_path / "images"), "--json", str(file)]
+    folder = ["--data-dir", "images", "--json", str(file)]
     with pytest.raises(ConfigError, match="went away"):
         load_script("benchmark").main(["train", *options.split(), *folder])
     config, schedules = asked[0]
@@ -171,6 +173,5 @@ def test_training_takes_its_options_and_keeps_each_seed(tmp_path, monkeypatch):
 def test_without_options_training_is_that_of_the_preset(monkeypatch):
     asked = []
     monkeypatch.setattr(time_to_map, "run", lambda config, *_: asked.append(config) or [])
-    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
     assert load_script("benchmark").main(["train"]) == 0
-    assert (asked[0].model.backbone, asked[0].data.dataset) == ("tiny", "shapes")
+    assert asked == [preset("shapes")]
