@@ -83,6 +83,7 @@ def _thinned(boxes, ranked, counts, nms_iou, post_nms):
 
     Each level by itself: all at once, boxes of one level would be held against those of the others. And
     first only among the best ``2 * post_nms``: where enough of those stay, the others cannot be better.
+    Not if there are hardly more, as in small images: a failed attempt costs as much as one over all.
     """
     if len(counts) == 1:
         return nms(boxes, ranked, nms_iou, post_nms)
@@ -102,6 +103,10 @@ def _thinned(boxes, ranked, counts, nms_iou, post_nms):
 
     if not IS_TENSORFLOW:  # whose own NMS leaves out what ranks at minus infinity
         return thinned(ranked)
-    few, _ = ops.top_k(ranked, ops.minimum(2 * post_nms, ops.shape(ranked)[0]))
-    first = thinned(ops.where(ranked >= few[-1], ranked, -float("inf")))
-    return ops.cond(ops.all(first >= 0), lambda: first, lambda: thinned(ranked))
+
+    def thinned_best():
+        few, _ = ops.top_k(ranked, 2 * post_nms)
+        first = thinned(ops.where(ranked >= few[-1], ranked, -float("inf")))
+        return ops.cond(ops.all(first >= 0), lambda: first, lambda: thinned(ranked))
+
+    return ops.cond(ops.shape(ranked)[0] > 3 * post_nms, thinned_best, lambda: thinned(ranked))

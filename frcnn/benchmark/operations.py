@@ -15,17 +15,18 @@ def operations(spec):
         spec: of a step, as ``frcnn.benchmark.worker`` takes it.
 
     Returns:
-        Functions without arguments, on random boxes, logits and deltas, at the settings of the spec's
-        backbone. "anchor targets" belong to the input pipeline, which makes them during another step.
+        Functions without arguments, at the settings of the spec's backbone; proposals are made of what
+        the network predicts, the step's own. "anchor targets" belong to the input pipeline, which makes
+        them during another step.
     """
+    import keras
     from keras import ops
 
     from frcnn import models as models_
-    from frcnn.backend import compiled
+    from frcnn.backend import compiled, forward
     from frcnn.logging import RunLogger
     from frcnn.loop import SCHEDULES
     from frcnn.means import Means
-    from frcnn.proposals import propose
     from frcnn.rpn_at_cells import sampled_cells
     from frcnn.run_writer import EPOCH_TAGS
     from frcnn.sampling import random_order, sample_rois
@@ -54,15 +55,13 @@ def operations(spec):
         made = sample(candidates, batch.gt_boxes, batch.gt_labels, order)
         return [ops.convert_to_numpy(part) for part in made]
 
-    anchors, counts = models.pyramid(height, width)
-    anchors = ops.convert_to_numpy(anchors)
-    logits = rng.normal(0, 2, (count, len(anchors))).astype("float32")
-    deltas = rng.normal(0, 0.1, (count, len(anchors), 4)).astype("float32")
+    (layer,) = (layer for layer in models.sampler.layers if isinstance(layer, models_.Propose))
+    predict = forward(keras.Model(models.sampler.inputs[0], layer.input[1:3]))
+    predicted = [ops.convert_to_tensor(part) for part in predict(ops.convert_to_tensor(batch.images))]
 
     @compiled
-    def propose_(anchors, logits, deltas):
-        numbers = (rpn.pre_nms_train, rpn.post_nms_train, rpn.nms_iou, rpn.min_size, rpn.score_threshold)
-        return propose(anchors, logits, deltas, batch.image_sizes, counts, *numbers)
+    def propose(images, logits, deltas, image_sizes):
+        return layer(images, logits, deltas, image_sizes)
 
     def to_tensors():
         parts = [ops.convert_to_tensor(part) for part in (batch.images, *batch.targets)]
@@ -77,7 +76,7 @@ def operations(spec):
         logger.write("train", next(steps), scalars)
 
     def propose_now():
-        return ops.convert_to_numpy(propose_(anchors, logits, deltas)[0])
+        return ops.convert_to_numpy(propose(batch.images, *predicted, batch.image_sizes))
 
     return {
         "anchor targets": (lambda: targeter(batch, rng), 1.0),
