@@ -121,9 +121,27 @@ def computes_on_cpu():
 def native_nms(boxes, scores, iou_threshold, max_output):
     """Return TensorFlow's greedy NMS of one image: up to ``max_output`` indices, int32.
 
-    Its kernel has no XLA version, so models that use it must not be compiled by XLA.
+    Its kernels have no XLA version, so models that use them must not be compiled by XLA.
     """
-    return tf.image.non_max_suppression(boxes, scores, max_output, iou_threshold)
+    if not computes_on_cpu():
+        return tf.image.non_max_suppression(boxes, scores, max_output, iou_threshold)
+    # On a CPU this kernel is about four times as fast, which calls no function for a pair of boxes. It
+    # tells scores, not indices, and takes equals in any order: so it is given places as scores.
+    count = tf.size(scores)
+    order = tf.argsort(scores, direction="DESCENDING", stable=True)
+    places = tf.cast(tf.range(count, 0, -1), tf.float32)  # count for the best, 1 for the last
+    places = tf.where(tf.gather(scores, order) > -float("inf"), places, 0.0)
+    found = tf.image.combined_non_max_suppression(
+        tf.gather(boxes, order)[None, :, None],
+        places[None, :, None],
+        max_output_size_per_class=max_output,
+        max_total_size=max_output,
+        iou_threshold=iou_threshold,
+        score_threshold=0.0,
+        clip_boxes=False,
+    )
+    places = found.nmsed_scores[0, : found.valid_detections[0]]
+    return tf.gather(order, count - tf.cast(places, tf.int32))
 
 
 def native_crop_and_resize(images, boxes, box_indices, crop_size):

@@ -9,7 +9,6 @@ Letters: B images, N anchors, P proposals.
 from keras import ops
 
 from frcnn import boxes as box_ops
-from frcnn.backend import IS_TENSORFLOW
 from frcnn.nms import nms
 
 
@@ -81,32 +80,18 @@ def _best_of_level(anchors, logits, deltas, start, count, pre_nms):
 def _thinned(boxes, ranked, counts, nms_iou, post_nms):
     """Return (P,) int32, which boxes of one image stay, best first; -1 where fewer do.
 
-    Each level by itself: all at once, boxes of one level would be held against those of the others. And
-    first only among the best ``2 * post_nms``: where enough of those stay, the others cannot be better.
-    Not if there are hardly more, as in small images: a failed attempt costs as much as one over all.
+    Each level by itself: all at once, boxes of one level would be held against those of the others.
     """
-    if len(counts) == 1:
-        return nms(boxes, ranked, nms_iou, post_nms)
-
-    def thinned(ranked):
-        kept, start = [], 0
-        for count in counts:
-            of_level = slice(start, start + count)
-            found = nms(boxes[of_level], ranked[of_level], nms_iou, post_nms)
-            kept.append(ops.where(found >= 0, found + start, -1))
-            start = start + count
-        kept = ops.concatenate(kept)
-        rank = ops.where(kept >= 0, ops.take(ranked, ops.maximum(kept, 0)), -float("inf"))
-        # Of equals top_k takes the first, which is the one of the finer level.
-        _, best = ops.top_k(rank, post_nms)
-        return ops.take(kept, best)
-
-    if not IS_TENSORFLOW:  # whose own NMS leaves out what ranks at minus infinity
-        return thinned(ranked)
-
-    def thinned_best():
-        few, _ = ops.top_k(ranked, 2 * post_nms)
-        first = thinned(ops.where(ranked >= few[-1], ranked, -float("inf")))
-        return ops.cond(ops.all(first >= 0), lambda: first, lambda: thinned(ranked))
-
-    return ops.cond(ops.shape(ranked)[0] > 3 * post_nms, thinned_best, lambda: thinned(ranked))
+    kept, start = [], 0
+    for count in counts:
+        of_level = slice(start, start + count)
+        found = nms(boxes[of_level], ranked[of_level], nms_iou, post_nms)
+        kept.append(ops.where(found >= 0, found + start, -1))
+        start = start + count
+    if len(kept) == 1:
+        return kept[0]
+    kept = ops.concatenate(kept)
+    rank = ops.where(kept >= 0, ops.take(ranked, ops.maximum(kept, 0)), -float("inf"))
+    # Of equals top_k takes the first, which is the one of the finer level.
+    _, best = ops.top_k(rank, post_nms)
+    return ops.take(kept, best)
