@@ -34,14 +34,14 @@ class Lines:
             axes.plot(*zip(*points), marker=".", label=name)
         axes.set(title=self.title, xlabel=self.x_title, ylabel=self.y_title)
         axes.grid(alpha=0.3)
+        values = [y for points in self.lines.values() for _, y in points]
         if self.logarithmic:
             axes.set(xscale="log", yscale="log")
             # Whole powers of ten, so that what hardly changes looks so.
-            values = [y for points in self.lines.values() for _, y in points]
             axes.set_ylim(10.0 ** floor(log10(min(values))), 10.0 ** ceil(log10(max(values) * 1.01)))
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
-            axes.set(xlim=(0, None), ylim=(0, None))
+            axes.set(xlim=(0, None), ylim=(0, 1.05 * max(values) or 1.0))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k
         if len(self.lines) > 1:
             axes.legend()
