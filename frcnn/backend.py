@@ -121,7 +121,8 @@ def computes_on_cpu():
 def native_nms(boxes, scores, iou_threshold, max_output):
     """Return TensorFlow's greedy NMS of one image: up to ``max_output`` indices, int32.
 
-    Its kernels have no XLA version, so models that use them must not be compiled by XLA.
+    Boxes whose score is minus infinity are left out. Its kernels have no XLA version, so models that
+    use them must not be compiled by XLA.
     """
     if not computes_on_cpu():
         return tf.image.non_max_suppression(boxes, scores, max_output, iou_threshold)

@@ -1,8 +1,10 @@
 """Non-maximum suppression: chains by hand, a plain loop, and another implementation.
 
-Both ways are tested: ``nms``, which takes TensorFlow's kernel where that is the backend, and
-``blocked_nms``, which is the only one elsewhere.
+All ways are tested: ``nms``, which takes a kernel of TensorFlow's where that is the backend, the one
+for CPUs and the one for GPUs, and ``blocked_nms``, which is the only one elsewhere.
 """
+
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,12 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import at_once
 
+from frcnn import backend
 from frcnn import boxes as box_ops
 from frcnn.backend import IS_TENSORFLOW
 from frcnn.nms import BLOCK, blocked_nms, nms, nms_by_class
 
-WAYS = (nms, blocked_nms) if IS_TENSORFLOW else (nms,)
-both_ways = pytest.mark.parametrize("way", WAYS)
+
+def nms_of_a_gpu(*arguments, **settings):
+    """``nms`` by the kernel that TensorFlow has for GPUs, too."""
+    with mock.patch.object(backend, "computes_on_cpu", lambda: False):
+        return nms(*arguments, **settings)
+
+
+WAYS = (nms, nms_of_a_gpu, blocked_nms) if IS_TENSORFLOW else (nms,)
+all_ways = pytest.mark.parametrize("way", WAYS)
 
 
 def boxes_at(*lefts, width=10.0):
@@ -54,7 +64,7 @@ def random_boxes(count, seed=0):
     return boxes, rng.permutation(count).astype("float32") / count
 
 
-@both_ways
+@all_ways
 def test_a_dropped_box_drops_nobody(way):
     # Shifts of 4: the IoU of neighbours is 6 / 14, of those two apart 2 / 18. The first drops the
     # second, which is then in no position to drop the third; the third drops the fourth.
@@ -65,14 +75,14 @@ def test_a_dropped_box_drops_nobody(way):
     assert suppressed(way, chain, falling(4), 0.5, 4).tolist() == [0, 1, 2, 3]
 
 
-@both_ways
+@all_ways
 def test_best_come_first(way):
     scores = np.array([0.2, 0.4, 0.3, 0.9], "float32")
     # From the right: 3 drops 2; 1 stands, and drops 0.
     assert suppressed(way, boxes_at(0, 4, 8, 12), scores, 0.3, 4).tolist() == [3, 1, -1, -1]
 
 
-@both_ways
+@all_ways
 def test_threshold_itself_is_allowed(way):
     # One box in the left half of the other: IoU exactly 0.5.
     boxes = np.array([[0, 0, 10, 10], [0, 0, 5, 10]], "float32")
@@ -80,20 +90,20 @@ def test_threshold_itself_is_allowed(way):
     assert suppressed(way, boxes, falling(2), 0.49, 2).tolist() == [0, -1]
 
 
-@both_ways
+@all_ways
 def test_equal_scores_go_in_the_order_they_come(way):
     scores = np.full(4, 0.5, "float32")
     assert suppressed(way, boxes_at(0, 4, 8, 12), scores, 0.3, 4).tolist() == [0, 2, -1, -1]
     assert suppressed(way, boxes_at(12, 8, 4, 0), scores, 0.3, 4).tolist() == [0, 2, -1, -1]
 
 
-@both_ways
+@all_ways
 def test_empty_boxes_overlap_nothing(way):
     boxes = np.array([[5, 5, 5, 5], [0, 0, 10, 10], [5, 5, 5, 5]], "float32")
     assert suppressed(way, boxes, falling(3), 0.3, 3).tolist() == [0, 1, 2]
 
 
-@both_ways
+@all_ways
 @pytest.mark.parametrize("most", [1, 2, 3, 7])
 def test_at_most_so_many(way, most):
     expected = ([0, 2, 3] + [-1] * 7)[:most]
@@ -101,7 +111,7 @@ def test_at_most_so_many(way, most):
     assert kept.tolist() == expected and kept.dtype == np.int32
 
 
-@both_ways
+@all_ways
 @pytest.mark.parametrize("count", [1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
 def test_the_plain_loop_says_the_same_over_blocks(way, count):
     boxes, scores = random_boxes(count, seed=count)
@@ -126,7 +136,7 @@ def test_both_ways_are_greedy_whatever_the_boxes(lefts, scores, threshold):
         assert [i for i in suppressed(way, boxes, scores, threshold, 12) if i >= 0] == expected
 
 
-@both_ways
+@all_ways
 @pytest.mark.parametrize("threshold", ["0.3", "0.5", "0.7"])
 def test_nms_golden(golden, way, threshold):
     table = golden("nms")
