@@ -66,8 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
+        server.sent += len(content[start : server.cut])  # first: whoever reads may look at once
         self.wfile.write(content[start : server.cut])
-        server.sent += len(content[start : server.cut])
 
     def log_message(self, *_):
         pass
