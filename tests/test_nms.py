@@ -103,6 +103,13 @@ def test_empty_boxes_overlap_nothing(way):
     assert suppressed(way, boxes, falling(3), 0.3, 3).tolist() == [0, 1, 2]
 
 
+@pytest.mark.skipif(not IS_TENSORFLOW, reason="of TensorFlow's kernels")
+@pytest.mark.parametrize("way", [nms, nms_of_a_gpu])
+def test_kernels_leave_out_what_ranks_at_minus_infinity(way):
+    scores = np.array([-np.inf, 0.2, -1e30, -np.inf], "float32")
+    assert suppressed(way, boxes_at(0, 20, 40, 60), scores, 0.3, 4).tolist() == [1, 2, -1, -1]
+
+
 @all_ways
 @pytest.mark.parametrize("most", [1, 2, 3, 7])
 def test_at_most_so_many(way, most):
@@ -128,7 +135,7 @@ def test_the_plain_loop_says_the_same_over_blocks(way, count):
     st.lists(st.integers(0, 5), min_size=12, max_size=12),
     st.sampled_from([0.05, 0.3, 0.5, 0.9]),
 )
-def test_both_ways_are_greedy_whatever_the_boxes(lefts, scores, threshold):
+def test_all_ways_are_greedy_whatever_the_boxes(lefts, scores, threshold):
     """Few places and few scores, so that boxes coincide and scores tie."""
     boxes, scores = boxes_at(*lefts), np.array(scores, "float32")
     expected = greedy(boxes, scores, threshold)
