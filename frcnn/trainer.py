@@ -50,11 +50,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
             raise DataError(f"{train_set.name} has no object, so there is no class to learn")
         # After the data, so that nothing is downloaded for a run that cannot start.
         weight_file = weights.locate(config.model.weights, config.model.backbone)
-    config = config.replace({"data.classes": train_set.classes})
-    config = config.replace({"data.pad_multiple": pad_multiple(config.data)})
-    if config.model.preprocessing == "auto":
-        preprocessing = weights.preprocessing_for(weight_file, config.model.backbone)
-        config = config.replace({"model.preprocessing": preprocessing})
+    config = resolve(config, train_set.classes, weight_file)
 
     # Keras draws initial weights and dropout from its global generator, which is seeded only here.
     keras.utils.set_random_seed(config.train.seed)
@@ -66,6 +62,30 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
         trainer.begin(before, allow_config_change)
         return trainer.fit()
+
+
+def resolve(config, classes, weight_file):
+    """Return a config in which nothing is left open: ``auto``, no classes, a multiple of 0.
+
+    Args:
+        config: ``Config`` as it was asked for.
+        classes: the names of the classes that the training split has.
+        weight_file: path of the weights to start from, None without.
+
+    Raises:
+        ConfigError: ``model.preprocessing`` is not what the weights were trained with.
+    """
+    wanted = weights.preprocessing_for(weight_file, config.model.backbone)
+    asked = config.model.preprocessing
+    if weight_file and asked != "auto" and wanted not in (None, asked):
+        raise ConfigError(
+            f"model.preprocessing is {asked}, but {weight_file} was trained with {wanted}: "
+            "set model.preprocessing=auto, which takes what the weights want"
+        )
+    values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config.data)}
+    if asked == "auto":
+        values["model.preprocessing"] = wanted
+    return config.replace(values)
 
 
 def pad_multiple(config):

@@ -239,6 +239,24 @@ def test_the_config_says_what_was_used(run):
     assert saved == run.config.replace(used)
 
 
+def test_what_is_left_open_is_settled_by_data_and_weights(tmp_path):
+    config = Config()  # the config's own values: vgg16, whose Keras weights want caffe's pixels
+    settled = trainer.resolve(config, ("cat", "dog"), None)
+    assert settled == config.replace({"data.classes": "cat,dog", "model.preprocessing": "caffe"})
+    assert trainer.resolve(settled, ("cat", "dog"), None) == settled
+    of_torchvision = trainer.resolve(config, ("cat",), tmp_path / "vgg16.npz")
+    assert of_torchvision.model.preprocessing == "torch"
+    said = config.replace({"model.preprocessing": "tf"})
+    assert trainer.resolve(said, ("cat",), None).model.preprocessing == "tf"  # no weights, no want
+
+
+def test_weights_that_want_other_pixels_are_refused(tmp_path):
+    """As from the config of a run with Keras' weights, reused with torchvision's."""
+    said = Config().replace({"model.preprocessing": "caffe"})
+    with pytest.raises(ConfigError, match="model.preprocessing is caffe, but .*vgg16.npz .* torch: .*auto"):
+        trainer.resolve(said, ("cat",), tmp_path / "vgg16.npz")
+
+
 def test_both_runs_have_the_designs_tags_on_one_axis(run):
     assert set(run.events["train"]) == BOTH_RUNS | TRAIN_ONLY
     assert set(run.events["validation"]) == BOTH_RUNS | VALIDATION_ONLY
