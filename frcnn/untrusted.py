@@ -1,0 +1,120 @@
+"""Files and texts that a stranger made: opened, read and shown within bounds.
+
+A data set, a weight file or a config may come from anywhere. What is opened must be a regular file, since
+a named pipe or a device may never end; what is read has a limit of size; what is shown has no control
+characters, which a terminal would obey, and a limit of length.
+"""
+
+import io
+import os
+import pathlib
+import reprlib
+import stat
+import unicodedata
+
+# Bytes of one file.
+MAX_IMAGE_BYTES = 2**28
+MAX_TEXT_BYTES = 2**26  # an annotation, a split, a config
+MAX_SHOWN = 200  # characters of one foreign text in a message
+
+
+def shown(text, most=MAX_SHOWN):
+    """Return a foreign text as one short line that a terminal shows and does not obey.
+
+    Control characters, line ends among them, and halves of surrogate pairs become escape sequences
+    such as ``\\x1b``; what is longer than ``most`` characters is cut.
+
+    Example:
+        >>> shown("red\\x1b[31m")
+        'red\\\\x1b[31m'
+    """
+    text = str(text)
+    cut, rest = text[:most], "..." if len(text) > most else ""
+    return "".join(map(_printable, cut)) + rest
+
+
+def shown_value(value):
+    """Return any value that a foreign file held as one short line, however deep or long it is."""
+    return shown(_REPR.repr(value))
+
+
+def printable(text):
+    """Return a message of several lines without control characters but line ends and tabs."""
+    return "".join(char if char in "\n\t" else _printable(char) for char in text)
+
+
+def _printable(char):
+    # Besides controls: separators of lines and paragraphs, marks that turn the direction of writing
+    # around, and what no encoding can express.
+    if char.isprintable() or unicodedata.category(char) == "Zs":
+        return char
+    return char.encode("unicode_escape").decode("ascii")
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = MAX_SHOWN
+_REPR.maxlong = 40
+
+
+def read_bytes(path, limit):
+    """Return the content of a regular file.
+
+    Args:
+        path: of the file, or of a link to it.
+        limit: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be opened, is no regular file (``strerror`` says what it is) or is larger.
+    """
+    with open_regular(path, limit) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:  # it grew meanwhile, or is one of /proc, which declare no size
+        raise _refusal(path, f"has more than {limit:,} bytes")
+    return content
+
+
+def read_text(path, limit=MAX_TEXT_BYTES, errors="replace"):
+    """Return the text of a regular file in UTF-8, without a byte order mark. Raises as ``read_bytes``."""
+    content = read_bytes(path, limit)
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors=errors).read()
+
+
+def open_regular(path, limit=None):
+    """Open a regular file for reading, as bytes. Raises as ``read_bytes``."""
+    # Without O_NONBLOCK, opening a named pipe waits for somebody who writes.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _refusal(path, f"is {kind_of(status.st_mode)}, not a file")
+        if limit is not None and status.st_size > limit:
+            raise _refusal(path, f"has {status.st_size:,} bytes; the limit is {limit:,}")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def fault_of(path):
+    """Return why a path cannot be read as a file, None if it can."""
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def kind_of(mode):
+    """Return what ``st_mode`` says a path is, in words."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def _refusal(path, why):
+    return OSError(None, why, str(pathlib.Path(path)))
