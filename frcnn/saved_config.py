@@ -1,8 +1,8 @@
 """The config that travels with weights, inside our weight files: one file is a whole detector."""
 
-import pathlib
-
 import h5py
+
+from frcnn import stored_arrays
 
 ATTRIBUTE = "frcnn_config"
 
@@ -16,7 +16,7 @@ def write(path, text):
 def read(path):
     """Return the JSON of the config that a weight file was trained with, None where it holds none."""
     try:
-        with h5py.File(pathlib.Path(path)) as file:
+        with stored_arrays.open_hdf5(path) as file:
             text = file.attrs.get(ATTRIBUTE)
     except Exception:  # missing, damaged or no HDF5: whoever reads the weights will say so
         return None

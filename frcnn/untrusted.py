@@ -1,8 +1,8 @@
 """Files and texts that a stranger made: opened, read and shown within bounds.
 
-A data set, a weight file or a config may come from anywhere. What is opened must be a regular file, since
-a named pipe or a device may never end; what is read has a limit of size; what is shown has no control
-characters, which a terminal would obey, and a limit of length.
+A data set, a weight file or a config may come from anywhere. What is opened must be a regular file,
+since a named pipe or a device may never end; what is read has a limit of size; what is shown has no
+control characters, which a terminal would obey, and a limit of length.
 """
 
 import io
@@ -74,7 +74,7 @@ def read_bytes(path, limit):
 
 
 def read_text(path, limit=MAX_TEXT_BYTES, errors="replace"):
-    """Return the text of a regular file in UTF-8, without a byte order mark. Raises as ``read_bytes``."""
+    """Return the text of a regular file in UTF-8, without its byte order mark. Raises as above."""
     content = read_bytes(path, limit)
     return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors=errors).read()
 

@@ -124,7 +124,7 @@ def read(path, model):
     try:
         if path.suffix == ".npz":
             return _read_npz(stored_arrays.from_npz(path), model)
-        with h5py.File(path) as file:
+        with stored_arrays.open_hdf5(path) as file:
             return _read_keras2(file) if "layer_names" in _root(file).attrs else _read_keras3(file)
     except Exception as error:  # whatever a damaged file makes h5py and zipfile raise
         raise WeightsError(f"cannot read weights from {path}: {error}") from error

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn import saved_config, weights
+from frcnn import saved_config, stored_arrays, weights
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, FrcnnError, WeightsError
 from frcnn.keras_frcnn import import_keras_frcnn
@@ -180,3 +180,56 @@ def test_hdf5_files_of_any_lesser_length_are_refused(tmp_path):
         assert saved_config.read(path) is None
         with pytest.raises(WeightsError, match="cannot read weights from .*a.h5"):
             weights.read(path, None)
+
+
+# What a file declares, and what it makes its library do.
+
+
+def npz_that_declares_gigabytes(path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (100000, 100000), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("Conv_0/kernel.npy", b"\x93NUMPY\x01\x00v\x00" + header)
+
+
+def hdf5_that_declares_gigabytes(path):
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["a"]
+        layer = file.create_group("a")
+        layer.attrs["weight_names"] = ["kernel"]
+        layer.create_dataset("kernel", (100_000, 100_000), "float32", chunks=(100, 100))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("a.npz", npz_that_declares_gigabytes), ("a.h5", hdf5_that_declares_gigabytes)],
+)
+def test_more_than_a_file_can_hold_is_refused_before_there_is_room_for_it(tmp_path, name, make):
+    make(tmp_path / name)
+    with pytest.raises(WeightsError, match="declares 40,000,000,000 bytes"):
+        weights.read(tmp_path / name, model=None)
+
+
+def test_numbers_that_compress_well_are_read(tmp_path):
+    zeros = np.zeros((3, 100_000), "float32")
+    np.savez_compressed(tmp_path / "a.npz", zeros=zeros)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("zeros", data=zeros, compression="gzip", chunks=zeros.shape)
+    np.testing.assert_array_equal(stored_arrays.from_npz(tmp_path / "a.npz")["zeros"], zeros)
+    with stored_arrays.open_hdf5(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(stored_arrays.from_hdf5(file, "zeros"), zeros)
+
+
+@pytest.mark.parametrize(("offset", "byte"), [(2072, 254), (857, 254)])
+def test_damage_that_makes_hdf5_loop_or_crash_is_one_line(tmp_path, monkeypatch, offset, byte):
+    monkeypatch.setattr(stored_arrays, "SECONDS", 3.0)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = ["a"]
+        layer = file.create_group("a")
+        layer.attrs["weight_names"] = ["kernel", "bias"]
+        layer["kernel"], layer["bias"] = np.ones((2, 2), "float32"), np.ones(2, "float32")
+    content = bytearray(path.read_bytes())
+    content[offset] = byte
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="a.h5: it is damaged: reading it"):
+        weights.read(path, model=None)
