@@ -8,6 +8,7 @@ rest of frcnn; each is imported when a file asks for it.
 
 import pathlib
 
+from frcnn import untrusted
 from frcnn.errors import FrcnnError, WeightsError
 from frcnn.stored_arrays import from_npz
 
@@ -26,15 +27,17 @@ def read_state(path):
     path = pathlib.Path(path)
     if path.suffix not in _READERS:
         raise WeightsError(f"cannot read {path}: its name must end in {', '.join(_READERS)}")
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"there is no weight file {path}")
+    if fault := untrusted.fault_of(path):
+        raise WeightsError(f"cannot read weights from {path}: {fault}")
     try:
         return _READERS[path.suffix](path)
     except FrcnnError:
         raise
     except Exception as error:  # whatever a damaged or hostile file makes the readers raise
         first_line = (str(error).splitlines() or [""])[0]
-        raise WeightsError(f"cannot read weights from {path}: {first_line}") from error
+        raise WeightsError(f"cannot read weights from {path}: {untrusted.shown(first_line)}") from error
 
 
 def _read_safetensors(path):
@@ -57,6 +60,12 @@ def _read_torch(path):
         state = state["model"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds no state dict: that has a tensor for each name")
+    size = path.stat().st_size
+    for name, tensor in state.items():
+        # A tensor's strides may repeat its few numbers as often as its shape says.
+        if tensor.numel() * tensor.element_size() > size:
+            shape = tuple(tensor.shape)
+            raise WeightsError(f"{path}: {untrusted.shown(name)} declares {shape}, more than the file holds")
     return {name: _numpy(tensor) for name, tensor in state.items()}
 
 
