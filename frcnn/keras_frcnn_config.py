@@ -16,6 +16,7 @@ import pickle
 
 from frcnn import untrusted
 from frcnn.errors import ConfigError
+from frcnn.untrusted import shown_value
 
 CLASSES = (("keras_frcnn.config", "Config"), ("__main__", "Config"))
 LARGEST = 1_000_000  # bytes of a file; theirs have some thousand
@@ -93,21 +94,23 @@ class _Unpickler(pickle._Unpickler):
 def _arguments(settings):
     network = settings.get("network", "vgg")
     if network not in ("vgg", "vgg16"):
-        raise ConfigError(f"network is {untrusted.shown_value(network)}; only keras-frcnn's 'vgg' can be imported")
+        raise ConfigError(f"network is {shown_value(network)}; only keras-frcnn's 'vgg' can be imported")
     for name, wanted in FIXED.items():
         found = settings.get(name, wanted)
         if found != wanted:
-            raise ConfigError(f"{name} is {untrusted.shown_value(found)}; only {wanted} can be imported")
+            raise ConfigError(f"{name} is {shown_value(found)}; only {wanted} can be imported")
     sizes, ratios, side = (
         _required(settings, name) for name in ("anchor_box_scales", "anchor_box_ratios", "im_size")
     )
     if not _positive_numbers(sizes):
-        raise ConfigError(f"anchor_box_scales must be numbers above 0, not {untrusted.shown_value(sizes)}")
+        raise ConfigError(f"anchor_box_scales must be numbers above 0, not {shown_value(sizes)}")
     pairs = ratios if isinstance(ratios, (list, tuple)) and ratios else [None]
     if not all(_positive_numbers(pair) and len(pair) == 2 for pair in pairs):
-        raise ConfigError(f"anchor_box_ratios must be pairs of numbers above 0, not {untrusted.shown_value(ratios)}")
+        raise ConfigError(
+            f"anchor_box_ratios must be pairs of numbers above 0, not {shown_value(ratios)}"
+        )
     if not _positive_numbers([side]) or side % 1:
-        raise ConfigError(f"im_size must be a whole number above 0, not {untrusted.shown_value(side)}")
+        raise ConfigError(f"im_size must be a whole number above 0, not {shown_value(side)}")
     return {
         "classes": _class_names(_required(settings, "class_mapping")),
         "short_side": int(side),
@@ -130,10 +133,12 @@ def _class_names(mapping):
         or not all(type(index) is int for index in mapping.values())
         or sorted(mapping.values()) != list(range(len(mapping)))
     ):
-        raise ConfigError(f"class_mapping must number the classes from 0, not be {untrusted.shown_value(mapping)}")
+        raise ConfigError(f"class_mapping must number the classes from 0, not be {shown_value(mapping)}")
     names = sorted(mapping, key=mapping.get)
     if len(names) < 2 or names[-1] != "bg":
-        raise ConfigError(f"class_mapping must end with 'bg', the background, not be {untrusted.shown_value(mapping)}")
+        raise ConfigError(
+            f"class_mapping must end with 'bg', the background, not be {shown_value(mapping)}"
+        )
     return names[:-1]
 
 

@@ -64,8 +64,9 @@ def _read_torch(path):
     for name, tensor in state.items():
         # A tensor's strides may repeat its few numbers as often as its shape says.
         if tensor.numel() * tensor.element_size() > size:
-            shape = tuple(tensor.shape)
-            raise WeightsError(f"{path}: {untrusted.shown(name)} declares {shape}, more than the file holds")
+            raise WeightsError(
+                f"{path}: {untrusted.shown(name)} declares {tuple(tensor.shape)}, more than there is"
+            )
     return {name: _numpy(tensor) for name, tensor in state.items()}
 
 
