@@ -9,6 +9,7 @@ import os
 import re
 
 from frcnn.errors import ConfigError
+from frcnn.untrusted import shown, shown_value
 
 MAX_NODES = 10000
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -76,13 +77,8 @@ def _number(environment, name, default=None):
     if text is None:
         raise ConfigError(f"the variable {name}, which srun sets, is missing in an srun step")
     if isinstance(text, str) and not re.fullmatch("[0-9]{1,18}", text):
-        raise ConfigError(f"{name} must be a whole number as Slurm sets it, not {_shown(text)}")
+        raise ConfigError(f"{name} must be a whole number as Slurm sets it, not {shown_value(text)}")
     return int(text)
-
-
-def _shown(text):
-    """Return the start of a variable's text, in quotes."""
-    return repr(text if len(text) <= 200 else f"{text[:200]}...")
 
 
 def _from_tf_config(text):
@@ -98,17 +94,17 @@ def _from_tf_config(text):
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"TF_CONFIG is not what TensorFlow documents ({type(error).__name__}: "
-            f"{str(error)[:200]}): {_shown(text)}"
+            f"{shown(error)}): {shown_value(text)}"
         ) from error
     if not fits:
         raise ConfigError(
             "TF_CONFIG must have workers, a chief among them or not, and this task as one of them, "
-            f"not {_shown(text)}"
+            f"not {shown_value(text)}"
         )
     for address in addresses:
         if not (isinstance(address, str) and re.fullmatch(r"\S+:[0-9]{1,5}", address)):
             raise ConfigError(
-                f"TF_CONFIG must have addresses such as host:2222, not {_shown(str(address))}"
+                f"TF_CONFIG must have addresses such as host:2222, not {shown_value(str(address))}"
             )
     rank = index + (len(cluster.get("chief", ())) if kind == "worker" else 0)
     hosts = [address.rpartition(":")[0] for address in addresses]
@@ -126,7 +122,7 @@ def _from_slurm(environment):
     port = 12000 + number % 1000 * 20
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "")
     if not re.fullmatch(TASKS_PER_NODE, tasks):
-        raise ConfigError(f"SLURM_STEP_TASKS_PER_NODE must be such as 8(x2),4, not {_shown(tasks)}")
+        raise ConfigError(f"SLURM_STEP_TASKS_PER_NODE must be such as 8(x2),4, not {shown_value(tasks)}")
     counts = []
     for part in tasks.split(","):
         count, _, times = part.rstrip(")").partition("(x")
@@ -140,8 +136,8 @@ def _from_slurm(environment):
     rank = _number(environment, "SLURM_PROCID")
     if rank >= len(addresses) or len(hosts) != len(counts):
         raise ConfigError(
-            f"Slurm's variables do not agree: SLURM_PROCID {rank}, SLURM_STEP_TASKS_PER_NODE "
-            f"{_shown(tasks)}, SLURM_STEP_NODELIST {_shown(environment.get('SLURM_STEP_NODELIST', ''))}"
+            f"Slurm's variables do not agree: SLURM_PROCID is {rank}, SLURM_STEP_TASKS_PER_NODE "
+            f"{tasks}, and SLURM_STEP_NODELIST has {len(hosts)} machines"
         )
     return Place(rank, tuple(addresses), _number(environment, "SLURM_LOCALID", 0))
 
@@ -154,7 +150,7 @@ def hosts_of(nodes):
     """
     if not re.fullmatch(NODE_LIST, nodes):
         raise ConfigError(
-            f"SLURM_STEP_NODELIST must be such as gpu[07-09,12],login1, not {_shown(nodes)}"
+            f"SLURM_STEP_NODELIST must be such as gpu[07-09,12],login1, not {shown_value(nodes)}"
         )
     found = []
     for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
@@ -166,7 +162,7 @@ def hosts_of(nodes):
         for first, _, last in (part.partition("-") for part in numbers.split(",")):
             if int(last or first) - int(first) > MAX_NODES:
                 raise ConfigError(
-                    f"SLURM_STEP_NODELIST has more than {MAX_NODES} machines: {_shown(nodes)}"
+                    f"SLURM_STEP_NODELIST has more than {MAX_NODES} machines: {shown_value(nodes)}"
                 )
             for number in range(int(first), int(last or first) + 1):
                 found += hosts_of(f"{head}{number:0{len(first)}d}{tail}")

@@ -30,6 +30,7 @@ from frcnn import backend, discovery, lifeline
 from frcnn.discovery import Place
 from frcnn.errors import ConfigError, FrcnnError, Interrupted, NothingToSave, WorkerError
 from frcnn.loopback import Shield
+from frcnn.untrusted import shown
 
 # A worker that TensorFlow hears nothing of for so long counts as dead. Its own 10 s would end a run for
 # a pause of one machine, such as a virtual one has when it is moved.
@@ -136,7 +137,7 @@ class Workers:
         for rank, other in enumerate(others, start=1):
             for name, value in first.items():
                 if other.get(name) != value:
-                    found = printable(str(other.get(name)))
+                    found = shown(other.get(name))
                     raise WorkerError(
                         f"worker {rank} on {self.place.addresses[rank]} differs from worker 0 in {name} "
                         f"({found}, not {value}): all need the same command, files and versions"
@@ -186,7 +187,7 @@ def _tell_others(line):
     from tensorflow.python.eager import context
 
     with contextlib.suppress(Exception):  # there may be nobody left to tell
-        context.context().report_error_to_cluster(tf.errors.ABORTED, printable(line))
+        context.context().report_error_to_cluster(tf.errors.ABORTED, _line(line))
 
 
 def _said_by_another(text, addresses):
@@ -197,19 +198,17 @@ def _said_by_another(text, addresses):
     rank = re.search(r"unhealthy[^/]*/job:worker/replica:0/task:(\d+)|/task:(\d+)", text)
     number = int(next(filter(None, rank.groups()))) if rank else len(addresses)
     if number >= len(addresses):
-        return f"another worker has ended or cannot be reached: {printable(text)}"
+        return f"another worker has ended or cannot be reached: {_line(text)}"
     name = f"worker {number} on {addresses[number]}"
     if said and "unhealthy" not in said[2]:
-        return f"{name} has stopped: {printable(said[2])}"
+        return f"{name} has stopped: {shown(said[2])}"
     log = f"; what it printed is in workers/{number}.log of the run folder" if number else ""
     return f"{name} has died or cannot be reached{log}"
 
 
-def printable(text):
-    """Return the start of a text from another process, in one line without control characters."""
-    line = " ".join(text.split())
-    line = "".join(letter if letter.isprintable() else "?" for letter in line)
-    return line if len(line) <= 300 else f"{line[:300]}..."
+def _line(text):
+    """Return the start of what another process or TensorFlow says as one line."""
+    return shown(" ".join(str(text).split()))
 
 
 @contextlib.contextmanager
@@ -326,5 +325,5 @@ def _not_joined(place, seconds, error):
         )
     return (
         f"{here} has not found all others within {seconds} s ({JOIN_VARIABLE} changes that); see "
-        f"whether all are running and reach {place.addresses[0]}: {printable(str(error))}"
+        f"whether all are running and reach {place.addresses[0]}: {_line(error)}"
     )

@@ -52,8 +52,11 @@ DEAF = """
     mutex = ctypes.create_string_buffer(64)
     system.pthread_mutex_lock(mutex)
     with interruption.reacting({react}):
-        print("ready", flush=True)
-        system.pthread_mutex_lock(mutex)  # for ever
+        try:
+            print("ready", flush=True)
+            system.pthread_mutex_lock(mutex)  # for ever
+        except BaseException as stop:  # the signal came before that
+            print(stop)
 """
 
 

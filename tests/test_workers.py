@@ -164,7 +164,10 @@ Additional GRPC error information from remote target /job:worker/replica:0/task:
         (SILENT, "worker 1 on b:1 has died or cannot be reached; what it printed is in workers/1.log"),
         (RESET, "worker 0 on a:1 has died or cannot be reached"),
         ("something else", "another worker has ended or cannot be reached"),
-        ("Error reported from /job:worker/task:1: \x1b[2Jgone", "worker 1 on b:1 has stopped: ?[2Jgone"),
+        (
+            "Error reported from /job:worker/task:1: \x1b[2Jgone",
+            r"worker 1 on b:1 has stopped: \x1b[2Jgone",
+        ),
     ],
 )
 def test_what_tensorflow_says_of_another_worker_becomes_a_line(reason, said):
