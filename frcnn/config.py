@@ -6,12 +6,12 @@ that names the key. What a data set or a backbone starts from is in ``frcnn.pres
 """
 
 import dataclasses
-import difflib
 import json
 from dataclasses import dataclass, field
 
-from frcnn import config_text
-from frcnn.errors import ConfigError
+from frcnn import class_names, config_text
+from frcnn.errors import ConfigError, DataError
+from frcnn.wording import nearest
 
 BACKBONES = (
     "vgg16",
@@ -257,11 +257,14 @@ class Config:
         changes = {}
         for key, value in values.items():
             if key not in KEYS:
-                near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                near = _near_key(key)
+                hint = f"; did you mean {near}?" if near else ""
                 raise ConfigError(f"there is no setting {key!r}{hint}")
             section, name = key.split(".")
-            changes.setdefault(section, {})[name] = config_text.convert(key, value, KEYS[key])
+            value = config_text.convert(key, value, KEYS[key])
+            if key == "data.classes":
+                value = _clean_classes(value)
+            changes.setdefault(section, {})[name] = value
         sections = {
             section: dataclasses.replace(getattr(self, section), **fields)
             for section, fields in changes.items()
@@ -284,6 +287,23 @@ class Config:
             return self.replace(values)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
+
+
+def _near_key(key):
+    """Return the key that an unknown one was probably meant to be, or None."""
+    section, _, name = key.rpartition(".")
+    if section and section not in SECTIONS:
+        return nearest(key, KEYS)
+    # What the keys of a section share says nothing about how near two of them are.
+    names = {known.partition(".")[2]: known for known in KEYS if known.startswith(section)}
+    return names.get(nearest(name, names, 0.6 if section else 0.7))
+
+
+def _clean_classes(names):
+    try:
+        return class_names.clean_all(names)
+    except DataError as error:
+        raise ConfigError(f"data.classes: {error}") from error
 
 
 def _numbers(value):
