@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from frcnn.data import image_files
 from frcnn.errors import DataError
@@ -35,14 +36,46 @@ def load(path):
         header = image_files.read_header(io.BytesIO(content))
     except DataError as error:
         raise DataError(f"the image {path} {error}") from error
+    image = _by_pillow(content) if _is_rare(header) else _by_opencv(content)
+    if image is None or image.shape[1::-1] != header.stored:
+        raise DataError(f"the image {path} cannot be decoded: it is damaged, or of a rare kind")
+    return image_files.turn(image, header.orientation)
+
+
+def _is_rare(header):
+    """Say whether OpenCV, the faster decoder, would give other pixels than Pillow.
+
+    OpenCV multiplies a TIFF's colours by their transparency, and rounds CMYK in another way.
+    """
+    return header.kind == "TIFF" or header.mode == "CMYK"
+
+
+def _by_opencv(content):
+    """Return the (H, W, 3) uint8 RGB image in a file's bytes as stored, or None."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:
-        image = None
-    if image is None or image.shape[1::-1] != header.stored:
-        raise DataError(f"the image {path} cannot be decoded: it is damaged, or of a rare kind")
-    return image_files.turn(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), header.orientation)
+        return None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _by_pillow(content):
+    """As ``_by_opencv``.
+
+    None also for levels of 32 bits, whose range nobody knows, and for 16 bits with 0 for white.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=image_files.FORMATS) as image:
+            if image.mode in ("I", "F") or image.mode == "I;16" and image.tag_v2.get(262) == 0:
+                return None
+            if image.mode.startswith("I;16"):
+                # Pillow's own conversion cuts levels off at 255. The order of bytes is left to numpy.
+                levels = np.asarray(image) >> 8
+                return np.repeat(levels.astype(np.uint8)[..., None], 3, axis=-1)
+            return np.array(image.convert("RGB"))
+    except Exception:  # whatever a damaged file makes Pillow's readers raise
+        return None
 
 
 def resized_size(width, height, config):

@@ -20,9 +20,12 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from frcnn.data import foreign_files
 from frcnn.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # by content: a PNG may be named .jpg
+# Of their files, in lower case.
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 2**27  # of an image: 400 MB of RGB, more than the largest telephone's 108 megapixels
 
 # MAX_PIXELS stands in for Pillow's warning, which would be a second voice on stderr.
@@ -55,10 +58,14 @@ class Header:
     Attributes:
         stored: (width, height) of the pixels as stored.
         orientation: 1 to 8, as EXIF numbers them; 1 is upright.
+        kind: Pillow's name of the format, such as ``"JPEG"``.
+        mode: Pillow's name of what a pixel holds, such as ``"RGB"``.
     """
 
     stored: tuple[int, int]
     orientation: int = 1
+    kind: str = dataclasses.field(default="", compare=False)
+    mode: str = dataclasses.field(default="", compare=False)
 
     @property
     def upright(self):
@@ -91,7 +98,10 @@ def read_header(file):
     except Image.DecompressionBombError as error:
         raise DataError(f"declares more than the limit of {MAX_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"is not an image, or its header is damaged ({', '.join(FORMATS)})") from error
+        file.seek(0)
+        known = foreign_files.describe(file.read(foreign_files.HEAD))
+        unknown = f"is not an image, or its header is damaged ({', '.join(FORMATS)})"
+        raise DataError(known or unknown) from error
     except DataError:
         raise
     except Exception as error:  # whatever a broken header makes Pillow's readers raise
@@ -109,7 +119,7 @@ def _checked(image, file):
         raise DataError("is a TIFF that is not stored upright: save it upright")
     if not _is_whole(image, file):
         raise DataError("is cut off: the end of the image is missing")
-    return Header((width, height), _orientation(image))
+    return Header((width, height), _orientation(image), image.format, image.mode)
 
 
 def _orientation(image):

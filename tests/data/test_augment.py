@@ -1,5 +1,8 @@
 """From the file to the network input: image and boxes stay together."""
 
+import io
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -79,6 +82,76 @@ def test_any_kind_of_picture_comes_as_rgb_of_8_bits(tmp_path, name):
     assert image.shape == (24, 32, 3) and image.dtype == "uint8"
     expected = np.dstack([GREY] * 3) if "grey" in name else HALVES
     np.testing.assert_allclose(image.astype(int), expected.astype(int), atol=tolerance)
+
+
+def with_alpha(kind, extra_samples=2, **options):
+    """Return the bytes of HALVES fading out; a TIFF has ExtraSamples: 1 is premultiplied, 2 is not."""
+    ramp = np.tile(np.linspace(0, 255, 32).astype("uint8"), (24, 1))
+    file = io.BytesIO()
+    Image.fromarray(np.dstack([HALVES, ramp])).save(file, kind, **options)
+    content = bytearray(file.getvalue())
+    if kind == "TIFF":
+        tag = content.index(struct.pack("<HHI", 338, 3, 1)) + 8
+        content[tag : tag + 2] = struct.pack("<H", extra_samples)
+    return bytes(content)
+
+
+def saved(mode, kind, **options):
+    """Return the bytes of coloured noise in one of Pillow's modes and formats."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), "uint8")
+    Image.fromarray(noise).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+LIKE_PILLOWS = {
+    "rgba.tif": with_alpha("TIFF"),
+    "rgba_lzw.tif": with_alpha("TIFF", compression="tiff_lzw"),
+    "rgba_premultiplied.tif": with_alpha("TIFF", extra_samples=1),
+    "rgba_unspecified.tif": with_alpha("TIFF", extra_samples=0),
+    "rgba.png": with_alpha("PNG"),
+    "rgba.webp": with_alpha("WEBP", lossless=True, exact=True),
+    "la.tif": saved("LA", "TIFF"),
+    "la.png": saved("LA", "PNG"),
+    "lab.tif": saved("LAB", "TIFF"),
+    "ycbcr.tif": saved("YCbCr", "TIFF"),
+    "cmyk.tif": saved("CMYK", "TIFF"),
+    "cmyk.jpg": saved("CMYK", "JPEG"),
+    "jpeg.tif": saved("RGB", "TIFF", compression="jpeg"),
+    "palette.tif": saved("P", "TIFF"),
+    "palette_transparent.png": saved("P", "PNG", transparency=bytes(range(0, 250, 5))),
+    "white.tif": saved("L", "TIFF", tiffinfo={262: 0}),
+    "bits.tif": saved("1", "TIFF"),
+    "rgb.jpg": saved("RGB", "JPEG"),
+    "rgb_as_rgb.jpg": saved("RGB", "JPEG", keep_rgb=True),
+    "progressive.jpg": saved("RGB", "JPEG", progressive=True),
+    "transparent_colour.png": saved("RGB", "PNG", transparency=(1, 2, 3)),
+    "16bit.png": cv2.imencode(".png", np.arange(24 * 32 * 3, dtype="uint16").reshape(24, 32, 3) * 28)[1],
+    "16bit.tif": cv2.imencode(".tif", np.arange(24 * 32 * 3, dtype="uint16").reshape(24, 32, 3) * 28)[1],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("name", LIKE_PILLOWS)
+def test_pixels_are_those_that_pillow_has(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(LIKE_PILLOWS[name])
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(augment.load(path), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_grey_of_16_bits_becomes_its_upper_8_where_pillow_cuts_it_off(tmp_path, order):
+    levels = (np.arange(24 * 32, dtype="uint16").reshape(24, 32) * 85).astype(order)
+    Image.fromarray(levels).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(augment.load(tmp_path / "a.tif"), np.dstack([levels >> 8] * 3))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_levels_whose_range_nobody_knows_are_refused(tmp_path, dtype):
+    Image.fromarray(np.ones((24, 32), dtype)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match="a.tif cannot be decoded: .* of a rare kind"):
+        augment.load(tmp_path / "a.tif")
 
 
 def test_black_and_white_comes_as_rgb(tmp_path):

@@ -131,11 +131,36 @@ def test_the_first_of_two_images_in_a_file_is_enough(tmp_path):
 
 def test_what_is_no_image_is_told_apart(tmp_path):
     assert error_of(b"") == "is empty (0 bytes)"
-    assert "is not an image" in error_of(b"GIF89a" + bytes(100))
+    assert "is not an image" in error_of(b"what is this?" + bytes(100))
     with pytest.raises(DataError, match="cannot be read: No such file"):
         image_files.read_header(tmp_path / "missing.png")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         image_files.read_header(tmp_path)
+
+
+def ftyp(brand):
+    return struct.pack(">I4s4s4x", 24, b"ftyp", brand) + bytes(100)
+
+
+FOREIGN = {
+    "GIF": (encoded("GIF"), "is a GIF image, which is not read: save it as JPEG or PNG"),
+    "AVIF": (ftyp(b"avif"), "is an AVIF image"),
+    "HEIC": (ftyp(b"heic"), "is an HEIC image"),
+    "video": (ftyp(b"isom"), "is a video"),
+    "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "is a JPEG 2000 image"),
+    "PPM": (encoded("PPM"), "is a PNM image"),
+    "PDF": (encoded("PDF"), "is a PDF document"),
+    "web page": (b"\n<!DOCTYPE HTML><html>404</html>", "is not an image but a web page"),
+    "LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid x",
+        "fetch the images with `git lfs pull`",
+    ),
+}
+
+
+@pytest.mark.parametrize("content, says", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_of_another_kind_is_named_with_what_to_do(content, says):
+    assert error_of(content).startswith(says) or says in error_of(content)
 
 
 # Which way is up.

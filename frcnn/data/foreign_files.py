@@ -1,0 +1,61 @@
+"""Files that are no image of a kind that is read: what they are, and what to do about it.
+
+They are told by their first bytes. A photograph of a telephone may be HEIC and still be named ``.jpg``.
+"""
+
+HEAD = 64  # bytes that tell
+SAVE_AS = "save it as JPEG or PNG"
+
+# First bytes -> what such a file is.
+MAGIC = {
+    b"GIF8": "a GIF image",
+    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000 image",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 image",
+    b"\xff\x0a": "a JPEG XL image",
+    b"\x00\x00\x00\x0cJXL ": "a JPEG XL image",
+    b"8BPS": "a Photoshop image",
+    b"%PDF": "a PDF document",
+    b"\x76\x2f\x31\x01": "an OpenEXR image",
+    b"DDS ": "a DDS image",
+    b"P1": "a PNM image",
+    b"P2": "a PNM image",
+    b"P3": "a PNM image",
+    b"P4": "a PNM image",
+    b"P5": "a PNM image",
+    b"P6": "a PNM image",
+    b"<svg": "an SVG drawing",
+}
+# The brand in the first box of the ISO media format.
+BRANDS = {
+    b"avif": "an AVIF image",
+    b"avis": "an AVIF image",
+    b"heic": "an HEIC image",
+    b"heix": "an HEIC image",
+    b"hevc": "an HEIC image",
+    b"heim": "an HEIC image",
+    b"heis": "an HEIC image",
+    b"mif1": "an HEIF image",
+    b"msf1": "an HEIF image",
+}
+# Endings of the kinds above, by which an annotation's image is found so that it can be named.
+ENDINGS = tuple(".gif .avif .heic .heif .jp2 .j2k .jxl .svg .psd .exr .ppm .pgm".split())
+
+
+def describe(head):
+    """Return what a file is and what to do, as words to follow its name; None where it is not known.
+
+    Args:
+        head: its first ``HEAD`` bytes, or all where it has fewer.
+    """
+    if head[4:8] == b"ftyp":
+        kind = BRANDS.get(head[8:12], "a video")
+        return f"is {kind}, which is not read: {SAVE_AS}"
+    for magic, kind in MAGIC.items():
+        if head.startswith(magic):
+            return f"is {kind}, which is not read: {SAVE_AS}"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "is not an image but a web page, as a failed download leaves it: fetch it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "is not an image but a pointer of Git LFS: fetch the images with `git lfs pull`"
+    return None
