@@ -15,6 +15,7 @@ from frcnn.data.faults import announce
 from frcnn.data.pipeline import Pipeline
 from frcnn.errors import ConfigError, DataError
 from frcnn.metrics import coco_ap, voc_ap
+from frcnn.wording import listed
 
 # Name of a metric -> the interpolation of VOC AP; None: COCO's.
 METRICS = {"voc07": "11-point", "voc12": "all-point", "coco": None}
@@ -68,8 +69,8 @@ def detect(detector, dataset, data=None, record=announce):
     """
     if tuple(dataset.classes) != detector.classes:
         raise DataError(
-            f"{dataset.name} has the classes {', '.join(dataset.classes)}; "
-            f"the detector knows {', '.join(detector.classes)}"
+            f"{dataset.name} has the classes {listed(dataset.classes)}; "
+            f"the detector knows {listed(detector.classes)}"
         )
     if not len(dataset):
         raise DataError(f"{dataset.name} has no image to work with")

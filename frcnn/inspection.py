@@ -54,22 +54,22 @@ def inspect(config, out, images=16):
         pictures = describe(dataset, boxes) + fit(dataset, boxes, best)
         sections += [chart.text() for chart in pictures]
         sections.append(advice(boxes, config, best))
-    listed = "\n".join(f"  {fault}" for fault in known)
-    sections.append(f"{len(known)} faults\n{listed}" if known else "no faults")
-    text = "\n\n".join(sections) + "\n"
-
     out = pathlib.Path(out)
+    report = out / "report.txt"
+    everything = [f"{len(known)} faults", *(f"  {fault}" for fault in known)] if known else ["no faults"]
+    shown = [everything[0], *faults.listing(known, report)]
     try:
         (out / "boxes").mkdir(parents=True, exist_ok=True)
-        (out / "report.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+        text = "\n\n".join([*sections, "\n".join(everything)]) + "\n"
+        report.write_text(text, encoding="utf-8", errors="backslashreplace")
         if pictures:
             charts.stack([chart.picture() for chart in pictures]).save(out / "charts.png")
         for sample in choose(dataset, turned, images):
             drawn = out / "boxes" / f"{sample.name.replace('/', '_')}.png"
             draw_boxes(sample, dataset.classes, config.data).save(drawn)
-        print(f"{text}\nwritten to {out}")
+        print("\n\n".join([*sections, "\n".join(shown)]), f"\nwritten to {out}", sep="\n")
         (out / "skipped.csv").unlink(missing_ok=True)
-        (dataset,) = faults.settle([(dataset, known)], config.data.on_bad_data)
+        (dataset,) = faults.settle([(dataset, known)], config.data.on_bad_data, report)
         if dataset.skipped:
             faults.record(out / "skipped.csv", [(dataset.name, *entry) for entry in dataset.skipped])
     except OSError as error:

@@ -174,7 +174,7 @@ def test_faults_are_those_of_training_and_those_that_decoding_tells(
     (tmp_path / "c.json").write_text(small_config.replace(classes).to_json())
     with pytest.raises(DataError) as caught:
         datasets.load(small_config.replace(classes).data)
-    unknown = str(caught.value).split(": ", 1)[1].split("; mend")[0]
+    unknown = str(caught.value).split(": ", 1)[1].split("; correct")[0]
     line = f"--config {tmp_path / 'c.json'} --out {tmp_path / 'out'} --images 1"
     with pytest.raises(SystemExit) as status:
         cli.run(lambda: script.main(line.split()))

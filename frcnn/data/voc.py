@@ -1,34 +1,29 @@
 """PASCAL VOC: ``Annotations/*.xml``, ``JPEGImages`` and ``ImageSets/Main`` become a ``Dataset``.
 
-Two layouts are read: the official devkit (``VOCdevkit/VOC2007``, ``VOCdevkit/VOC2012``) with its 20
-classes, and a bare folder of the same make with any classes, which is what most labelling tools
-write.
-
-What an annotation holds, ``voc_annotation`` reads. No name in one, nor in a split file, leads out of the
-data set. A ``Sample`` has its image upright, whatever its boxes were drawn on.
+Where these lie, ``voc_layout`` knows; which image belongs to which annotation, ``voc_pairing``; what an
+annotation holds, ``voc_annotation``. A ``Sample`` has its image upright, whatever its boxes were drawn
+on.
 """
 
 import dataclasses
 import math
-import os
+import shlex
 from pathlib import Path
 
 import numpy as np
 
-from frcnn.data import image_files, voc_annotation
+from frcnn import class_names
+from frcnn.data import image_files, voc_annotation, voc_layout, voc_pairing
 from frcnn.data.dataset import Dataset, Sample
 from frcnn.data.faults import Fault, settle
 from frcnn.errors import ConfigError, DataError
+from frcnn.untrusted import shown
+from frcnn.wording import did_you_mean, listed
 
-VOC_CLASSES = tuple(
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
-    "person pottedplant sheep sofa train tvmonitor".split()
-)
-YEARS = {"2007": ("2007",), "2012": ("2012",), "07+12": ("2007", "2012")}
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 # Of an image. Every box is held against every anchor at once: a pyramid's 240,000 need 4 MB a box.
 MAX_BOXES = 2000
+# What to do about a class that is not among those asked for.
+ADD_CLASS = "correct the class names, or add the missing ones to data.classes"
 
 
 def read(root, split, year=None, classes=None, on_bad_data="error"):
@@ -45,7 +40,7 @@ def read(root, split, year=None, classes=None, on_bad_data="error"):
     return settle([collect(root, split, year, classes)], on_bad_data)[0]
 
 
-def collect(root, split, year=None, classes=None):
+def collect(root, split, year=None, classes=None, advice=ADD_CLASS):
     """Read one split of a VOC data set, and all that is wrong with it.
 
     Args:
@@ -58,186 +53,176 @@ def collect(root, split, year=None, classes=None):
             alone, as the annotations of 2012's test were never published.
         classes: the names of the classes, in the order of the labels. None takes the 20 official
             ones for a devkit, and for a bare folder the sorted names found in the split.
+        advice: what to do about objects of other classes than ``classes``, for the report.
 
     Returns:
         dataset: ``Dataset`` of the images without a fault; those without any object are part of it.
-        faults: list of ``Fault``: a broken annotation; an image that is missing, listed twice, too
-            large, cut off, cannot be opened or is of another size than declared; an unknown class;
-            more than ``MAX_BOXES`` objects; a box that is not numeric, inverted, one pixel thin or
-            reaches out of the image by more than one pixel. Each is named with its file and line or
-            the number of its box, counted from 1.
+        faults: list of ``Fault``: a broken annotation, or one with a box where none is expected; an
+            image that is missing, not the only one to fit, listed twice, too large, cut off, cannot be
+            opened or is of another size than declared; an unknown class; more than ``MAX_BOXES``
+            objects; a box that is not numeric, inverted, one pixel thin, in shares of the image or
+            reaches out of it by more than one pixel. Each is named with its file and line or the number
+            of its box, counted from 1.
 
     Raises:
         DataError: no data at ``root``, no such split, or a split without images.
-        ConfigError: ``year`` is none of the above.
+        ConfigError: ``year`` is none of the above, or ``classes`` are no names of classes.
     """
-    folders, name, known = _locate(Path(root), split, year)
-    classes = known if classes is None else tuple(classes)
+    try:
+        folders, name, known = voc_layout.locate(Path(root), split, year)
+        if classes is not None:
+            known = _clean(classes)
+        readers = [_Reader(folder, len(folders) > 1, known) for folder in folders]
+        read = [(*one, reader) for reader in readers for one in reader.read(split)]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror or error}") from error
     found, faults = [], []
-    for folder in folders:
-        prefix = f"{folder.name}/" if len(folders) > 1 else ""
-        for sample, class_names, its_faults in _read_folder(folder, split, prefix, classes):
-            faults += its_faults
-            if sample is not None:
-                found.append((sample, class_names))
-    if classes is None:
-        classes = tuple(sorted({class_name for _, names in found for class_name in names}))
-    label = {class_name: index for index, class_name in enumerate(classes)}
+    for sample, names, its_faults, reader in read:
+        if sample is not None and len(reader.users[sample.path]) > 1:
+            sharing = " and ".join(f"{shown(user)}.xml" for user in reader.users[sample.path])
+            its_faults = [Fault(sample.name, sample.path, f"is the only image that fits {sharing}")]
+            sample = None
+        faults += its_faults
+        if sample is not None:
+            found.append((sample, names))
+    if known is None:
+        known = tuple(sorted({class_name for _, names in found for class_name in names}))
+    elif classes is None:
+        advice = _ways_out(folders, set().union(*(reader.class_names for reader in readers)), year)
+    faults = [
+        dataclasses.replace(fault, advice=advice) if isinstance(fault, UnknownClass) else fault
+        for fault in faults
+    ]
+    label = {class_name: index for index, class_name in enumerate(known)}
     samples = tuple(
-        dataclasses.replace(sample, labels=np.array([label[n] for n in class_names], np.int32))
-        for sample, class_names in found
+        dataclasses.replace(sample, labels=np.array([label[n] for n in names], np.int32))
+        for sample, names in found
     )
-    return Dataset(name, classes, samples), faults
+    return Dataset(name, known, samples), faults
 
 
-def _locate(root, split, year):
-    """Return the VOC folders to read, the data set's name, and its classes (None: any)."""
-    if year is None and _is_voc(root):
-        return [root], f"{root.resolve().name} {split}", None
-    if year is None:
-        year = "2012" if _devkit(root, "2012") and not _devkit(root, "2007") else "2007"
-    if str(year) not in YEARS:
-        raise ConfigError(f"year is {year!r}; expected one of {', '.join(YEARS)}")
-    years = YEARS[str(year)]
-    if split == "test" and "2007" in years:
-        years = ("2007",)
-    missing = [year for year in years if _devkit(root, year) is None]
-    if missing and _is_voc(root):
-        raise DataError(f"{root} is a VOC folder of its own, not a devkit: leave out the year")
-    if missing:
-        command = " ".join(["python scripts/download.py", *(f"voc{year}" for year in missing)])
-        parent = root.parent if root.name == "VOCdevkit" else root
-        raise DataError(
-            f"no VOC{' and no VOC'.join(missing)} in {root}: fetch it with `{command}"
-            + (f" --data-dir {parent}`" if parent != Path("data") else "`")
-            + ", or name a folder that holds Annotations, JPEGImages and ImageSets/Main"
-        )
-    which = "07+12" if len(years) > 1 else years[0]
-    return [_devkit(root, year) for year in years], f"voc{which} {split}", VOC_CLASSES
+class UnknownClass(Fault):
+    """An object of a class that is not among those asked for."""
 
 
-def _is_voc(folder):
-    return (folder / "Annotations").is_dir()
+def _clean(classes):
+    try:
+        return class_names.clean_all(classes)
+    except DataError as error:
+        raise ConfigError(f"the classes asked for: {error}") from error
 
 
-def _devkit(root, year):
-    """Return the folder of one year, or None where there is none."""
-    folders = [root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}"]
-    if root.name == f"VOC{year}":
-        folders.append(root)
-    return next((folder for folder in folders if _is_voc(folder)), None)
+def _ways_out(folders, names, year):
+    """Return what to do where a devkit has objects of other classes than VOC's own, given all it has."""
+    # A comma separates names on the command line.
+    few = len(names) <= 8 and not any("," in name for name in names)
+    setting = shlex.quote(f"data.classes={','.join(sorted(names)) if few else 'NAME,NAME,...'}")
+    text = (
+        "this folder is laid out as the official devkit, so VOC's 20 classes are expected: for classes "
+        f"of your own, name them all with --set {setting}"
+    )
+    if len(folders) == 1:
+        alone = f"--data-dir {shlex.quote(str(folders[0]))}{' without --year' if year else ''}"
+        text += f", or take those that are found with {alone}"
+    return text
 
 
-def _read_folder(folder, split, prefix, classes):
-    """Yield what ``_read_image`` returns, for each image of a split of one VOC folder.
-
-    Files are looked up in the folders' listings and never by a path made from what a split file or
-    an annotation says, so that no name in them can lead out of the data set.
-    """
-    annotations = set(os.listdir(folder / "Annotations"))
-    images = os.listdir(folder / "JPEGImages") if (folder / "JPEGImages").is_dir() else []
-    # Also by lower-case name, for another case of letters; an exact name goes before.
-    images = {image.lower(): image for image in sorted(images)} | {image: image for image in images}
-
-    lists = folder / "ImageSets" / "Main"
-    path = lists / f"{split}.txt"
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; the splits there are: {_splits(lists)}")
-    first_line = {}
-    # Undecodable bytes become names that are not in the folder, and so are reported as such.
-    for number, line in enumerate(path.read_text("utf-8-sig", "replace").splitlines(), start=1):
-        identifier = _identifier(line, annotations)
-        if not identifier:
-            continue
-        name, place = prefix + identifier, f"{path} line {number}"
-        if identifier in first_line:
-            again = f"{identifier!r} is listed before, in line {first_line[identifier]}"
-            yield None, [], [Fault(name, place, again)]
-        elif f"{identifier}.xml" not in annotations:
-            missing = f"there is no {folder / 'Annotations' / identifier}.xml"
-            yield None, [], [Fault(name, place, missing)]
-        else:
-            yield _read_image(folder, identifier, name, images, classes)
-        first_line.setdefault(identifier, number)
-    if not first_line:
-        raise DataError(f"{path} lists no image")
-
-
-def _splits(lists):
-    """Return the names of the splits, without the 20 lists of single classes of each."""
-    splits = sorted(path.stem for path in lists.glob("*.txt"))
-    splits = [name for name in splits if name.rpartition("_")[0] not in VOC_CLASSES]
-    return ", ".join(splits) or "none"
-
-
-def _identifier(line, annotations):
-    """Return the image that a line of a split file names, without a -1, 0 or 1 behind it."""
-    line = line.strip()
-    columns = line.rsplit(maxsplit=1)
-    # An identifier may hold blanks, and may even end in " 1".
-    if len(columns) == 2 and columns[1] in ("-1", "0", "1") and f"{line}.xml" not in annotations:
-        return columns[0]
-    return line
-
-
-def _read_image(folder, identifier, name, images, classes):
-    """Read one annotation, and the size of its image.
+class _Reader:
+    """Reads one VOC folder.
 
     Args:
-        folder: the VOC folder.
-        identifier: of an annotation that is there.
-        name: what to call the image in messages and in its ``Sample``.
-        images: from the names of the image files, also in lower case, to their names.
+        folder: its ``Path``.
+        prefixed: images are named with the folder's name in front.
         classes: the known class names, or None.
 
-    Returns:
-        A ``Sample`` without labels, or None where there is a fault; the class name of each of its
-        boxes; and the faults.
+    Attributes:
+        class_names: set of the names of all objects so far, those with faults included.
+        users: {path of an image: the identifiers whose image it is}.
     """
-    annotation = folder / "Annotations" / f"{identifier}.xml"
-    try:
-        root = voc_annotation.parse(annotation)
-    except DataError as error:
-        return None, [], [Fault(name, str(annotation), str(error))]
-    faults = []
-    image = _find_image(identifier, root.findtext("filename") or "", images)
-    path = folder / "JPEGImages" / (image or identifier)
-    header, size = None, (math.inf, math.inf)  # boxes' other faults are worth finding all the same
-    try:
-        if image is None:
-            raise DataError(f"there is no image (tried {', '.join(EXTENSIONS)} and <filename>)")
-        header = image_files.read_header(path)
-        size = voc_annotation.labelled_size(root, header, path)
-    except DataError as error:
-        place = path if header is None else annotation
-        faults.append(Fault(name, str(place), str(error)))
 
-    objects = []
-    elements = root.findall("object")
-    if len(elements) > MAX_BOXES:
-        faults.append(
-            Fault(name, str(annotation), f"has {len(elements)} objects; the limit is {MAX_BOXES}")
-        )
-    for number, element in enumerate(elements, start=1):
+    def __init__(self, folder, prefixed, classes):
+        self.folder = folder
+        self.prefix = f"{folder.name}/" if prefixed else ""
+        self.classes = classes
+        self.known = None if classes is None else frozenset(classes)
+        self.class_names = set()
+        self.users = {}
+
+    def read(self, split):
+        """Yield what ``_read_image`` returns, for each image of a split."""
+        path, lines = voc_layout.split_lines(self.folder, split)
+        annotations = voc_layout.annotation_names(self.folder)
+        files = voc_pairing.Files(annotations, voc_layout.image_names(self.folder))
+        first_line = {}
+        for number, identifier, advice in files.identifiers(lines):
+            name, place = self.prefix + identifier, f"{path} line {number}"
+            if identifier in first_line:
+                again = f"{identifier!r} is listed before, in line {first_line[identifier]}"
+                yield None, [], [Fault(name, place, again)]
+            elif advice is not None:
+                annotation = self.folder / "Annotations" / f"{shown(identifier)}.xml"
+                yield None, [], [Fault(name, place, f"there is no {annotation}{advice}")]
+            else:
+                yield self._read_image(identifier, name, files)
+            first_line.setdefault(identifier, number)
+
+    def _read_image(self, identifier, name, files):
+        """Read one annotation, and the size of its image.
+
+        Args:
+            identifier: of an annotation that is there.
+            name: what to call the image in messages and in its ``Sample``.
+            files: ``voc_pairing.Files`` of the folder.
+
+        Returns:
+            A ``Sample`` without labels, or None where there is a fault; the class name of each of its
+            boxes; and the faults.
+        """
+        annotation = self.folder / "Annotations" / f"{identifier}.xml"
         try:
-            objects.append(voc_annotation.read_object(element, *size, classes))
+            root = voc_annotation.parse(annotation)
+            filename = voc_annotation.text_of(root, "filename")
         except DataError as error:
-            faults.append(Fault(name, f"{annotation} box {number}", str(error)))
-    if faults:
-        return None, [], faults
-    boxes = np.array([box for _, box, _ in objects], np.float32).reshape(-1, 4)
-    if size != header.upright:
-        boxes = image_files.turn_boxes(boxes, header)
-    difficult = np.array([flag for _, _, flag in objects], bool)
-    sample = Sample(name, str(path), *header.upright, boxes, np.zeros(0, np.int32), difficult)
-    return sample, [class_name for class_name, _, _ in objects], []
+            return None, [], [Fault(name, str(annotation), str(error))]
+        faults = []
+        path, header = self.folder / "JPEGImages" / identifier, None
+        size = (math.inf, math.inf)  # boxes' other faults are worth finding all the same
+        try:
+            path = self.folder / "JPEGImages" / files.image_of(identifier, filename)
+            self.users.setdefault(str(path), []).append(identifier)
+            header = image_files.read_header(path)
+            size = voc_annotation.labelled_size(root, header, path)
+        except DataError as error:
+            place = path if header is None else annotation
+            faults.append(Fault(name, str(place), str(error)))
 
+        boxes, names, difficult = [], [], []
+        elements = root.findall("object")
+        if len(elements) > MAX_BOXES:
+            many = f"has {len(elements)} objects; the limit is {MAX_BOXES}"
+            faults.append(Fault(name, str(annotation), many))
+        for number, element in enumerate(elements, start=1):
+            place = f"{annotation} box {number}"
+            try:
+                names.append(voc_annotation.read_name(element))
+                self.class_names.add(names[-1])
+                if self.known is not None and names[-1] not in self.known:
+                    faults.append(UnknownClass(name, place, self._unknown(names[-1])))
+                    continue
+                box, is_difficult = voc_annotation.read_object(element, *size)
+            except DataError as error:
+                faults.append(Fault(name, place, str(error)))
+                continue
+            boxes.append(box)
+            difficult.append(is_difficult)
+        if faults:
+            return None, [], faults
+        boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        if size != header.upright:
+            boxes = image_files.turn_boxes(boxes, header)
+        labels, difficult = np.zeros(0, np.int32), np.array(difficult, bool)
+        return Sample(name, str(path), *header.upright, boxes, labels, difficult), names, []
 
-def _find_image(identifier, filename, images):
-    """Return the name of an image file: the identifier's, else ``<filename>``'s last part."""
-    by_identifier = [identifier + extension for extension in EXTENSIONS]
-    by_filename = filename.strip().replace("\\", "/").rpartition("/")[2]
-    for name in (*by_identifier, by_filename):
-        if image := images.get(name) or images.get(name.lower()):
-            return image
-    return None
+    def _unknown(self, class_name):
+        hint = did_you_mean(class_name, self.classes) or f"; expected one of {listed(self.classes)}"
+        return f"unknown class {shown(class_name)!r}{hint}"

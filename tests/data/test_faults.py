@@ -7,6 +7,7 @@ need not be a fault is in ``NO_FAULTS``. Both go through the policy as a whole.
 import codecs
 import dataclasses
 import struct
+import tempfile
 
 import cv2
 import numpy as np
@@ -149,6 +150,21 @@ FAULTS = {
     "duplicate in the split": (split("a\nc\na\n"), "train.txt line 3: 'a' is listed before, in line 1"),
     "path in the split": (split("a\n../Annotations/b\nc\n"), "train.txt line 2: there is no"),
     "unknown class": (boxes(("dog", 3, 4, 20, 25)), "b.xml box 1: unknown class 'dog'"),
+    "shares of the image": (boxes(("cat", 0.1, 0.2, 1, 1)), "b.xml box 1: corners look like shares"),
+    "a wrapper": (annotation(xml().replace("object>", "objects>")), "b.xml: holds a box in <bndbox>"),
+    "ending in the split": (split("a\nb.jpg\nc\n"), "line 2: there is no"),
+    "GIF": (
+        image(lambda p: picture().save(p, "GIF")),
+        "b.jpg: is a GIF image, which is not read: save it",
+    ),
+    "two images": (
+        lambda root: picture().save(root / "JPEGImages/b.bmp") or boxes(filename="x.jpg")(root),
+        "2 images fit: b.bmp, b.jpg",
+    ),
+    "another's image": (
+        lambda root: (root / "JPEGImages/b.jpg").unlink() or boxes(GOOD, filename="a.jpg")(root),
+        "there is no image of its own: a.jpg belongs to a.xml",
+    ),
 }
 
 
@@ -232,6 +248,28 @@ def test_thousands_of_boxes_are_trained_on(root):
     assert all(np.isfinite(target).all() for target in batch.targets)
 
 
+def test_an_image_of_two_annotations_in_two_splits_is_a_fault(root):
+    for name in "de":
+        (root / f"Annotations/{name}.xml").write_text(xml(filename="photo.jpg"))
+    picture().save(root / "JPEGImages/photo.jpg")
+    (root / "ImageSets/Main/train.txt").write_text("a\nd\n")
+    (root / "ImageSets/Main/val.txt").write_text("e\nc\n")
+    with pytest.raises(DataError, match="photo.jpg: is the only image that fits e.xml and d.xml of"):
+        datasets.load(config(root))
+    train, val = datasets.load(config(root, on_bad_data="skip"))
+    assert [sample.name for sample in (*train.samples, *val.samples)] == ["a", "d", "c"]
+
+
+def test_a_class_that_only_validation_has_is_told_the_ways_out(root):
+    (root / "Annotations/c.xml").write_text(xml(("dog", 3, 4, 20, 25)))
+    split("a\nb\n")(root)
+    with pytest.raises(DataError) as caught:
+        datasets.load(dataclasses.replace(config(root), classes=()))
+    message = str(caught.value)
+    assert "unknown class 'dog'; expected one of cat; no object of the training split, train," in message
+    assert "--set data.classes=" in message
+
+
 # EXIF: an image of 40x30 that is shown as 30x40, and a box at its stored top left.
 
 
@@ -283,14 +321,42 @@ def test_the_faults_of_both_splits_are_reported_at_once(root):
     assert first.startswith(f"{root.name} train and {root.name} val: 4 faults in 2 images")
     places = ["JPEGImages/b.jpg", "Annotations/b.xml box 1", "Annotations/b.xml box 2"]
     places.append("ImageSets/Main/val.txt line 2")
+    *lines, advice = lines
     assert [line.split(": ")[0] for line in lines] == [f"  {root}/{place}" for place in places]
+    assert "add the missing ones to data.classes" in advice
 
 
-def test_hundreds_of_faults_are_all_named(root):
+def test_a_report_fits_a_screen_and_the_rest_is_in_a_file(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     boxes(*[("cat", 9, 9, 3, 3)] * 700)(root)
     with pytest.raises(DataError) as caught:
         datasets.load(config(root))
-    assert len(str(caught.value).splitlines()) == 701
+    first, *lines, last = str(caught.value).splitlines()
+    assert "700 faults in 1 image" in first and len(lines) == faults.MOST < 20
+    (report,) = tmp_path.glob("frcnn-faults-*.txt")
+    assert last == f"  ... and 688 more; all are in {report}"
+    all_lines = report.read_text().splitlines()
+    assert len(all_lines) == 700 and [f"  {line}" for line in all_lines[: faults.MOST]] == lines
+    assert "b.xml box 700: is inverted" in all_lines[-1]
+    # The same faults are no other file, and that one is not written to again.
+    report.write_text("a note of somebody's")
+    with pytest.raises(DataError, match=str(report)):
+        datasets.load(config(root))
+    assert report.read_text() == "a note of somebody's"
+
+
+def test_a_report_without_room_for_its_file_says_how_many_there_are(root, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(root / "no such folder"))
+    boxes(*[("cat", 9, 9, 3, 3)] * 700)(root)
+    with pytest.raises(DataError, match="and 688 more$"):
+        datasets.load(config(root))
+
+
+def test_the_record_of_an_image_stays_readable(root):
+    boxes(*[("cat", 9, 9, 3, 3)] * 700)(root)
+    train, _ = datasets.load(config(root, on_bad_data="skip"))
+    ((_, reason),) = train.skipped
+    assert "b.xml box 12: is inverted" in reason and reason.endswith("; and 688 more")
 
 
 def test_one_split_for_training_and_validation_reports_a_fault_once(root):

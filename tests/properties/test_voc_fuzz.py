@@ -25,7 +25,7 @@ XML = """<?xml version="1.0" encoding="utf-8"?>
 <object><name>dog</name><difficult>1</difficult>
 <bndbox><xmin>1.5</xmin><ymin>1</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>
 </annotation>"""
-SPLIT = "a\nb 1\nc -1\n"
+SPLIT = "a\nb\nc\n"
 TEXTS = (
     "",
     " ",

@@ -1,0 +1,159 @@
+"""Where the folders and files of a VOC data set lie, and what to say where they do not.
+
+Two layouts are known: the official devkit (``VOCdevkit/VOC2007``, ``VOCdevkit/VOC2012``) with its 20
+classes, and a bare folder of the same make with any classes.
+"""
+
+import io
+import os
+from pathlib import Path
+
+from frcnn.data import foreign_layouts
+from frcnn.data.image_files import ENDINGS
+from frcnn.errors import ConfigError, DataError
+from frcnn.wording import did_you_mean, listed
+
+VOC_CLASSES = tuple(
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
+    "person pottedplant sheep sofa train tvmonitor".split()
+)
+YEARS = {"2007": ("2007",), "2012": ("2012",), "07+12": ("2007", "2012")}
+
+
+def locate(root, split, year):
+    """Find the VOC folders to read.
+
+    Args:
+        root, split, year: as ``voc.collect`` takes them; ``root`` is a ``Path``.
+
+    Returns:
+        The folders, the data set's name, and the official classes (None: the folder has its own).
+
+    Raises:
+        DataError: there is none; the message says what is there instead.
+        ConfigError: there is no such year.
+    """
+    if year is None and _is_voc(root):
+        return [root], f"{root.resolve().name} {split}", None
+    asked = year
+    if year is None:
+        year = "2012" if _devkit(root, "2012") and not _devkit(root, "2007") else "2007"
+    if str(year) not in YEARS:
+        raise ConfigError(f"year is {year!r}; expected one of {', '.join(YEARS)}")
+    years = YEARS[str(year)]
+    if split == "test" and "2007" in years:
+        years = ("2007",)
+    missing = [year for year in years if _devkit(root, year) is None]
+    if missing and _is_voc(root):
+        raise DataError(f"{root} is a VOC folder of its own, not a devkit: leave out the year")
+    if missing:
+        raise DataError(_nothing_there(root, missing, asked))
+    which = "07+12" if len(years) > 1 else years[0]
+    return [_devkit(root, year) for year in years], f"voc{which} {split}", VOC_CLASSES
+
+
+def _is_voc(folder):
+    return os.path.isdir(folder / "Annotations")
+
+
+def _devkit(root, year):
+    """Return the folder of one year, or None where there is none."""
+    folders = [root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}"]
+    if root.name == f"VOC{year}":
+        folders.append(root)
+    return next((folder for folder in folders if _is_voc(folder)), None)
+
+
+def _nothing_there(root, missing, asked):
+    """Return what to say of a root without the devkits of the years that are missing."""
+    other = foreign_layouts.describe(root)
+    if other and not asked:
+        return f"{root} {other}"
+    years = f"no VOC{' and no VOC'.join(missing)} in {root}"
+    if not os.path.isdir(root):
+        years += ", which is no folder"
+    command = " ".join(["python scripts/download.py", *(f"voc{year}" for year in missing)])
+    parent = root.parent if root.name == "VOCdevkit" else root
+    command += f" --data-dir {parent}" if parent != Path("data") else ""
+    below = [root / name for name in _subfolders(root) if _is_voc(root / name)]
+    bare = f"; or read a VOC folder in it, such as --data-dir {below[0]}" if below else ""
+    own = ", or name a folder that holds Annotations, JPEGImages and ImageSets/Main"
+    return f"{years}: fetch it with `{command}`" + (bare or own)
+
+
+def _subfolders(folder):
+    if not os.path.isdir(folder):
+        return []
+    return sorted(name for name in os.listdir(folder) if os.path.isdir(folder / name))
+
+
+def annotation_names(folder):
+    """Return the set of the files' names in ``Annotations``.
+
+    Raises:
+        DataError: there are files, but none is XML.
+    """
+    names = set(os.listdir(folder / "Annotations"))
+    if names and not any(name.endswith(".xml") for name in names):
+        raise DataError(
+            f"{folder / 'Annotations'} holds no .xml file but {listed(sorted(names), 3)}: only VOC's "
+            "XML annotations are read"
+        )
+    return names
+
+
+def image_names(folder):
+    """Return the list of the files' names in ``JPEGImages``.
+
+    Raises:
+        DataError: there is no such folder; one that holds images is named.
+    """
+    path = folder / "JPEGImages"
+    if os.path.isdir(path):
+        return os.listdir(path)
+    near = [name for name in _subfolders(folder) if _holds_images(folder / name)]
+    what = f"images lie in {near[0]}/: rename it to JPEGImages" if near else "the images belong there"
+    raise DataError(f"there is no folder JPEGImages in {folder}; {what}")
+
+
+def _holds_images(folder):
+    return any(name.lower().endswith(ENDINGS) for name in os.listdir(folder))
+
+
+def split_lines(folder, split):
+    """Return the path of a split's file and its [(line number from 1, text without blanks around it)].
+
+    Blank lines are left out. Bytes that are no UTF-8 become names that are in no folder, and so are
+    reported as such.
+
+    Raises:
+        DataError: there is no such file, or it has no line with text.
+    """
+    lists = folder / "ImageSets" / "Main"
+    path = lists / f"{split}.txt"
+    if not os.path.isdir(lists):
+        raise DataError(
+            f"there is no folder ImageSets/Main in {folder}; it holds a text file for each split, such "
+            f"as {split}.txt, with the name of one image, without ending, per line"
+        )
+    if not os.path.isfile(path):
+        splits = _splits(lists)
+        raise DataError(
+            f"{path} does not exist; the splits there are: {', '.join(splits) or 'none'}"
+            f"{did_you_mean(split, splits)}"
+        )
+    content = path.read_bytes()
+    # PowerShell's `>` writes UTF-16.
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = io.StringIO(content.decode(encoding, "replace"), newline=None)
+    lines = [(number, line.strip()) for number, line in enumerate(text, start=1)]
+    lines = [(number, line) for number, line in lines if line]
+    if not lines:
+        raise DataError(f"{path} lists no image")
+    return path, lines
+
+
+def _splits(lists):
+    """Return the names of the splits, without the 20 lists of single classes of each."""
+    splits = sorted(path.stem for path in lists.glob("*.txt"))
+    return [name for name in splits if name.rpartition("_")[0] not in VOC_CLASSES]

@@ -1,0 +1,56 @@
+"""Data sets that once were read wrongly, in a folder beside the repository that not everyone has."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frcnn.data import augment, voc
+from frcnn.errors import DataError
+
+CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
+
+# Folder, split -> the names of its samples and images, or what the error says.
+READ = {
+    ("class-name-on-two-lines", "train"): {"a": "a.jpg"},
+    ("image-case-twins", "train"): {"A": "A.JPG", "a": "a.jpg"},
+    ("stem-twins", "train"): {"a": "a.png"},
+    ("devkit-own-classes", "trainval"): "--set data.classes=raccoon",
+    ("devkit-own-classes", "test"): "devkit-own-classes/VOCdevkit/VOC2007",
+    ("images-folder-missing", "train"): "there is no folder JPEGImages",
+    ("normalised", "train"): "corners look like shares of the image, VOC wants pixels",
+    ("normalised", "corner"): "corners look like shares of the image, VOC wants pixels",
+    ("objects-wrapper", "train"): "b.xml: holds a box in <bndbox> within <Object>",
+    ("one-image-two-annotations", "train"): "there is no image of its own: b.jpg belongs to b.xml",
+    ("trailing-number", "train"): "Annotations/cell 1.xml",
+    ("trailing-number", "train2"): "Annotations/cell 1.xml",
+}
+
+
+def case(name):
+    if not (CASES / name).is_dir():
+        pytest.skip(f"the case {name} is not in {CASES}")
+    return CASES / name
+
+
+@pytest.mark.parametrize("name, split", READ, ids=map("-".join, READ))
+def test_a_reported_case_ends_as_it_should(name, split):
+    expected = READ[name, split]
+    if isinstance(expected, dict):
+        samples = voc.read(case(name), split).samples
+        assert {sample.name: Path(sample.path).name for sample in samples} == expected
+    else:
+        with pytest.raises(DataError) as caught:
+            voc.read(case(name), split)
+        assert expected in str(caught.value) and len(str(caught.value).splitlines()) < 20
+
+
+def test_the_class_name_on_two_lines_is_one():
+    assert voc.read(case("class-name-on-two-lines"), "train").classes == ("traffic light",)
+
+
+def test_the_transparent_tiff_has_pillows_pixels():
+    path = case("rgba-tiff") / "a.tif"
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(augment.load(path), np.asarray(image.convert("RGB")))
