@@ -29,5 +29,12 @@ class RunError(FrcnnError):
     """A run's folder cannot be written to, is in use or is damaged; or the training does not hold."""
 
 
-class Interrupted(Exception):
-    """A signal asked the run to stop, and it did so with its checkpoint written: nobody's fault."""
+class Interrupted(BaseException):
+    """A signal asked the run to stop, and it did so with its checkpoint written: nobody's fault.
+
+    Like ``KeyboardInterrupt`` it passes every ``except Exception``, as it may come anywhere.
+    """
+
+
+class NothingToSave(Interrupted):
+    """The same before the first step."""

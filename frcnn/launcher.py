@@ -5,22 +5,23 @@ cores this process may use. Nothing here imports TensorFlow: it would take memor
 GPU of a worker.
 """
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
+from frcnn import discovery, interruption, lifeline
 from frcnn.errors import ConfigError
-from frcnn.watch import EXIT_STATUS
 
-# How long workers have to end by themselves after one has failed, before they are killed: their watch
-# ends them, if they have come that far.
+# How long workers have to end by themselves after one has failed, before they are killed: their lifeline
+# ends them within seconds, unless one is stopped or does not run this project's train.py.
 GRACE_SECONDS = 20
-MARK = "FRCNN_IS_WORKER"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+MAX_WORKERS = 256
 
 
 def environments(count, environment=os.environ):
@@ -36,21 +37,21 @@ def environments(count, environment=os.environ):
     Raises:
         ConfigError: fewer GPUs than workers, or Slurm has started several processes already.
     """
-    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    if os.name != "posix":
+        raise ConfigError("--workers-per-node needs Linux or macOS")
+    if discovery.in_slurm_step(environment):
         raise ConfigError("--workers-per-node goes without srun: give srun --ntasks-per-node instead")
     gpus = visible_gpus(environment)
     if gpus and len(gpus) < count:
         raise ConfigError(f"{count} workers need a GPU each, and there are {len(gpus)}")
-    given = json.loads(environment.get("TF_CONFIG") or "{}")
-    hosts = given.get("cluster", {}).get("worker")
-    if hosts:
-        addresses = []
-        for host, _, port in (address.rpartition(":") for address in hosts):
-            addresses += [f"{host}:{int(port) + local}" for local in range(count)]
-    else:
+    place = discovery.find(environment)
+    addresses, first = [], place.rank * count
+    if place == discovery.Place():
         addresses = [f"localhost:{port}" for port in free_ports(count)]
-    first = int(given.get("task", {}).get("index", 0)) * count
-    threads = max(1, len(os.sched_getaffinity(0)) // count)
+    else:
+        for host, _, port in (address.rpartition(":") for address in place.addresses):
+            addresses += [f"{host}:{int(port) + local}" for local in range(count)]
+    threads = max(1, number_of_cores() // count)
     changes = []
     for local in range(count):
         task = {"type": "worker", "index": first + local}
@@ -63,9 +64,11 @@ def environments(count, environment=os.environ):
     return changes
 
 
-def is_worker():
-    """Return whether ``run`` has started this process."""
-    return MARK in os.environ
+def number_of_cores():
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def visible_gpus(environment=os.environ):
@@ -103,41 +106,73 @@ def run(command, count):
         ended it.
     """
     changes = environments(count)
-    ranks = [json.loads(change["TF_CONFIG"])["task"]["index"] for change in changes]
-    workers = {}
-    handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
-    try:
-        for rank, change in zip(ranks, changes):
+    crew = _Crew()
+    with interruption.reacting(crew.send):
+        try:
+            for change in changes:
+                rank = json.loads(change["TF_CONFIG"])["task"]["index"]
+                crew.start(rank, command, os.environ | change)
+            return crew.wait()
+        finally:
+            crew.send(signal.SIGKILL)
+
+
+class _Crew:
+    """The workers of this machine: {rank: process} and {rank: writing end of its lifeline}."""
+
+    def __init__(self):
+        self.workers, self.lifelines = {}, {}
+        self.sent = []  # signals, each to all workers, those included that are started afterwards
+        self.lock = threading.RLock()  # a signal may come in another thread, while workers are started
+
+    def start(self, rank, command, environment):
+        reader, writer = os.pipe()
+        with self.lock:
             # In a session of its own, else Ctrl-C would reach it twice.
-            environment = os.environ | change | {MARK: "1"}
-            workers[rank] = subprocess.Popen(command, env=environment, start_new_session=True)
-        for number in SIGNALS:
-            signal.signal(number, lambda number, _: _signal(workers, number))
-        return _wait(workers)
-    finally:
-        _signal(workers, signal.SIGKILL)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+            self.workers[rank] = subprocess.Popen(
+                command,
+                env=environment | {lifeline.MARK: str(reader)},
+                start_new_session=True,
+                pass_fds=[reader],
+            )
+            self.lifelines[rank] = writer
+            os.close(reader)
+            for number in self.sent:
+                self.workers[rank].send_signal(number)
 
+    def send(self, number):
+        """Send a signal to all workers."""
+        with self.lock:
+            self.sent.append(number)
+            for worker in self.workers.values():
+                worker.send_signal(number)  # does nothing once it has been waited for
 
-def _wait(workers):
-    """Return the exit status of {rank: process}, once all have ended."""
-    status, deadline, running = 0, None, dict(workers)
-    while running:
-        ended = {rank: worker.poll() for rank, worker in running.items() if worker.poll() is not None}
-        # Those that ended because another one did are not the first, even if they are found together.
-        for rank, code in sorted(ended.items(), key=lambda item: item[1] == EXIT_STATUS):
-            del running[rank]
-            if code and not status:
-                status = max(code, 1)
-                # Rank 0's own words are on the console.
-                if rank or code < 0:
-                    print(f"error: {_ending(rank, code)}; the others are stopped", file=sys.stderr)
-                deadline = time.monotonic() + GRACE_SECONDS
-        if deadline and time.monotonic() > deadline:
-            _signal(running, signal.SIGKILL)
-        time.sleep(0.2)
-    return status
+    def wait(self):
+        """Return the exit status, once all have ended."""
+        status, deadline, running = 0, None, dict(self.workers)
+        while running:
+            ended = {rank: code for rank, one in running.items() if (code := one.poll()) is not None}
+            # Those that ended because another one did are not the first, even if found together.
+            for rank, code in sorted(ended.items(), key=lambda item: item[1] == lifeline.EXIT_STATUS):
+                del running[rank]
+                if code and not status:
+                    status = max(code, 1)
+                    # Rank 0's own words are on the console.
+                    if rank or code < 0:
+                        print(f"error: {_ending(rank, code)}; the others are stopped", file=sys.stderr)
+                    self._let_go(running, _ending(rank, code))
+                    deadline = time.monotonic() + GRACE_SECONDS
+            if deadline and time.monotonic() > deadline:
+                self.send(signal.SIGKILL)
+            time.sleep(0.2)
+        return status
+
+    def _let_go(self, running, reason):
+        """Have the workers end that still run, for a reason that they print."""
+        for rank in running:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                os.write(self.lifelines[rank], reason.encode())
+            os.close(self.lifelines.pop(rank))
 
 
 def _ending(rank, code):
@@ -145,9 +180,3 @@ def _ending(rank, code):
     if code < 0:
         return f"{name} was ended by {signal.Signals(-code).name}"
     return f"{name} ended with status {code}: see workers/{rank}.log in the run folder"
-
-
-def _signal(workers, number):
-    for worker in workers.values():
-        if worker.poll() is None:
-            worker.send_signal(number)

@@ -154,6 +154,7 @@ class Trainer:
                 batch, waited = next(stream)
                 scalars = self.schedule.train_step(batch) | {"time/data": waited}
                 progress.add(batch, scalars, self.schedule.applied, time.perf_counter() - started)
+                self.interruption.can_save = True
                 self._log(batch, scalars)
                 means = {
                     tag: f"{progress.means.get(tag, float('nan')):.3f}"

@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from frcnn import backend, models, run_folder, weights, workers
+from frcnn import backend, discovery, models, run_folder, weights, workers
 from frcnn.data import datasets
 from frcnn.errors import ConfigError, DataError
 from frcnn.loop import Trainer
@@ -37,7 +37,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         raise ConfigError(
             f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
         )
-    print(f"device: {backend.prepare_device(config.train.deterministic, workers.find().local_rank)}")
+    print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
     crew = workers.join()
     print(crew.summary(config), end="")
     with crew.in_turn():

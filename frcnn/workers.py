@@ -12,117 +12,34 @@ The process of rank 0 alone writes to the run folder and to the console; what th
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
 import os
 import pathlib
+import platform
 import re
 import sys
+import time
+import traceback
 
+import keras
 import numpy as np
 
-from frcnn import backend
-from frcnn.errors import ConfigError, Interrupted, WorkerError
-from frcnn.watch import Watch
+from frcnn import backend, discovery, lifeline
+from frcnn.discovery import Place
+from frcnn.errors import ConfigError, FrcnnError, Interrupted, NothingToSave, WorkerError
+from frcnn.loopback import Shield
+from frcnn.untrusted import shown
 
-# A worker that TensorFlow hears nothing of for so long counts as dead, unless the watch tells earlier.
-# Its own 10 s would end a run for a pause of one machine, such as a virtual one has when it is moved.
-SILENCE_SECONDS = 600
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """One process among those that train together.
-
-    Attributes:
-        rank: 0 for the first, which writes.
-        addresses: ``host:port`` of each process, in the order of their ranks.
-        local_rank: of those on its machine; None where it is alone.
-    """
-
-    rank: int = 0
-    addresses: tuple[str, ...] = ("localhost",)
-    local_rank: int | None = None
-
-    @property
-    def count(self):
-        return len(self.addresses)
-
-
-def find(environment=os.environ):
-    """Return the ``Place`` that the environment says this process has; alone where it says nothing.
-
-    Raises:
-        ConfigError: what it says does not fit.
-    """
-    if environment.get("TF_CONFIG"):
-        return _from_tf_config(environment["TF_CONFIG"])
-    # Set by srun alone, unlike SLURM_NTASKS, which a batch script and a shell under salloc have, too.
-    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return _from_slurm(environment)
-    return Place()
-
-
-def _from_tf_config(text):
-    try:
-        config = json.loads(text)
-        cluster, task = config.get("cluster", {}), config.get("task", {})
-        if not cluster:
-            return Place()
-        kind, index = task["type"], int(task["index"])
-        others = set(cluster) - {"chief", "worker"}
-        addresses = [*cluster.get("chief", ()), *cluster.get("worker", ())]
-        if others or kind not in cluster or not 0 <= index < len(cluster[kind]):
-            raise ConfigError(
-                f"TF_CONFIG must have workers, a chief among them or not, and this task as one of them, "
-                f"not {text}"
-            )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"TF_CONFIG is not what TensorFlow documents ({error!r}): {text}") from error
-    rank = index + (len(cluster.get("chief", ())) if kind == "worker" else 0)
-    hosts = [address.rpartition(":")[0] for address in addresses]
-    return Place(rank, tuple(addresses), hosts[:rank].count(hosts[rank]))
-
-
-def _from_slurm(environment):
-    """Return the ``Place`` by the variables of an srun step, whose ranks fill one machine after another.
-
-    TensorFlow's own ``SlurmClusterResolver`` is of no use without GPUs, and sorts n10 before n9.
-    """
-    # Jobs that share a machine must not share ports: Slurm's own numbers keep them apart. 20 for each,
-    # below those that systems give to connections.
-    number = int(environment["SLURM_JOB_ID"]) + 7 * int(environment.get("SLURM_STEP_ID", 0))
-    port = 12000 + number % 1000 * 20
-    counts = []
-    for part in environment["SLURM_STEP_TASKS_PER_NODE"].split(","):  # such as 8(x2),4
-        count, _, times = part.rstrip(")").partition("(x")
-        counts += [int(count)] * int(times or 1)
-    hosts = hosts_of(environment["SLURM_STEP_NODELIST"])
-    addresses = [
-        f"{host}:{port + local}" for host, count in zip(hosts, counts) for local in range(count)
-    ]
-    return Place(
-        int(environment["SLURM_PROCID"]), tuple(addresses), int(environment.get("SLURM_LOCALID", 0))
-    )
-
-
-def hosts_of(nodes):
-    """Return the names in a list as Slurm writes it: ``gpu[07-09,12],login1``."""
-    found = []
-    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):
-        head, bracket, rest = item.partition("[")
-        if not bracket:
-            found.append(item)
-            continue
-        numbers, _, tail = rest.partition("]")
-        for first, _, last in (part.partition("-") for part in numbers.split(",")):
-            for number in range(int(first), int(last or first) + 1):
-                found += hosts_of(f"{head}{number:0{len(first)}d}{tail}")
-    return found
+# A worker that TensorFlow hears nothing of for so long counts as dead. Its own 10 s would end a run for
+# a pause of one machine, such as a virtual one has when it is moved.
+SILENCE_SECONDS = 40
+# How long workers wait for each other at the start, unless this variable says otherwise.
+JOIN_SECONDS = 120
+JOIN_VARIABLE = "FRCNN_JOIN_SECONDS"
+# What the others still have to receive of the last sum needs this process a moment longer.
+SEND_SECONDS = 1.0
 
 
 def redirect(place, run_dir):
@@ -144,6 +61,12 @@ def redirect(place, run_dir):
         os.dup2(log.fileno(), stream.fileno())
 
 
+OPEN_PORTS = (
+    "the workers' TensorFlow ports have no password and are open to the network: use a trusted one "
+    "(docs/cluster.md)"
+)
+
+
 class Workers:
     """The processes that train together, as this one sees them.
 
@@ -151,11 +74,12 @@ class Workers:
         place: its ``Place``.
         is_first: whether it is the one that writes.
         share: (which, of how many) shares of each batch it works on.
+        is_shielded: whether the ports through which they talk are closed to other machines.
     """
 
-    def __init__(self, place=None, watch=None):
+    def __init__(self, place=None, is_shielded=True):
         self.place = place or Place()
-        self.watch = watch
+        self.is_shielded = is_shielded
         self.is_first = self.place.rank == 0
         self.share = (self.place.rank, self.place.count)
 
@@ -170,6 +94,7 @@ class Workers:
         return (
             f"{count} workers, this is number {self.place.rank}: {', '.join(self.place.addresses)}\n"
             f"batch of {each} a worker, {each * count} in all; {rate}\n"
+            + ("" if self.is_shielded else f"{OPEN_PORTS}\n")
         )
 
     def wait(self):
@@ -211,19 +136,79 @@ class Workers:
         first, *others = self.gather_json({name: _digest(value) for name, value in values.items()})
         for rank, other in enumerate(others, start=1):
             for name, value in first.items():
-                if other[name] != value:
+                if other.get(name) != value:
+                    found = shown(other.get(name))
                     raise WorkerError(
-                        f"worker {rank} on {self.place.addresses[rank]} has other {name} than worker 0 "
-                        f"(digest {other[name]}, not {value}): all need the same command and files"
+                        f"worker {rank} on {self.place.addresses[rank]} differs from worker 0 in {name} "
+                        f"({found}, not {value}): all need the same command, files and versions"
                     )
 
-    def leave(self, error=None):
-        """End the work together: wait for the others, or tell them what went wrong here."""
-        if self.watch is None:
+    def end(self, error=None):
+        """End the work together: wait for the others, or tell them what went wrong here and exit.
+
+        A process that an error has stopped does not return from here, as TensorFlow may wait for the
+        others when a process exits: it prints the error and exits, with status 2 for an ``FrcnnError``
+        and 3 where another worker is the reason.
+        """
+        if self.place.count == 1:
             return
         if error is None:
             self.wait()
-        self.watch.close(error)
+            return
+        if isinstance(error, Interrupted):
+            status = 0
+            if not isinstance(error, NothingToSave):  # all stop after the same step
+                try:
+                    self.wait()
+                except Exception as failed:  # such as a full disk, there
+                    self.end(failed)
+                time.sleep(SEND_SECONDS)
+        elif other := _said_by_another(str(error), self.place.addresses):
+            error, status = WorkerError(other), lifeline.EXIT_STATUS
+        else:
+            _tell_others(f"{type(error).__name__}: {error}")
+            status = 130 if isinstance(error, KeyboardInterrupt) else 1
+            status = 2 if isinstance(error, FrcnnError) else status
+        with contextlib.suppress(OSError, ValueError):
+            if status == 0:
+                print(error)
+            elif status == 1:
+                traceback.print_exception(error)
+            elif status != 130:
+                print(f"error: {error}", file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _tell_others(line):
+    """Have TensorFlow end what the other workers wait for, with a line that says why."""
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    with contextlib.suppress(Exception):  # there may be nobody left to tell
+        context.context().report_error_to_cluster(tf.errors.ABORTED, _line(line))
+
+
+def _said_by_another(text, addresses):
+    """Return what an error of TensorFlow says about another worker that has ended; "" if nothing."""
+    if "Collective ops is aborted" not in text and "oordination" not in text:
+        return ""
+    said = re.search(r"Error reported from /job:worker/(?:replica:0/)?task:(\d+): (.*)", text)
+    rank = re.search(r"unhealthy[^/]*/job:worker/replica:0/task:(\d+)|/task:(\d+)", text)
+    number = int(next(filter(None, rank.groups()))) if rank else len(addresses)
+    if number >= len(addresses):
+        return f"another worker has ended or cannot be reached: {_line(text)}"
+    name = f"worker {number} on {addresses[number]}"
+    if said and "unhealthy" not in said[2]:
+        return f"{name} has stopped: {shown(said[2])}"
+    log = f"; what it printed is in workers/{number}.log of the run folder" if number else ""
+    return f"{name} has died or cannot be reached{log}"
+
+
+def _line(text):
+    """Return the start of what another process or TensorFlow says as one line."""
+    return shown(" ".join(str(text).split()))
 
 
 @contextlib.contextmanager
@@ -233,20 +218,36 @@ def session(run_dir):
     Raises:
         ConfigError: the environment does not fit, or the run folder cannot be written to.
     """
-    redirect(find(), run_dir)
+    redirect(discovery.find(), run_dir)
     try:
         yield
-    except Interrupted:  # all together
-        _workers.leave()
-        raise
+        _workers.end()
     except BaseException as error:
-        _workers.leave(error)
+        _workers.end(error)
         raise
-    _workers.leave()
+
+
+def code():
+    """Return what the numbers of a step depend on besides settings, data and weights, by name.
+
+    That is the versions of Python and of the packages that compute, and this package's own source.
+    """
+    found = {"Python": platform.python_version(), "keras": keras.__version__, "numpy": np.__version__}
+    if backend.IS_TENSORFLOW:
+        import tensorflow as tf
+
+        found["tensorflow"] = tf.__version__
+    folder = pathlib.Path(__file__).parent
+    texts = []
+    for path in sorted(folder.rglob("*.py")):
+        texts += [path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")]
+    return found | {"source of frcnn": _digest(texts)}
 
 
 def _digest(value):
-    """Return a short text that differs for another value."""
+    """Return a short text that differs for another value: a short text itself."""
+    if isinstance(value, str) and len(value) <= 20:
+        return value
     digest = hashlib.sha256()
     for part in [value] if isinstance(value, str) else value:
         digest.update(part.encode("utf-8", "replace") if isinstance(part, str) else part.tobytes())
@@ -268,9 +269,10 @@ def join():
 
     Raises:
         ConfigError: the environment does not fit.
+        WorkerError: a port is taken, not all workers came in time, or their code differs.
     """
     global _workers
-    place = find()
+    place = discovery.find()
     if place.count == 1:
         return _workers
     if not backend.IS_TENSORFLOW:
@@ -278,6 +280,7 @@ def join():
     import tensorflow as tf
     from tensorflow.python.eager import context
 
+    seconds = _join_seconds()
     spec = tf.train.ClusterSpec({"worker": list(place.addresses)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec,
@@ -286,16 +289,41 @@ def join():
         rpc_layer="grpc",
         num_accelerators={"GPU": len(tf.config.get_visible_devices("GPU"))},
     )
-    # The strategy sets this service up and leaves no choice of the time.
+    # The strategy sets this service up and leaves no choice of the times.
     engine = context.context()
     engine.configure_coordination_service = functools.partial(
-        engine.configure_coordination_service, heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000
+        engine.configure_coordination_service,
+        heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000,
+        cluster_register_timeout_in_ms=seconds * 1000,
     )
-    backend.use_workers(tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver))
-    _workers = Workers(place, Watch(place, lambda port: _from_first(place, port)))
+    with Shield(place.port) if place.is_local else contextlib.nullcontext() as shield:
+        try:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        except tf.errors.OpError as error:
+            raise WorkerError(_not_joined(place, seconds, error)) from error
+    backend.use_workers(strategy)
+    _workers = Workers(place, is_shielded=place.is_local and shield.is_up)
+    _workers.expect_same(**code())
     return _workers
 
 
-def _from_first(place, number):
-    """Return rank 0's number."""
-    return int(backend.gather_over_workers(np.array([number], "int32"))[0])
+def _join_seconds(environment=os.environ):
+    text = environment.get(JOIN_VARIABLE, str(JOIN_SECONDS))
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
+        raise ConfigError(
+            f"{JOIN_VARIABLE} must be a whole number of seconds from 1 on, not {text[:50]!r}"
+        )
+    return int(text)
+
+
+def _not_joined(place, seconds, error):
+    """Return why this worker has not found the others, in a line."""
+    here = f"worker {place.rank} of {place.count}"
+    if "Could not start gRPC server" in str(error):
+        return (
+            f"{here} cannot listen on port {place.port}: another process does, or the system forbids it"
+        )
+    return (
+        f"{here} has not found all others within {seconds} s ({JOIN_VARIABLE} changes that); see "
+        f"whether all are running and reach {place.addresses[0]}: {_line(error)}"
+    )

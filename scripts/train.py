@@ -7,10 +7,17 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from frcnn import interruption, lifeline  # noqa: E402
+
+if __name__ == "__main__":  # before the imports that take seconds and start threads
+    interruption.listen()
+    lifeline.follow()
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn import config as configs  # noqa: E402
-from frcnn import launcher, presets, run_folder  # noqa: E402
+from frcnn import discovery, launcher, presets, run_folder  # noqa: E402
 from frcnn.cli import config_of, quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError, Interrupted  # noqa: E402
 
@@ -100,7 +107,12 @@ def main(argv=None):
     config = config_of(arguments, OPTIONS, base)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
-    if arguments.workers_per_node and not launcher.is_worker():
+    if not 0 <= arguments.workers_per_node <= launcher.MAX_WORKERS:
+        raise ConfigError(
+            f"--workers-per-node must be between 0 and {launcher.MAX_WORKERS}, "
+            f"not {arguments.workers_per_node}"
+        )
+    if arguments.workers_per_node and not lifeline.is_worker():
         given = sys.argv[1:] if argv is None else argv
         # All need the same folder, and the time is not the same for all.
         command = [sys.executable, __file__, *given, *([] if arguments.out else ["--out", out])]
@@ -109,10 +121,10 @@ def main(argv=None):
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import trainer, workers
 
-    if workers.find().count > 1 and not arguments.out:
+    if discovery.find().count > 1 and not arguments.out:
         raise ConfigError("several workers need one run folder: give it with --out")
     try:
-        with workers.session(out):
+        with interruption.reacting(interruption.stop_main), workers.session(out):
             trainer.train(config, out, arguments.resume, arguments.allow_config_change)
     except Interrupted as stop:  # as asked for: whoever asked is to see success
         print(stop)

@@ -1,8 +1,10 @@
 """Several workers together: the same weights, scalars and scores as one, and a common end."""
 
 import csv
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from support import damage
 
-from frcnn import trainer
+from frcnn import launcher, trainer
 from frcnn.data import shapes
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
@@ -109,8 +111,33 @@ def test_when_a_worker_is_killed_the_other_one_stops_and_says_so(config, tmp_pat
     _, errors = process.communicate(timeout=300)
     assert time.monotonic() - killed < 60
     assert process.returncode == 1
-    assert "error: worker 1 on localhost:" in errors and "has died" in errors
+    # By TensorFlow, whose connection to the other one broke, or by the lifeline: who comes first.
+    assert "has died or cannot be reached" in errors or "SIGKILL; this worker ends as well" in errors
     assert "error: worker 1 was ended by SIGKILL; the others are stopped" in errors
+
+
+@pytest.fixture
+def taken():
+    """Return a port that somebody else listens on, and one that nobody does."""
+    with socket.create_server(("", 0)) as server:
+        yield server.getsockname()[1], *launcher.free_ports(1)
+
+
+def test_workers_that_do_not_find_each_other_say_so_in_a_line(taken):
+    """The first cannot listen on its port, so the second waits for it: not for ever."""
+    addresses = [f"localhost:{port}" for port in taken]
+    command = [sys.executable, "-c", "from frcnn import cli, workers; cli.run(workers.join)"]
+    processes = []
+    for rank in range(2):
+        task = {"type": "worker", "index": rank}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        environment = os.environ | {"TF_CONFIG": config, "FRCNN_JOIN_SECONDS": "2"}
+        pipes = {"stderr": subprocess.PIPE, "text": True, "cwd": SCRIPT.parents[1]}
+        processes.append(subprocess.Popen(command, env=environment, **pipes))
+    first, second = (process.communicate(timeout=300)[1].splitlines()[-1] for process in processes)
+    assert [process.returncode for process in processes] == [2, 2]
+    assert first.startswith(f"error: worker 0 of 2 cannot listen on port {taken[0]}")
+    assert second.startswith("error: worker 1 of 2 has not found all others within 2 s")
 
 
 def children(pid):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -47,6 +48,39 @@ def test_on_several_machines_each_address_becomes_several():
         assert config["cluster"]["worker"] == ["a:2222", "a:2223", "b:2222", "b:2223"]
 
 
+def test_a_chief_is_one_of_the_addresses():
+    given = {
+        "cluster": {"chief": ["a:2222"], "worker": ["b:2222"]},
+        "task": {"type": "worker", "index": 0},
+    }
+    environment = {"TF_CONFIG": json.dumps(given), "CUDA_VISIBLE_DEVICES": "0,1"}
+    found = configs(launcher.environments(2, environment))
+    assert [config["task"]["index"] for config in found] == [2, 3]
+    assert found[0]["cluster"]["worker"] == ["a:2222", "a:2223", "b:2222", "b:2223"]
+
+
+@pytest.mark.parametrize(
+    "environment, match",
+    [
+        ({"TF_CONFIG": "no JSON"}, "TF_CONFIG is not what TensorFlow documents"),
+        (
+            {"TF_CONFIG": '{"cluster": {"worker": [3]}, "task": {"type": "worker", "index": 0}}'},
+            "host:2222",
+        ),
+        ({"SLURM_STEP_NUM_TASKS": "two"}, "SLURM_STEP_NUM_TASKS must be a whole number"),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_one_line(environment, match):
+    with pytest.raises(ConfigError, match=match):
+        launcher.environments(2, environment | {"CUDA_VISIBLE_DEVICES": ""})
+
+
+def test_it_says_which_systems_it_needs(monkeypatch):
+    monkeypatch.setattr(launcher.os, "name", "nt")
+    with pytest.raises(ConfigError, match="needs Linux or macOS"):
+        launcher.environments(2, {})
+
+
 def test_slurm_starts_its_processes_itself():
     with pytest.raises(ConfigError, match="srun --ntasks-per-node"):
         launcher.environments(2, {"SLURM_STEP_NUM_TASKS": "2"})
@@ -59,7 +93,7 @@ def command(code):
 
 
 def test_all_well():
-    assert launcher.run(command("assert os.environ['FRCNN_IS_WORKER']"), 3) == 0
+    assert launcher.run(command("assert os.environ['FRCNN_LIFELINE']"), 3) == 0
 
 
 @pytest.mark.parametrize(
@@ -94,6 +128,6 @@ def test_a_signal_goes_on_to_all():
     root = os.path.dirname(os.path.dirname(__file__))
     process = subprocess.Popen(here, stdout=subprocess.PIPE, text=True, cwd=root)
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
-    process.send_signal(launcher.signal.SIGUSR1)
+    process.send_signal(signal.SIGUSR1)
     assert process.communicate(timeout=60)[0].splitlines() == ["got it"] * 2
     assert process.returncode == 0

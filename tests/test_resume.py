@@ -15,7 +15,7 @@ from interrupted_runs import OF_THE_PROCESS, after, assert_alike, is_writing, st
 from frcnn import checkpoints, loop, models, schedules, trainer
 from frcnn.benchmark.worker import random_batch
 from frcnn.data import augment
-from frcnn.errors import ConfigError, Interrupted, RunError
+from frcnn.errors import ConfigError, Interrupted, NothingToSave, RunError
 
 VALUES = {
     "data.batch_size": 3,  # the third batch of an epoch of the data has two images
@@ -172,6 +172,22 @@ def test_a_signal_stops_the_run_with_a_checkpoint(whole, config, tmp_path, monke
     assert all(means[0][tag] == means[1][tag] for tag in means[0] if not tag.startswith(OF_THE_PROCESS))
     for name, array in same.arrays.items():
         np.testing.assert_array_equal(found.arrays[name], array)
+
+
+def test_a_signal_before_the_first_step_is_done_stops_the_run_with_nothing_to_save(
+    config, tmp_path, monkeypatch
+):
+    train_step = schedules.Alternating.train_step
+
+    def interrupted(self, batch):
+        signal.raise_signal(signal.SIGTERM)
+        return train_step(self, batch)
+
+    monkeypatch.setattr(schedules.Alternating, "train_step", interrupted)
+    monkeypatch.setattr("frcnn.interruption._raised", [])
+    with pytest.raises(NothingToSave, match="SIGTERM: stopped before the first step of this start"):
+        train(config, tmp_path / "run")
+    assert checkpoints.found(tmp_path / "run" / "checkpoints") == []
 
 
 # What is there to go on with.
