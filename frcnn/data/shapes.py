@@ -29,6 +29,8 @@ from frcnn.errors import DataError
 CLASSES = ("circle", "square", "triangle")
 SPLITS = {"train": 600, "val": 100}
 SETTINGS_FILE = "shapes.json"
+# What lies in the folder of a data set itself, and not in one that holds several data sets.
+OF_OTHER_DATA = ("Annotations", "JPEGImages", "ImageSets", "VOC2007", "VOC2012", "annotations", "images")
 VERSION = 1  # raised when the same settings come to mean other pictures
 
 SIZES = (26.0, 92.0)  # diameter of a shape's circumscribed circle, pixels
@@ -213,11 +215,18 @@ def ensure(root, splits=None, seed=0):
     Args: as ``make``.
 
     Raises:
-        DataError: ``root`` holds a data set of other settings, or something else.
+        DataError: ``root`` holds a data set of other settings, or something else; or the folder that it
+            is to be made in is another data set's own.
     """
     root = Path(root)
     wanted = _settings(dict(splits or SPLITS), seed)
     if not (root / SETTINGS_FILE).is_file():
+        for name in OF_OTHER_DATA:
+            if (root.parent / name).exists():
+                raise DataError(
+                    f"{root.parent} holds other data ({name}), among which no shapes are drawn: name "
+                    "another folder with --data-dir, or train on that data with --dataset voc"
+                )
         try:
             make(root, splits, seed)
         except DataError:
