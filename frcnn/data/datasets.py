@@ -76,8 +76,13 @@ def collect_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
     Raises:
         DataError: no such data.
     """
-    root, year = pathlib.Path(config.dir), config.year or None
+    root, year = folder(config), config.year or None
     if config.dataset == "shapes":
-        root = root / "shapes"
         shapes.ensure(root, seed=seed)
     return voc.collect(root, split, year, classes or None, advice)
+
+
+def folder(config):
+    """Return the folder that a ``DataConfig`` names, ``pathlib.Path``."""
+    root = pathlib.Path(config.dir)
+    return root / "shapes" if config.dataset == "shapes" else root

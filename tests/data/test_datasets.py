@@ -1,5 +1,7 @@
 """Both splits of a data set, with one list of classes."""
 
+import re
+
 import pytest
 
 from frcnn.config import DataConfig
@@ -32,6 +34,19 @@ def test_validation_has_the_classes_of_training(tmp_path):
         datasets.load(config)
 
 
+def test_labels_of_validation_are_those_of_training(tmp_path):
+    """Where validation lacks the class that comes first, its own labels would start one too low."""
+    shapes.make(tmp_path / "data", {"train": 12, "val": 6}, seed=1)
+    for path in (tmp_path / "data" / "Annotations").glob("val*"):
+        path.write_text(path.read_text().replace("circle", "triangle"))
+    _, val = datasets.load(DataConfig(dir=str(tmp_path / "data"), train_split="train", val_split="val"))
+    assert val.classes == ("circle", "square", "triangle")
+    for sample in val.samples:
+        text = (tmp_path / "data" / "Annotations" / f"{sample.name}.xml").read_text()
+        names = re.findall("<object>\\s*<name>(.*)</name>", text)
+        assert [val.classes[label] for label in sample.labels] == names
+
+
 def test_shapes_are_made_once_under_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "SPLITS", {"train": 3, "val": 2})
     config = DataConfig(dataset="shapes", dir=str(tmp_path), train_split="train", val_split="val")
@@ -40,6 +55,15 @@ def test_shapes_are_made_once_under_the_data_folder(tmp_path, monkeypatch):
     made = (tmp_path / "shapes" / "JPEGImages" / "val_000000.jpg").stat().st_mtime_ns
     datasets.load(config)
     assert (tmp_path / "shapes" / "JPEGImages" / "val_000000.jpg").stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize("name", ["Annotations", "VOC2007"])
+def test_shapes_are_not_drawn_into_other_data(tmp_path, name):
+    (tmp_path / name).mkdir()
+    config = DataConfig(dataset="shapes", dir=str(tmp_path), train_split="train", val_split="val")
+    with pytest.raises(DataError, match=f"holds other data \\({name}\\).*--data-dir.*--dataset voc"):
+        datasets.load(config)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_no_data_says_how_to_get_it(tmp_path):
