@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import pathlib
 import sys
 import tempfile
 
-from frcnn import presets, saved_config
-from frcnn.config import SECTIONS
-from frcnn.config_text import parse_assignments, parse_json
-from frcnn.errors import ConfigError, FrcnnError
+from frcnn import settings
+from frcnn.config_text import parse_assignments
+from frcnn.errors import FrcnnError
 
 
 @contextlib.contextmanager
@@ -51,36 +49,25 @@ def run(main):
     sys.exit(status)
 
 
-def config_of(arguments, options, base=None):
-    """Return a command line's config: the data set's preset, then --config, then options, then --set.
+# What --help says of the order that frcnn.settings keeps.
+PRECEDENCE = (
+    "Each source of settings goes over those before it: defaults; presets of optimizer, data set and "
+    "backbone; the network in a weight file; --config FILE; options; --set."
+)
 
-    Before the options come the network that a weight file brings, the backbone's settings and the
-    optimizer's, where the parser has such options.
+
+def settings_of(arguments, options, base=None, base_name="the run"):
+    """Return the ``Settings`` of a command line.
 
     Args:
-        arguments: of argparse; it has ``dataset``, ``backbone``, ``config`` and ``set``.
+        arguments: of argparse; it has ``config`` and ``set``.
         options: {name of an argument: the setting it changes}.
-        base: ``Config`` to start from instead of a preset.
+        base: ``Config`` of the run to go on with, None for a new one.
+        base_name: what messages call that run.
 
     Raises:
-        ConfigError: an unknown setting, a value that does not fit, a file that does not serve.
+        ConfigError: as ``frcnn.settings.gather``.
     """
-    dataset, text = arguments.dataset, "{}"
-    if arguments.config:
-        path = pathlib.Path(arguments.config)
-        if not path.is_file():
-            raise ConfigError(f"there is no config file {path}")
-        text = path.read_text(encoding="utf-8", errors="replace")
-        dataset = dataset or parse_json(text, SECTIONS, str(path)).get("data.dataset")
-    config = base or presets.preset(dataset or "voc")
-    config = config.updated_from_json(text, arguments.config)
-    weights = getattr(arguments, "weights", None)
-    if weights and (saved := saved_config.read(weights)):
-        config = config.replace(presets.network_settings(saved, weights))
-    if arguments.backbone and arguments.backbone != config.model.backbone:
-        config = config.replace(presets.backbone_preset(arguments.backbone))
-    if getattr(arguments, "optimizer", None):
-        config = config.replace(presets.optimizer_preset(arguments.optimizer))
     values = {key: getattr(arguments, name) for name, key in options.items()}
     values = {key: value for key, value in values.items() if value is not None}
-    return config.replace(values | parse_assignments(arguments.set))
+    return settings.gather(values, parse_assignments(arguments.set), arguments.config, base, base_name)

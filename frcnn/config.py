@@ -1,8 +1,9 @@
 """Every setting of a run, as frozen dataclasses: JSON in and out, ``--set KEY=VALUE``.
 
-There is one system and no hidden default: ``RUN/config.json`` holds every value that the run used, and
+There is one system and no hidden default: ``RUN/resolved.json`` holds every value that the run used, and
 reading it back gives the same ``Config``. An unknown key or an impossible value is a ``ConfigError``
-that names the key. What a data set or a backbone starts from is in ``frcnn.presets``.
+that names the key. What a data set or a backbone starts from is in ``frcnn.presets``; which source of
+settings goes over which, in ``frcnn.settings``.
 """
 
 import dataclasses
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 
 from frcnn import class_names, config_text
 from frcnn.errors import ConfigError, DataError
-from frcnn.wording import nearest
 
 BACKBONES = (
     "vgg16",
@@ -255,13 +255,8 @@ class Config:
             ConfigError: an unknown key, or a value that does not fit.
         """
         changes = {}
-        for key, value in values.items():
-            if key not in KEYS:
-                near = _near_key(key)
-                hint = f"; did you mean {near}?" if near else ""
-                raise ConfigError(f"there is no setting {key!r}{hint}")
+        for key, value in config_text.convert_all(values, KEYS).items():
             section, name = key.split(".")
-            value = config_text.convert(key, value, KEYS[key])
             if key == "data.classes":
                 value = _clean_classes(value)
             changes.setdefault(section, {})[name] = value
@@ -287,16 +282,6 @@ class Config:
             return self.replace(values)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
-
-
-def _near_key(key):
-    """Return the key that an unknown one was probably meant to be, or None."""
-    section, _, name = key.rpartition(".")
-    if section and section not in SECTIONS:
-        return nearest(key, KEYS)
-    # What the keys of a section share says nothing about how near two of them are.
-    names = {known.partition(".")[2]: known for known in KEYS if known.startswith(section)}
-    return names.get(nearest(name, names, 0.6 if section else 0.7))
 
 
 def _clean_classes(names):

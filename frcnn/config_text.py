@@ -8,10 +8,26 @@ import math
 import types
 import typing
 
+from frcnn import untrusted
 from frcnn.errors import ConfigError
+from frcnn.wording import nearest
 
 WHOLE_LIMIT = 2**53  # from there on, a float stands for several whole numbers
 NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def read_text(path):
+    """Return the text of a JSON file, without the byte order mark that some editors write.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+    """
+    try:
+        return untrusted.read_text(path)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from error
 
 
 def parse_json(text, sections, source="JSON"):
@@ -56,6 +72,52 @@ def parse_assignments(assignments):
             raise ConfigError(f"--set takes KEY=VALUE, not {assignment!r}")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def to_json(values):
+    """Return JSON text, {section: {name: value}}, of {dotted key: value}."""
+    sections = {}
+    for key, value in values.items():
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = value
+    return json.dumps(sections, indent=2) + "\n"
+
+
+def shown(value, most=80):
+    """Return a value as ``--set`` takes it, in one line of a length that can be read."""
+    if isinstance(value, (list, tuple)):
+        return untrusted.shown(",".join(shown(item) for item in value), most)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else untrusted.shown(value, most)
+
+
+def convert_all(values, kinds):
+    """Return {key: value} with each value as its setting wants it.
+
+    Args:
+        values: {dotted key: value}; a value may be text, as a command line gives it.
+        kinds: {dotted key: what ``convert`` is to make of it} of all settings.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit.
+    """
+    for key in values:
+        if key not in kinds:
+            near = _near_key(key, kinds)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ConfigError(f"there is no setting {key!r}{hint}")
+    return {key: convert(key, value, kinds[key]) for key, value in values.items()}
+
+
+def _near_key(key, kinds):
+    """Return the key that an unknown one was probably meant to be, or None."""
+    section, _, name = key.rpartition(".")
+    if section and section not in {known.partition(".")[0] for known in kinds}:
+        return nearest(key, kinds)
+    # What the keys of a section share says nothing about how near two of them are.
+    names = {known.partition(".")[2]: known for known in kinds if known.startswith(section)}
+    return names.get(nearest(name, names, 0.6 if section else 0.7))
 
 
 def convert(key, value, wanted):

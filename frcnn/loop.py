@@ -59,19 +59,20 @@ class Trainer:
         self.progress = Progress()
         self.saved_at = time.monotonic()  # the last checkpoint
 
-    def begin(self, before, allow_config_change=False):
+    def begin(self, before, allow_config_change, asked):
         """Make the run folder ready, and take over the state of the run in it, if there is one.
 
         Args:
             before: the ``Config`` of that run, None if there is none.
             allow_config_change: whether it may differ from this one.
+            asked: {key: value} of what the run was asked to do.
 
         Raises:
             RunError: the folder cannot be written to, or its checkpoints do not serve.
             ConfigError: the config or the data have changed and must not.
         """
         checkpoint, broken = checkpoints.newest(self.run_dir / "checkpoints")
-        changes = run_folder.differences(before, self.config) if before else []
+        changes, harmless = run_folder.differences(before or self.config, self.config)
         self.data = [one.dataset.fingerprint() for one in (self.batches, self.val_batches)]
         if checkpoint and (known := checkpoint.state["data"]) != self.data:
             changes.append(f"images and boxes: {known} -> {self.data}")
@@ -83,7 +84,8 @@ class Trainer:
                 f"changed since {self.run_dir} was started (--allow-config-change to go on):\n  "
                 + "\n  ".join(changes)
             )
-        print(*(f"changed: {change}" for change in changes), sep="\n", end="\n" if changes else "")
+        for change in changes + harmless:
+            print(f"changed: {change}")
         if checkpoint:
             self.progress = Progress.from_json(checkpoint.state["progress"])
             self.schedule.restore(self.progress.step, checkpoint.arrays)
@@ -95,7 +97,7 @@ class Trainer:
                 config=self.config.to_json(), data=self.data, step=step, weights=values
             )
         pipelines = (self.batches, self.val_batches)
-        self.writer.begin(before, self.progress, checkpoint, broken, pipelines)
+        self.writer.begin(asked, bool(changes), self.progress, checkpoint, broken, pipelines)
 
     def fit(self):
         """Run all epochs that are left and return the last validation's ``VocAp``, None without any.

@@ -8,11 +8,23 @@ import socket
 
 import filelock
 
-from frcnn import event_files, metrics_csv
+from frcnn import config_text, event_files, metrics_csv, settings
 from frcnn.config import KEYS, Config
 from frcnn.errors import RunError
 
-CONFIG = "config.json"
+CONFIG = "config.json"  # what was asked
+RESOLVED = "resolved.json"  # every value that the run uses
+# Settings without effect on what is learnt. Of the images in data.dir, checkpoints hold a fingerprint.
+WITHOUT_EFFECT = (
+    "data.dir",
+    "data.workers",
+    "data.prefetch",
+    "data.cache_mib",
+    "train.log_every",
+    "checkpoint.every_steps",
+    "checkpoint.every_minutes",
+    "checkpoint.keep",
+)
 NONFINITE = "nonfinite.jsonl"
 
 
@@ -53,26 +65,52 @@ def claimed(run_dir):
 
 
 def read_config(run_dir):
-    """Return the ``Config`` that the run in a folder was started with, None where there is no run."""
+    """Return the ``Config`` with which the run in a folder trains, None where there is no run.
+
+    Runs of earlier versions wrote it into ``config.json``.
+    """
+    for path in (run_dir / RESOLVED, run_dir / CONFIG):
+        if path.is_file():
+            return Config().updated_from_json(config_text.read_text(path), str(path))
+    return None
+
+
+def read_asked(run_dir):
+    """Return {key: value} of what the run in a folder was asked to do, {} where there is no run."""
     path = run_dir / CONFIG
-    if not path.is_file():
-        return None
-    return Config().updated_from_json(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    return settings.read_file(path) if path.is_file() else {}
 
 
-def write_config(run_dir, config, keep_as=None):
-    """Write the config at once and whole; ``keep_as``: name for a copy of the one that was there."""
-    path, part = run_dir / CONFIG, run_dir / f"part-{CONFIG}"
-    if keep_as:
-        shutil.copyfile(path, run_dir / keep_as)
-    part.write_text(config.to_json(), encoding="utf-8")
-    os.replace(part, path)
+def write_config(run_dir, asked, config, keep_as=None):
+    """Write what was asked and what was made of it, each file at once and whole.
+
+    Args:
+        run_dir: ``pathlib.Path``.
+        asked: {key: value} for ``config.json``, which ``--config`` is to read.
+        config: ``Config`` for ``resolved.json``: every value that the run uses.
+        keep_as: what the name of a copy of those that were there ends in, None without.
+    """
+    # The first one alone tells of the run in full.
+    for name, text in ((RESOLVED, config.to_json()), (CONFIG, config_text.to_json(asked))):
+        path, part = run_dir / name, run_dir / f"part-{name}"
+        if keep_as and path.is_file():
+            shutil.copyfile(path, path.with_stem(f"{path.stem}-{keep_as}"))
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
 
 
 def differences(before, after):
-    """Return a line for each setting in which two configs differ."""
-    pairs = {key: (before.get(key), after.get(key)) for key in KEYS}
-    return [f"{key}: {old} -> {new}" for key, (old, new) in pairs.items() if old != new]
+    """Compare the configs of a run before and after an interruption.
+
+    Returns:
+        Two lists with a line for each setting in which they differ: of those that may change what the
+        run's weights will be, and of those that cannot (``WITHOUT_EFFECT``).
+    """
+    found = [], []
+    for key in KEYS:
+        if (old := before.get(key)) != (new := after.get(key)):
+            found[key in WITHOUT_EFFECT].append(f"{key}: {old} -> {new}")
+    return found
 
 
 def rewind(run_dir, step, finished_step):

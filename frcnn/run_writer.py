@@ -68,11 +68,12 @@ class RunWriter:
         self.unrecorded = []  # images that this worker has left out since the last ``gather_left_out``
 
     @by_the_first
-    def begin(self, before, progress, checkpoint, broken, pipelines):
+    def begin(self, asked, is_changed, progress, checkpoint, broken, pipelines):
         """Take the folder back to where the run goes on, and write down the config and what is left out.
 
         Args:
-            before: the ``Config`` of the run in the folder, None if there is none.
+            asked: {key: value} of what the run was asked to do.
+            is_changed: whether the config of the run in the folder is not that of this one.
             progress: ``Progress`` from which this one goes on.
             checkpoint: the ``Checkpoint`` with that, None if there is none.
             broken: {path of a checkpoint that is not whole: its fault}.
@@ -84,9 +85,8 @@ class RunWriter:
             print(f"going on from {checkpoint.path}")
         run_folder.rewind(self.run_dir, progress.step, progress.finished_step)
         self._list_left_out(pipelines)
-        is_changed = before is not None and before != self.config
-        old = f"config-until-step-{progress.step}.json" if is_changed else None
-        run_folder.write_config(self.run_dir, self.config, keep_as=old)
+        keep_as = f"until-step-{progress.step}" if is_changed else None
+        run_folder.write_config(self.run_dir, asked, self.config, keep_as)
 
     @by_the_first
     def scalars(self, run, step, scalars):

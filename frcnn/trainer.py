@@ -6,18 +6,19 @@ import pathlib
 import keras
 
 from frcnn import backend, discovery, models, run_folder, weights, workers
+from frcnn.config import KEYS
 from frcnn.data import datasets
 from frcnn.errors import ConfigError, DataError
 from frcnn.loop import Trainer
 
 
-def train(config, run_dir, resume=False, allow_config_change=False, make_trainer=None):
+def train(config, run_dir, resume=False, allow_config_change=False, make_trainer=None, asked=None):
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
-    Writes to ``run_dir``: ``config.json``, ``train/`` and ``validation/`` (TensorBoard),
-    ``metrics.csv``, ``last.weights.h5``, ``best.weights.h5`` (best validation mAP, of the schedule's
-    last phase), ``checkpoints/``; where images were left out, ``skipped.csv``; where steps were,
-    ``nonfinite.jsonl``.
+    Writes to ``run_dir``: ``config.json`` (what was asked), ``resolved.json`` (every value that the run
+    uses), ``train/`` and ``validation/`` (TensorBoard), ``metrics.csv``, ``last.weights.h5``,
+    ``best.weights.h5`` (best validation mAP, of the schedule's last phase), ``checkpoints/``; where
+    images were left out, ``skipped.csv``; where steps were, ``nonfinite.jsonl``.
 
     Args:
         config: ``frcnn.config.Config``.
@@ -26,6 +27,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
             there is none. A run that has been trained to its end returns None at once.
         allow_config_change: a run that goes on may do so with another config.
         make_trainer: what is called in the place of ``Trainer``, to watch a run.
+        asked: {key: value} for ``config.json``; None: every value of ``config``.
 
     Raises:
         FrcnnError: data, weights, settings or folder do not serve, or the training does not hold.
@@ -42,14 +44,15 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     print(crew.summary(config), end="")
     with crew.in_turn():
         train_set, val_set = datasets.load(config.data)
-        for dataset in (train_set, val_set):
-            print(dataset.summary())
+        for use, dataset in (("training", train_set), ("validation", val_set)):
+            print(f"{use} data: {datasets.folder(config.data)}: {dataset.summary()}")
             if not len(dataset):
                 raise DataError(f"{dataset.name} has no image to work with")
         if not train_set.classes:
             raise DataError(f"{train_set.name} has no object, so there is no class to learn")
         # After the data, so that nothing is downloaded for a run that cannot start.
         weight_file = weights.locate(config.model.weights, config.model.backbone)
+    asked = {key: config.get(key) for key in KEYS} if asked is None else asked
     config = resolve(config, train_set.classes, weight_file)
 
     # Keras draws initial weights and dropout from its global generator, which is seeded only here.
@@ -60,7 +63,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
 
     with run_folder.claimed(run_dir) if crew.is_first else contextlib.nullcontext():
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
-        trainer.begin(before, allow_config_change)
+        trainer.begin(before, allow_config_change, asked)
         return trainer.fit()
 
 

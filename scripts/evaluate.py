@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
+from frcnn import presets, settings  # noqa: E402
 from frcnn.cli import quiet_import, run  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
@@ -46,13 +47,18 @@ def parse(argv):
 
 
 def make_config(config, arguments):
-    """Return the detector's config with the options put over it."""
+    """Return the detector's config with the options put over it, and notes about what they leave out.
+
+    A config's year and splits say nothing about other data than its own (``frcnn.settings``).
+    """
     options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
     changes = {key: value for key, value in options.items() if value is not None}
-    if "data.dataset" in changes or "data.dir" in changes:
-        # The year of the run's own devkit says nothing about another place.
-        changes.setdefault("data.year", "")
-    return config.replace(changes)
+    keys = ("data.dataset", "data.dir", "data.year", "data.val_split")
+    own = {key: config.get(key) for key in keys}
+    kept, notes = settings.drop_other_data(own, changes, arguments.run)
+    of_dataset = presets.preset(changes.get("data.dataset", own["data.dataset"]))
+    dropped = {key: of_dataset.get(key) for key in keys if key not in kept}
+    return config.replace(dropped | kept | changes), notes
 
 
 def main(argv=None):
@@ -68,9 +74,10 @@ def main(argv=None):
 
     print(f"device: {backend.prepare_device()}")
     detector = Detector.load(arguments.run, arguments.weights)
-    config = make_config(detector.config, arguments)
+    config, notes = make_config(detector.config, arguments)
+    print(*notes, sep="\n", end="\n" if notes else "")
     dataset = datasets.load_split(config.data, config.data.val_split, detector.classes)
-    print(dataset.summary())
+    print(f"data: {datasets.folder(config.data)}: {dataset.summary()}")
     detection = config.detection
     names = {interpolation: name for name, interpolation in evaluation.METRICS.items()}
     metric = arguments.metric or names[detection.ap_interpolation]

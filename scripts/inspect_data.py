@@ -9,7 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
 from frcnn import presets  # noqa: E402
-from frcnn.cli import config_of, quiet_import, run  # noqa: E402
+from frcnn.cli import PRECEDENCE, quiet_import, run, settings_of  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
 # Command-line option -> the setting it changes.
@@ -19,6 +19,7 @@ OPTIONS = {
     "year": "data.year",
     "split": "data.train_split",
     "on_bad_data": "data.on_bad_data",
+    "backbone": "model.backbone",
     "short_side": "data.short_side",
     "long_side": "data.long_side",
 }
@@ -27,7 +28,7 @@ OPTIONS = {
 def parse(argv):
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Ends with status 2 if there are faults, and --on-bad-data is not skip.",
+        epilog="Ends with status 2 if there are faults, and --on-bad-data is not skip. " + PRECEDENCE,
     )
     parser.add_argument("--dataset", help=f"{' or '.join(presets.PRESETS)} (default voc)")
     parser.add_argument(
@@ -50,14 +51,15 @@ def parse(argv):
 
 def main(argv=None):
     arguments = parse(argv)
-    config = config_of(arguments, OPTIONS)
+    settings = settings_of(arguments, OPTIONS)
     if arguments.images < 0:
         raise ConfigError(f"--images must not be below 0, but is {arguments.images}")
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import inspection
 
-    inspection.inspect(config, arguments.out, arguments.images)
+    print(settings.summary())
+    inspection.inspect(settings.config, arguments.out, arguments.images)
 
 
 if __name__ == "__main__":

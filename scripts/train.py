@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up noti
 
 from frcnn import config as configs  # noqa: E402
 from frcnn import discovery, launcher, presets, run_folder  # noqa: E402
-from frcnn.cli import config_of, quiet_import, run  # noqa: E402
+from frcnn.cli import PRECEDENCE, quiet_import, run, settings_of  # noqa: E402
 from frcnn.errors import ConfigError, Interrupted  # noqa: E402
 
 # Command-line option -> the setting it changes.
@@ -40,6 +40,7 @@ OPTIONS = {
     "steps_per_epoch": "train.steps_per_epoch",
     "seed": "train.seed",
     "lr": "optimizer.learning_rate",
+    "optimizer": "optimizer.name",
     "deterministic": "train.deterministic",
 }
 
@@ -48,7 +49,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="Every other setting: --set KEY=VALUE, with the keys of frcnn/config.py or of any "
-        "RUN/config.json, such as --set rpn.samples=128 --set anchors.sizes=64,128,256.",
+        "RUN/resolved.json, such as --set rpn.samples=128 --set anchors.sizes=64,128,256. " + PRECEDENCE,
     )
     parser.add_argument("--dataset", help=f"{' or '.join(presets.PRESETS)} (default voc)")
     parser.add_argument(
@@ -93,18 +94,25 @@ def parse(argv):
         metavar="N",
         help="train with N processes on this machine, one a GPU or CPU share (docs/cluster.md)",
     )
-    parser.add_argument("--config", help="JSON file with settings, such as another run's config.json")
+    parser.add_argument(
+        "--config",
+        help="JSON file with settings, such as another run's config.json: what was asked there",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    arguments, base = parse(argv), None
+    arguments, base, asked = parse(argv), None, {}
     if arguments.resume:
         if not arguments.out:
             raise ConfigError("--resume needs the run's folder: --out RUN")
         base = run_folder.read_config(pathlib.Path(arguments.out))
-    config = config_of(arguments, OPTIONS, base)
+        asked = run_folder.read_asked(pathlib.Path(arguments.out))
+    elif arguments.allow_config_change:
+        raise ConfigError("--allow-config-change goes with --resume")
+    settings = settings_of(arguments, OPTIONS, base, arguments.out)
+    config, asked = settings.config, asked | settings.asked
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or f"runs/{config.data.dataset}-{config.model.backbone}-{stamp}"
     if not 0 <= arguments.workers_per_node <= launcher.MAX_WORKERS:
@@ -125,7 +133,9 @@ def main(argv=None):
         raise ConfigError("several workers need one run folder: give it with --out")
     try:
         with interruption.reacting(interruption.stop_main), workers.session(out):
-            trainer.train(config, out, arguments.resume, arguments.allow_config_change)
+            if discovery.find().rank == 0:
+                print(settings.summary())
+            trainer.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)
     except Interrupted as stop:  # as asked for: whoever asked is to see success
         print(stop)
         return

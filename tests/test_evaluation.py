@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from support import load_script
 
-from frcnn import cli, evaluation, trainer
+from frcnn import cli, evaluation, presets, trainer
 from frcnn.config import Config
 from frcnn.data.dataset import Dataset
 from frcnn.detector import Detector
@@ -86,13 +86,24 @@ def test_options_go_before_the_run_s_settings(script):
     config = Config().replace({"data.year": "07+12", "data.val_split": "test", "data.classes": "a,b"})
 
     def made(line):
-        return script.make_config(config, script.parse(line.split()))
+        return script.make_config(config, script.parse(line.split()))[0]
 
     assert made("run") == config
+    assert made("run --data-dir data").data.year == "07+12"  # where it was
     other = made("run --data-dir d --split mine --batch-size 3 --on-bad-data skip").data
     assert (other.dir, other.year, other.val_split) == ("d", "", "mine")
     assert (other.batch_size, other.on_bad_data, other.classes) == (3, "skip", ("a", "b"))
     assert made("run --year 2012").data.year == "2012"
+
+
+def test_a_detector_of_shapes_is_scored_on_the_folder_that_is_named(script):
+    """And not on shapes that are drawn into it."""
+    config = presets.preset("shapes").replace({"data.classes": "a,b"})
+    scored, notes = script.make_config(config, script.parse(["run", "--data-dir", "d"]))
+    assert scored == config.replace({"data.dataset": "voc", "data.dir": "d"})
+    assert "data.dataset=shapes" in notes[0]
+    scored, _ = script.make_config(config, script.parse("run --dataset voc --data-dir d".split()))
+    assert (scored.data.val_split, scored.data.classes) == ("test", ("a", "b"))
 
 
 @pytest.mark.parametrize(

@@ -373,7 +373,7 @@ def test_train_py_trains_on_from_an_imported_detector(saved, shapes_folder, tmp_
     assert made_anew == ["class_logits", "box_deltas"]
     assert "(1024, 7)" in printed and "(1024, 4)" in printed
 
-    config = Config().updated_from_json((run / "config.json").read_text())
+    config = Config().updated_from_json((run / "resolved.json").read_text())
     assert config.data.classes == ("circle", "square", "triangle")
     assert (config.anchors, config.data.short_side) == (detector.config.anchors, 96)
     assert config.model.backbone == "mobilenet_v3_large_fpn" and not config.model.pool_aligned

@@ -234,7 +234,8 @@ def test_what_is_wrong_is_one_line(script, line, says, tmp_path, monkeypatch, ca
 
 def test_options_set_their_settings(script):
     line = "--dataset voc --data-dir d --year 2012 --split s --on-bad-data skip --backbone resnet50_fpn "
-    config = cli.config_of(script.parse((line + "--short-side 8 --long-side 9").split()), script.OPTIONS)
+    arguments = script.parse((line + "--short-side 8 --long-side 9").split())
+    config = cli.settings_of(arguments, script.OPTIONS).config
     data = config.data
     assert (data.dir, data.year, data.train_split, data.on_bad_data) == ("d", "2012", "s", "skip")
     assert (data.short_side, data.long_side) == (8, 9)

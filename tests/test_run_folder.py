@@ -1,5 +1,6 @@
 """A run's folder: one process at a time, faults of the disk in one line, differences by name."""
 
+import json
 import os
 import signal
 import subprocess
@@ -70,14 +71,41 @@ def test_faults_of_the_disk_are_one_line(tmp_path):
     assert str(error.value) == f"cannot write to the run folder {tmp_path}: No space left on device"
 
 
-def test_differences_are_listed_by_key():
+def test_differences_are_listed_by_key_and_by_whether_they_may_change_the_weights():
     before = Config()
-    after = before.replace({"train.epochs": 99, "anchors.sizes": "8,16"})
-    assert run_folder.differences(before, before) == []
-    assert run_folder.differences(before, after) == [
-        "anchors.sizes: (128.0, 256.0, 512.0) -> (8.0, 16.0)",
-        f"train.epochs: {before.train.epochs} -> 99",
-    ]
+    values = {"train.epochs": 99, "anchors.sizes": "8,16", "data.workers": 7, "checkpoint.keep": 9}
+    after = before.replace(values)
+    assert run_folder.differences(before, before) == ([], [])
+    assert run_folder.differences(before, after) == (
+        [
+            "anchors.sizes: (128.0, 256.0, 512.0) -> (8.0, 16.0)",
+            f"train.epochs: {before.train.epochs} -> 99",
+        ],
+        ["data.workers: 2 -> 7", "checkpoint.keep: 2 -> 9"],
+    )
+
+
+def test_what_was_asked_and_what_was_made_of_it_lie_apart(tmp_path):
+    assert run_folder.read_config(tmp_path) is None and run_folder.read_asked(tmp_path) == {}
+    asked = {"train.epochs": 3, "anchors.sizes": (8.0, 16.0)}
+    config = Config().replace(asked | {"model.preprocessing": "torch"})
+    run_folder.write_config(tmp_path, asked, config)
+    assert json.loads((tmp_path / "config.json").read_text()) == {
+        "train": {"epochs": 3},
+        "anchors": {"sizes": [8.0, 16.0]},
+    }
+    assert run_folder.read_config(tmp_path) == config and run_folder.read_asked(tmp_path) == asked
+    run_folder.write_config(tmp_path, {}, Config(), keep_as="until-step-7")
+    assert json.loads((tmp_path / "config-until-step-7.json").read_text())["train"] == {"epochs": 3}
+    assert (tmp_path / "resolved-until-step-7.json").read_text() == config.to_json()
+    assert run_folder.read_config(tmp_path) == Config()
+
+
+def test_a_run_of_an_earlier_version_has_all_in_one_file(tmp_path):
+    config = Config().replace({"train.epochs": 3, "data.classes": "cat,dog"})
+    (tmp_path / "config.json").write_text(config.to_json(), encoding="utf-8-sig")  # and a mark
+    assert run_folder.read_config(tmp_path) == config
+    assert run_folder.read_asked(tmp_path)["data.classes"] == ("cat", "dog")
 
 
 def test_steps_left_out_are_forgotten_with_what_came_after(tmp_path):

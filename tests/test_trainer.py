@@ -225,6 +225,7 @@ def test_the_files_are_those_of_the_issue(run):
     assert names == {
         "checkpoints",
         "config.json",
+        "resolved.json",
         "train",
         "validation",
         "metrics.csv",
@@ -234,7 +235,9 @@ def test_the_files_are_those_of_the_issue(run):
 
 
 def test_the_config_says_what_was_used(run):
-    saved = Config().updated_from_json((run.folder / "config.json").read_text())
+    asked = Config().updated_from_json((run.folder / "config.json").read_text())
+    assert asked == run.config  # preprocessing auto, no classes
+    saved = Config().updated_from_json((run.folder / "resolved.json").read_text())
     used = {"data.classes": ("circle", "square", "triangle"), "model.preprocessing": "tf"}
     assert saved == run.config.replace(used)
 
@@ -253,7 +256,9 @@ def test_what_is_left_open_is_settled_by_data_and_weights(tmp_path):
 def test_weights_that_want_other_pixels_are_refused(tmp_path):
     """As from the config of a run with Keras' weights, reused with torchvision's."""
     said = Config().replace({"model.preprocessing": "caffe"})
-    with pytest.raises(ConfigError, match="model.preprocessing is caffe, but .*vgg16.npz .* torch: .*auto"):
+    with pytest.raises(
+        ConfigError, match="model.preprocessing is caffe, but .*vgg16.npz .* torch: .*auto"
+    ):
         trainer.resolve(said, ("cat",), tmp_path / "vgg16.npz")
 
 

@@ -3,6 +3,7 @@
 ``main`` runs in this process, but where the process itself is the matter.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from support import load_script
 
-from frcnn import cli, presets, saved_config
+from frcnn import cli, discovery, presets, run_folder, saved_config, workers
 from frcnn.data import shapes
 from frcnn.errors import Interrupted
 from frcnn.presets import preset
@@ -32,7 +33,7 @@ def script():
 @pytest.fixture
 def config_of(script):
     """Return a function from a command line to the config it asks for."""
-    return lambda line: cli.config_of(script.parse(line.split()), script.OPTIONS)
+    return lambda line: cli.settings_of(script.parse(line.split()), script.OPTIONS).config
 
 
 @pytest.fixture
@@ -175,8 +176,8 @@ def test_a_runs_config_gives_that_runs_settings_again(config_of, tmp_path):
 def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, capsys, tmp_path):
     calls = []
 
-    def train(config, out, resume, allow_config_change):
-        calls.append((config, Path(out), resume, allow_config_change))
+    def train(config, out, resume, allow_config_change, asked):
+        calls.append((config, Path(out), resume, allow_config_change, asked))
 
     trainer = types.SimpleNamespace(train=train)
     monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
@@ -184,24 +185,44 @@ def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, ca
     script.main(["--dataset", "shapes", "--out", str(tmp_path / "run")])
     script.main(["--dataset", "shapes"])
     (config, out, *flags), (_, default, *_) = calls
-    assert config == preset("shapes") and out == tmp_path / "run" and flags == [False, False]
+    assert (
+        config == preset("shapes")
+        and out == tmp_path / "run"
+        and flags == [*(False, False, {"data.dataset": "shapes"})]
+    )
     assert default.parent.name == "runs" and default.name.startswith("shapes-tiny-")
     assert f"tensorboard --logdir {out}" in capsys.readouterr().out
 
     # A run is gone on with by its own config, over which the command line's options are put.
     script.main(["--resume", "--out", str(out), "--dataset", "shapes"])
-    assert calls[2] == (config, out, True, False)  # none yet
+    assert calls[2] == (config, out, True, False, {"data.dataset": "shapes"})  # none yet
     (tmp_path / "run").mkdir()
     config = config.replace({"train.epochs": 3, "roi.samples": 7})
-    (tmp_path / "run" / "config.json").write_text(config.to_json())
+    asked = {"data.dataset": "shapes", "train.epochs": 3}
+    run_folder.write_config(out, asked, config)
+    capsys.readouterr()
     script.main(["--resume", "--out", str(out)])
-    assert calls[3] == (config, out, True, False)
+    assert calls[3] == (config, out, True, False, asked)
+    assert f"  {out}: data.dataset=shapes" in capsys.readouterr().out  # where the settings are from
     script.main(["--resume", "--out", str(out), "--epochs", "5", "--allow-config-change"])
-    assert calls[4] == (config.replace({"train.epochs": 5}), out, True, True)
+    expected = config.replace({"train.epochs": 5}), out, True, True, asked | {"train.epochs": 5}
+    assert calls[4] == expected
+
+
+def test_the_first_worker_alone_says_where_the_settings_are_from(script, monkeypatch, capsys, tmp_path):
+    trainer = types.SimpleNamespace(train=lambda *_, **__: None)
+    monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
+    monkeypatch.setattr("frcnn.trainer", trainer, raising=False)
+    monkeypatch.setattr(workers, "session", lambda _: contextlib.nullcontext())
+    for rank in (0, 1):
+        place = discovery.Place(rank, ("localhost:1", "localhost:2"))
+        monkeypatch.setattr(discovery, "find", lambda place=place: place)
+        script.main(["--dataset", "shapes", "--seed", "5", "--out", str(tmp_path / "run")])
+        assert ("train.seed=5" in capsys.readouterr().out) == (rank == 0)
 
 
 def test_a_run_that_stopped_as_asked_has_done_no_wrong(script, monkeypatch, capsys, tmp_path):
-    def train(*_):
+    def train(*_, **__):
         raise Interrupted("SIGTERM: stopped after step 3")
 
     trainer = types.SimpleNamespace(train=train)
@@ -225,6 +246,7 @@ def test_a_run_that_stopped_as_asked_has_done_no_wrong(script, monkeypatch, caps
         ("--optimizer sdg", "optimizer.name is 'sdg'"),
         ("--config missing.json", "there is no config file missing.json"),
         ("--resume", "--resume needs the run's folder: --out RUN"),
+        ("--allow-config-change", "--allow-config-change goes with --resume"),
     ],
 )
 def test_bad_settings(error_of, line, says):
