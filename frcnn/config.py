@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from frcnn import class_names, config_text
+from frcnn import class_names, class_weights, config_text
 from frcnn.errors import ConfigError, DataError
 
 BACKBONES = (
@@ -149,10 +149,12 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """``loss_weights`` handed to ``compile``: class loss, box loss."""
+    """``loss_weights`` handed to ``compile``: class loss, box loss; and weights of classes."""
 
     rpn: tuple[float, ...] = (1.0, 1.0)
     classifier: tuple[float, ...] = (1.0, 1.0)
+    # Of the classifier's class loss: NAME=WEIGHT each, and 1 for every other; background is a name, too.
+    class_weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,9 @@ class Config:
             raise ConfigError("rpn.negative_iou must not be above rpn.positive_iou")
         if len(set(self.data.classes)) != len(self.data.classes):
             raise ConfigError(f"data.classes names a class twice: {', '.join(self.data.classes)}")
+        class_weights.parse(self.loss.class_weights)
+        if self.data.classes:
+            class_weights.of_classes(self.loss.class_weights, self.data.classes)
         if self.data.short_side > self.data.long_side:
             raise ConfigError("data.short_side must not be above data.long_side")
 

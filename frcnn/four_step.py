@@ -136,7 +136,7 @@ class FourStep(Alternating):
         """Return a half's loss terms, and the prediction that it has an accuracy of, or None."""
         if half == "rpn":
             return steps.rpn_terms(self.models, self.config.loss.rpn), None
-        terms = steps.classifier_terms(self.models, self.config.loss.classifier)
+        terms = steps.classifier_terms(self.models, self.config)
         return terms, terms[0].output
 
 

@@ -163,7 +163,7 @@ class Alternating(Schedule):
         self.stem = forward(models.stem) if models.stem else None
         self.rpn, self.classifier = steps.rpn_step(models), steps.classifier_step(models)
         self.steps = (self.rpn, self.classifier)
-        class_terms = steps.classifier_terms(models, config.loss.classifier)
+        class_terms = steps.classifier_terms(models, config)
         self.optimizers = {
             "rpn": self._compile(self.rpn, steps.rpn_terms(models, config.loss.rpn)),
             "classifier": self._compile(self.classifier, class_terms, class_terms[0].output),
@@ -200,7 +200,7 @@ class Joint(Schedule):
         super().__init__(models, config, total_steps)
         self.step = steps.joint_step(models)
         self.steps = (self.step,)
-        class_terms = steps.classifier_terms(models, config.loss.classifier, sampled=True)
+        class_terms = steps.classifier_terms(models, config, sampled=True)
         terms = steps.rpn_terms(models, config.loss.rpn) + class_terms
         optimizer = self._compile(self.step, terms, class_terms[0].output)
         self.optimizers = {"rpn": optimizer, "classifier": optimizer}
@@ -247,9 +247,18 @@ def scalars_of(models, weights, logs):
 def compile_sub_models(models, config, total_steps):
     """Give each sub-model its losses, its metrics and an optimizer of its own.
 
-    For training them by plain ``train_on_batch`` without a schedule.
+    For training them by plain ``train_on_batch`` without a schedule. ``sample_weight`` may be one array
+    (B,) for the images, or a list with an array per output, ``frcnn.losses`` says of which shapes.
+    ``class_weight``, which Keras does not take for models with several outputs, is the setting
+    ``loss.class_weights``::
+
+        classes = {"data.classes": "cat,dog", "loss.class_weights": "cat=2,background=0.5"}
+        compile_sub_models(models, config.replace(classes), total_steps=1000)
+        models.classifier.train_on_batch(
+            [images, rois], [y_class, y_regress], sample_weight=[of_rois, of_rois], return_dict=True
+        )
     """
-    class_terms = steps.classifier_terms(models, config.loss.classifier)
+    class_terms = steps.classifier_terms(models, config)
     for model, terms, metrics in (
         (models.rpn, steps.rpn_terms(models, config.loss.rpn), None),
         (models.classifier, class_terms, {class_terms[0].output: RoiAccuracy()}),
@@ -295,4 +304,16 @@ class RoiAccuracy(keras.metrics.Mean):
         super().__init__(name=name, **kwargs)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        super().update_state(*steps.right_rois(y_true, y_pred))
+        """Add a batch.
+
+        Args:
+            y_true: (B, R, C) one-hot; an all-zero row is padding.
+            y_pred: (B, R, C) scores.
+            sample_weight: (B,) or (B, R), which Keras hands to what is in ``weighted_metrics``.
+        """
+        right, exists = steps.right_rois(y_true, y_pred)
+        if sample_weight is not None:
+            weights = keras.ops.cast(sample_weight, "float32")
+            exists = exists * (weights[:, None] if len(weights.shape) == 1 else weights)
+        # In one axis: else Keras takes a mean per image, and a RoI counts less where there are many.
+        super().update_state(*(keras.ops.reshape(part, (-1,)) for part in (right, exists)))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from frcnn import losses
+from frcnn import class_weights, losses
 from frcnn.backend import IS_TENSORFLOW, num_workers, on_batches, sum_over_workers
 from frcnn.rpn_at_cells import RpnAtCells
 
@@ -221,15 +221,20 @@ def rpn_terms(models, weights):
     return [Term(*row, None, count) for row in zip(names, functions, weights)]
 
 
-def classifier_terms(models, weights, sampled=False):
+def classifier_terms(models, config, sampled=False):
     """Return the classifier's two ``Term``s.
 
     Args:
         models: ``Models``.
-        weights: of class and box loss.
+        config: ``Config``; with ``loss.class_weights`` it must have the names, ``data.classes``.
         sampled: whether the targets are outputs of the same step.
+
+    Raises:
+        ConfigError: ``loss.class_weights`` has names that are not those of the classes.
     """
-    functions = losses.class_loss_cls, losses.class_loss_regr(models.num_classes - 1)
+    weights, num_objects = config.loss.classifier, models.num_classes - 1
+    of_classes = class_weights.of_classes(config.loss.class_weights, config.data.classes)
+    functions = losses.weighted_class_loss_cls(of_classes), losses.class_loss_regr(num_objects)
     targets = ("y_class", "y_regress") if sampled else (None, None)
     names = models.classifier.output_names
     count = Count(names[0], targets[0], ops.sum)

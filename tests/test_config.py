@@ -287,3 +287,20 @@ def test_unknown_presets_are_refused():
         preset("coco2")
     with pytest.raises(ConfigError, match="'sdg'.*sgd, adam"):
         presets.optimizer_preset("sdg")
+
+
+@pytest.mark.parametrize("text", ["cat", "=2", "cat=", "cat=-1", "cat=nan", "cat=inf", "cat=2,cat=3"])
+def test_class_weights_are_a_name_and_a_number_each(text):
+    with pytest.raises(ConfigError, match=r"^loss.class_weights .*'?cat|^loss.class_weights .*=2"):
+        Config().replace({"loss.class_weights": text})
+
+
+def test_class_weights_are_of_the_classes_there_are():
+    names = {"data.classes": "cat,dog=big", "loss.class_weights": "dog=big=2,background=0"}
+    config = Config().replace(names)
+    assert Config().updated_from_json(config.to_json()) == config
+    with pytest.raises(ConfigError, match="names 'ca', which is not a class: did you mean 'cat'"):
+        config.replace({"loss.class_weights": "ca=2"})
+    config = Config().replace({"loss.class_weights": "horse=2"})  # the classes are not known yet
+    with pytest.raises(ConfigError, match="names 'horse', which is not a class: data.classes has"):
+        config.replace({"data.classes": "cat,dog"})

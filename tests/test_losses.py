@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from support import at_once
 
 from frcnn import losses
 
@@ -351,3 +352,99 @@ def test_sample_weight_through_keras(name):
     after = [np.concatenate([w.ravel() for w in m.get_weights()]) for m in (weighed, again)]
     np.testing.assert_allclose(after[0], after[1], rtol=1e-6, atol=1e-7)
     assert np.abs(after[0] - before).max() > 1e-5
+
+
+@every_loss
+def test_sample_weight_weighs_cells_and_rois(name):
+    """(B, L) and (B, R): a weight of 2 is as good as a cell or RoI that is there twice."""
+    loss, y_true, y_pred = CASES[name][0]((2, 4))
+    weights = np.array([[0.0, 1.0, 2.0, 0.5], [3.0, 0.0, 1.0, 1.0]], "float32")
+    value = at_once(loss)(y_true, y_pred, weights)
+    # Without weights, and times the number that a loss divides by, each cell alone has its summand.
+    summands = [
+        [float(loss(only(y_true, image, cell), y_pred)) for cell in range(4)] for image in range(2)
+    ]
+    count = y_true[..., :A].sum() if name == "rpn_loss_cls" else y_true.sum()
+    if name.endswith("_cls"):
+        alone = y_true[..., :A].sum(axis=-1) if name == "rpn_loss_cls" else y_true.sum(axis=-1)
+        summands = np.array(summands) * alone / count
+    np.testing.assert_allclose(value, (weights * summands).sum(), rtol=1e-5)
+    for ones in (np.ones((2, 4)), np.ones((2, 4, 1)), np.ones((2, 1)), np.ones(2), 1.0):
+        np.testing.assert_allclose(loss(y_true, y_pred, ones), loss(y_true, y_pred), rtol=1e-6)
+    # A column weighs images, as Keras has it.
+    images = np.array([0.25, 3.0], "float32")
+    np.testing.assert_allclose(
+        loss(y_true, y_pred, images[:, None]), loss(y_true, y_pred, images), rtol=1e-6
+    )
+
+
+def only(y_true, image, cell):
+    """Return targets with zeros, which are padding, everywhere but in one cell."""
+    alone = np.zeros_like(y_true)
+    alone[image, cell] = y_true[image, cell]
+    return alone
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("rpn")])
+def test_sample_weight_weighs_anchors(name, gradient):
+    """(B, L, A), against the same anchors with what the loss multiplies by in their targets."""
+    loss, y_true, y_pred = CASES[name][0]((2, 4))
+    weights = np.random.default_rng(1).choice([0.0, 1.0, 2.5], (2, 4, A)).astype("float32")
+    value = at_once(loss)(y_true, y_pred, weights)
+    width = y_pred.shape[-1]
+    in_mask = y_true.copy()
+    in_mask[..., :width] *= np.repeat(weights, width // A, axis=-1)
+    expected = float(loss(in_mask, y_pred))
+    if name == "rpn_loss_cls":  # whose mask is also counted
+        expected *= in_mask[..., :A].sum() / y_true[..., :A].sum()
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    slope = gradient(lambda y: loss(y_true, y, weights), y_pred)
+    assert not slope[np.repeat(weights, width // A, axis=-1) == 0].any() and slope.any()
+
+
+@every_loss
+@pytest.mark.parametrize("shape", [(4,), (1,), (2, 3), (1, 4), (2, 4, 7)])
+def test_a_sample_weight_that_fits_nothing_is_refused(name, shape):
+    loss, y_true, y_pred = CASES[name][0]((2, 4))
+    with pytest.raises(
+        ValueError, match=rf"of {name.split(',')[0]} has the shape \({shape[0]},.*\(2, 4"
+    ):
+        loss(y_true, y_pred, np.ones(shape, "float32"))
+
+
+def test_a_sample_weight_for_other_rois_is_refused_where_a_graph_knows_no_sizes():
+    """Five weights for one RoI must not count it five times."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("JAX always knows sizes")
+    import tensorflow as tf
+
+    shapes = [
+        tf.TensorSpec((None, None, C)),
+        tf.TensorSpec((None, None, C)),
+        tf.TensorSpec((None, None)),
+    ]
+    graph = tf.function(losses.class_loss_cls, input_signature=shapes)
+    _, y_true, y_pred = class_case((2, 4))
+    weights = np.array([[0.0, 1.0, 2.0, 0.5], [3.0, 0.0, 1.0, 1.0]], "float32")
+    expected = losses.class_loss_cls(y_true, y_pred, weights)
+    np.testing.assert_allclose(graph(y_true, y_pred, weights), expected, rtol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        graph(y_true[:, :1], y_pred[:, :1], weights)
+
+
+def test_class_weights_multiply_what_a_class_adds():
+    _, y_true, scores = class_case((2, 8))
+    class_weights = [0.0, 1.0, 2.0, 0.5, 3.0]
+    loss = losses.weighted_class_loss_cls(class_weights)
+    total = 0.0
+    for one_hot, of_roi in zip(y_true.reshape(-1, C), scores.reshape(-1, C)):
+        if one_hot.any():
+            total -= class_weights[one_hot.argmax()] * math.log(of_roi[one_hot.argmax()])
+    np.testing.assert_allclose(at_once(loss)(y_true, scores), total / y_true.sum(), rtol=1e-5)
+    # The same as weights of the RoIs.
+    of_rois = y_true @ np.array(class_weights, "float32")
+    np.testing.assert_allclose(
+        losses.class_loss_cls(y_true, scores, of_rois), total / y_true.sum(), 1e-5
+    )
+    with pytest.raises(ValueError, match="4 class weights for 5 classes"):
+        losses.weighted_class_loss_cls([1.0] * 4)(y_true, scores)

@@ -11,7 +11,7 @@ from train_steps import CONFIG, Batch, made_models
 from frcnn import anchors as anchor_ops
 from frcnn import boxes as box_ops
 from frcnn import config as configs
-from frcnn import presets
+from frcnn import losses, presets
 from frcnn.detections import detect
 from frcnn.models import build
 from frcnn.proposals import propose
@@ -209,9 +209,16 @@ def test_images_without_objects_train_as_background(models, batch):
 def test_sample_weight_reaches_both_sub_models(batch):
     """An image of weight 0 adds nothing: its own targets and RoIs may be anything."""
     models = made_models()
-    compile_sub_models(models, CONFIG, total_steps=10)
+    of_classes = {"data.classes": "a,b,c", "loss.class_weights": "a=2,background=0.5"}
+    compile_sub_models(models, CONFIG.replace(of_classes), total_steps=10)
     targets = RpnTargeter(models.pyramid, CONFIG.rpn)(batch, np.random.default_rng(0))
     sampled, _ = sampled_by(models, batch)
+    functions = {
+        "rpn_out_class": losses.rpn_loss_cls(A),
+        "rpn_out_regress": losses.rpn_loss_regr(A),
+        f"dense_class_{C}": losses.weighted_class_loss_cls([2.0, 1.0, 1.0, 0.5]),
+        f"dense_regress_{C}": losses.class_loss_regr(C - 1),
+    }
     cases = [
         (models.rpn, batch.images, list(targets)),
         (models.classifier, [batch.images, sampled["rois"]], [sampled["y_class"], sampled["y_regress"]]),
@@ -231,6 +238,17 @@ def test_sample_weight_reaches_both_sub_models(batch):
             rtol=1e-5,
         )
 
+        # A list has an array per output: of cells (B, L) and anchors (B, L, A), or of RoIs (B, R).
+        sizes = y_true[0].shape[:2]
+        shapes = [sizes, (*sizes, A) if model is models.rpn else sizes]
+        weights = [np.random.default_rng(1).uniform(0, 3, shape).astype("float32") for shape in shapes]
+        logs = model.test_on_batch(inputs, y_true, sample_weight=weights, return_dict=True)
+        y_pred = model(inputs, training=False)
+        for output, *arguments in zip(model.output_names, y_true, y_pred, weights):
+            np.testing.assert_allclose(
+                logs[f"{output}_loss"], functions[output](*arguments), rtol=1e-4, err_msg=output
+            )
+
 
 def test_loss_weights_are_those_of_the_config(batch):
     models = made_models()
@@ -239,6 +257,21 @@ def test_loss_weights_are_those_of_the_config(batch):
     logs = models.rpn.test_on_batch(batch.images, list(targets), return_dict=True)
     expected = 2 * logs["rpn_out_class_loss"] + 0.5 * logs["rpn_out_regress_loss"]
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
+
+
+def test_keras_leaves_xla_alone_where_a_layer_has_no_kernel(models, monkeypatch):
+    """Else ``compile`` without ``jit_compile`` would ask for XLA on a GPU, and the first step fail."""
+    from keras.src.trainers.trainer import model_supports_jit
+
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    if on_tensorflow:  # with determinism, which training on a CPU turns on, Keras never asks for XLA
+        from tensorflow.python.framework import config as tf_config
+
+        monkeypatch.setattr(tf_config, "is_op_determinism_enabled", lambda: False)
+    for model in (models.classifier, models.region_classifier, models.sampler, models.detector):
+        assert model_supports_jit(model) is not on_tensorflow, model.name
+    assert model_supports_jit(models.rpn)
+    assert model_supports_jit(build(CONFIG.replace({"model.pooling": "roi_pool"}), 3).classifier)
 
 
 def test_resnet50_end_to_end(batch):

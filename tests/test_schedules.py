@@ -1,17 +1,20 @@
 """A training step changes what it should, a validation step nothing, and both say what they did."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-from frcnn import backend, chance, models
+from frcnn import backend, chance, models, steps
 from frcnn.anchors import Pyramid
+from frcnn.config import Config
 from frcnn.data import datasets
 from frcnn.data.dataset import Dataset
 from frcnn.data.pipeline import Pipeline
-from frcnn.schedules import Alternating, Joint, compile_sub_models
+from frcnn.errors import ConfigError
+from frcnn.schedules import Alternating, Joint, RoiAccuracy, compile_sub_models
 from frcnn.targets import RpnTargeter
 
 SCHEDULES = {"alternating": Alternating, "joint": Joint}
@@ -318,6 +321,67 @@ def slope(schedule, batch, bias, width=1e-2):
         losses.append(schedule.validation_step(batch, np.random.default_rng(0))["rpn/loss"])
     bias.assign(start)
     return (float(losses[0]) - float(losses[1])) / (2 * width)
+
+
+# Accuracy.
+
+# Two RoIs, a right one and a wrong one, and two of padding, whose likeliest class is the first, as that
+# of an all-zero row.
+LABELS = np.array([[[0, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]], "float32")
+SCORES = np.array([[[0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.9, 0.1, 0], [0.8, 0.1, 0.1]]], "float32")
+
+
+def test_accuracy_leaves_out_padding():
+    metric = RoiAccuracy()
+    metric.update_state(LABELS, SCORES)
+    assert float(metric.result()) == 0.5
+    metric.update_state(LABELS[:, :1], SCORES[:, :1])
+    assert float(metric.result()) == pytest.approx(2 / 3)
+    metric.reset_state()
+    metric.update_state(LABELS, SCORES, sample_weight=np.array([[3.0, 1.0, 5.0, 5.0]], "float32"))
+    assert float(metric.result()) == 0.75
+    metric.reset_state()
+    both = [np.concatenate([part, part[:, [1, 1, 2, 2]]]) for part in (LABELS, SCORES)]
+    metric.update_state(*both, sample_weight=np.array([1.0, 2.0], "float32"))  # the second is wrong
+    assert float(metric.result()) == pytest.approx(1 / 6)
+
+
+def test_a_step_s_accuracy_leaves_out_padding(frozen, batch):
+    built, schedule = frozen
+    rois = np.tile(np.array([[[0, 0, 40, 40]] * 2 + [[0, 0, 0, 0]] * 6], "float32"), (2, 1, 1))
+    scores, deltas = built.classifier.predict_on_batch([batch.images, rois])
+    classes = scores.shape[-1]
+    likeliest = scores.argmax(axis=-1)
+    y_class = np.eye(classes, dtype="float32")[likeliest]
+    y_class[0, 0] = np.roll(y_class[0, 0], 1)  # one of four is wrong
+    y_class[:, 2:] = 0.0
+    targets = y_class, np.zeros((*deltas.shape[:2], 2 * deltas.shape[-1]), "float32")
+    logs = schedule.classifier.test_on_batch(
+        [batch.images, rois], dict(zip(built.classifier.output_names, targets)), return_dict=True
+    )
+    assert float(logs[f"dense_class_{classes}_accuracy"]) == pytest.approx(0.75)
+
+
+def test_class_weights_come_by_name():
+    outputs = SimpleNamespace(output_names=["dense_class_3", "dense_regress_3"])
+    few = SimpleNamespace(classifier=outputs, num_classes=3)
+
+    def class_loss(**values):
+        config = Config().replace({key.replace("_", ".", 1): value for key, value in values.items()})
+        term, _ = steps.classifier_terms(few, config, sampled=True)
+        return float(term.loss(np.eye(3, dtype="float32"), np.exp([[-1.0, -2.0, -4.0]] * 3)))
+
+    assert class_loss() == pytest.approx((1 + 2 + 4) / 3)
+    names = {"data_classes": "cat,dog"}
+    assert class_loss(**names, loss_class_weights="dog=3,background=0.5") == pytest.approx(
+        (1 + 3 * 2 + 0.5 * 4) / 3
+    )
+    # An object class may be called background: then the name is that class's.
+    assert class_loss(data_classes="background,dog", loss_class_weights="background=2") == pytest.approx(
+        (2 * 1 + 2 + 4) / 3
+    )
+    with pytest.raises(ConfigError, match="data.classes is empty"):
+        class_loss(loss_class_weights="dog=3")
 
 
 # Images without objects.
