@@ -63,7 +63,7 @@ def named_scalars(sub_model, logs, names=None, tags=TAGS):
         sub_model: a row of ``tags``: ``"rpn"`` or ``"classifier"``.
         logs: the dict of ``return_dict=True``; or a list (a bare number, of a model with nothing
             but a loss) with ``names`` for it.
-        names: the log key of each value of a list. Not ``model.metrics_names``.
+        names: the log key of each value of a list, or the one key. Not ``model.metrics_names``.
         tags: the table, like ``TAGS``; ``TAGS | {"mask": {...}}`` to log a sub-model of your own.
 
     Returns:
@@ -107,16 +107,22 @@ def write_log(writer, names, logs, batch_no):
     tags.
 
     Args:
-        writer: a ``tf.summary.create_file_writer(...)``, in the place of the old Keras callback.
-        names: the tag of each value.
-        logs: what ``train_on_batch`` returned, a list or a bare number.
+        writer: a ``tf.summary.create_file_writer(...)``; or, as in the snippets, a Keras ``TensorBoard``
+            callback after ``callback.set_model(model)``, which writes to ``train/`` in its ``log_dir``.
+        names: the tag of each value; or one tag, for one number. None, if ``logs`` is a dict.
+        logs: what ``train_on_batch`` returned: a list, a tensor or a bare number; or a dict.
         batch_no: the step.
 
     Raises:
-        ValueError: names that do not fit the values, or a value that is not one number.
+        ValueError: names that do not fit the values, a value that is not one number, or a callback
+            without a model.
+        TypeError: something else in the place of the writer, or a step that is not a whole number.
+        OSError: the disk does not take it.
     """
+    writer = _summary_writer(writer)
     _write(writer, _pair(names, logs), batch_no)
-    writer.flush()
+    with _disk_faults():
+        writer.flush()
 
 
 class RunLogger:
@@ -185,19 +191,38 @@ class RunLogger:
             self.close()
 
 
+def _summary_writer(writer):
+    """Return the ``tf.summary`` writer in what is one or a Keras ``TensorBoard`` callback."""
+    if isinstance(writer, _tensorflow().summary.SummaryWriter):
+        return writer
+    if not hasattr(type(writer), "_train_writer"):
+        raise TypeError(
+            "write_log writes to a tf.summary.create_file_writer(...) or a Keras TensorBoard callback, "
+            f"not to {writer!r}"
+        )
+    if not hasattr(writer, "_train_dir"):  # which set_model sets
+        raise ValueError("the TensorBoard callback has no model yet: call callback.set_model(model)")
+    with _disk_faults():
+        return writer._train_writer
+
+
 def _pair(names, logs):
     """Return name -> float of a dict, or of a list and the names for it."""
     if isinstance(logs, dict):
         if names is not None:
             raise ValueError(f"logs is a dict with names of its own, {list(logs)}, beside {names}")
         return {key: _number(key, value) for key, value in logs.items()}
-    values = [logs] if np.ndim(logs) == 0 else list(logs)
+    values = logs
+    if not isinstance(logs, (list, tuple)):
+        array = _array(logs)
+        values = array if array.ndim else [logs]
+    values = list(values)
     if names is None:
         raise ValueError(
             f"{len(values)} values without names, {values}: "
             "use return_dict=True, or give the name of each"
         )
-    names = list(names)
+    names = [names] if isinstance(names, str) else list(names)
     if len(names) != len(values):
         raise ValueError(f"{len(names)} names for {len(values)} values: {names} for {values}")
     if "compile_metrics" in names:
@@ -210,10 +235,17 @@ def _pair(names, logs):
     return {name: _number(name, value) for name, value in zip(names, values, strict=True)}
 
 
+def _array(value):
+    """Return a number, an array, a tensor or a variable as a numpy array."""
+    # NumPy alone cannot make one of a bfloat16 scalar of TensorFlow's.
+    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+
+
 def _number(name, value):
     """Return the one number in a float, an array or a tensor as a float."""
     try:
-        return float(np.asarray(value).item())
+        (number,) = _array(value).reshape(-1)
+        return float(number)
     except (TypeError, ValueError):
         raise ValueError(f"{name!r} must be one number, not {value!r}") from None
 
@@ -245,6 +277,8 @@ def _regex(pattern):
 def _write(writer, scalars, step):
     tf = _tensorflow()
     values = {tag: _number(tag, value) for tag, value in scalars.items()}
+    if hasattr(step, "shape"):
+        step = _array(step)  # a tensor or a variable, such as optimizer.iterations
     with _disk_faults(), writer.as_default(step=operator.index(step)):
         for tag, value in values.items():
             tf.summary.scalar(tag, value)

@@ -173,6 +173,7 @@ class Propose(layers.Layer):
         super().__init__(dtype="float32", **kwargs)
         self.config, self.pyramid = config, pyramid
         self.pre_nms, self.post_nms = pre_nms, post_nms
+        self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
     def call(self, images, logits, deltas, image_sizes):
         batch, height, width = ops.shape(images)[:3]
@@ -263,6 +264,7 @@ class Detect(layers.Layer):
     def __init__(self, config, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.config = config
+        self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
     def call(self, rois, scores, deltas, image_sizes):
         weights = self.config.roi.delta_weights

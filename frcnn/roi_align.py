@@ -41,6 +41,8 @@ class RoiAlign(keras.layers.Layer):
         self.pool_size = pool_size
         self.samples = samples
         self.aligned = aligned
+        # XLA has no kernel for crop_and_resize, and Keras asks for XLA on a GPU unless a layer says so.
+        self.supports_jit = not IS_TENSORFLOW
 
     def call(self, features, rois):
         batch, count = ops.shape(rois)[:2]

@@ -179,6 +179,55 @@ def test_write_log_writes_the_names_given_and_refuses_a_bad_length(tmp_path):
     }
 
 
+def test_write_log_takes_the_callback_of_the_old_snippets(tmp_path):
+    """``callback.set_model(model)``, then ``write_log(callback, names, logs, batch_no)``."""
+    import keras
+
+    callback = keras.callbacks.TensorBoard(str(tmp_path), write_graph=False)
+    with pytest.raises(ValueError, match=r"has no model yet: call callback.set_model\(model\)"):
+        write_log(callback, ["loss"], [3.0], 1)
+    callback.set_model(keras.Sequential())
+    write_log(callback, ["loss", "rpn_cls_loss"], [3.0, 1.0], 1)
+    write_log(callback, "elapsed", 0.5, 2)
+    callback.on_train_end()
+    assert read_events(tmp_path / "train") == {
+        "loss": {1: 3.0},
+        "rpn_cls_loss": {1: 1.0},
+        "elapsed": {2: 0.5},
+    }
+    with pytest.raises(TypeError, match=r"a Keras TensorBoard callback, not to .*logs"):
+        write_log("logs", ["loss"], [3.0], 1)
+
+
+def test_write_log_takes_tensors_and_single_numbers(tmp_path):
+    import keras
+    import tensorflow as tf
+
+    with contextlib.closing(tf.summary.create_file_writer(str(tmp_path))) as writer:
+        write_log(writer, "a", 0.5, 1)
+        write_log(writer, "a", tf.constant(0.25), tf.constant(2))
+        write_log(writer, ["b", "c"], tf.constant([1.5, 2.5]), np.int64(1))
+        write_log(writer, ["b", "c"], [tf.Variable(3.5), tf.constant(4.5, "bfloat16")], tf.Variable(2))
+        write_log(writer, "d", keras.Variable(5.5), keras.Variable(1, dtype="int64"))
+        write_log(writer, ["e"], [keras.Variable(6.5)], 1)
+        write_log(writer, None, {"f": tf.constant(7.5)}, 1)
+        with pytest.raises(ValueError, match=r"1 names for 2 values: \['a'\]"):
+            write_log(writer, "a", tf.constant([1.0, 2.0]), 3)
+        with pytest.raises(ValueError, match="'a' must be one number"):
+            write_log(writer, "a", [[1.0, 2.0]], 3)
+        with pytest.raises(TypeError):
+            write_log(writer, "a", 1.0, 1.5)
+    assert read_events(tmp_path) == {
+        "a": {1: 0.5, 2: 0.25},
+        "b": {1: 1.5, 2: 3.5},
+        "c": {1: 2.5, 2: 4.5},
+        "d": {1: 5.5},
+        "e": {1: 6.5},
+        "f": {1: 7.5},
+    }
+    assert named_scalars("rpn", tf.constant(3.0), "loss") == {"rpn/loss": 3.0}
+
+
 def test_without_tensorboard_names_work_and_writing_says_what_to_install():
     # A fresh interpreter, because this one has imported TensorFlow already.
     code = """
