@@ -6,6 +6,7 @@
 import difflib
 import math
 
+from frcnn import class_names
 from frcnn.errors import ConfigError
 
 KEY = "loss.class_weights"
@@ -17,11 +18,12 @@ def parse(pairs):
 
     Raises:
         ConfigError: a pair is none, its weight is no finite number from 0, or a name is there twice.
+        DataError: a name is refused by ``class_names.clean``.
     """
     weights = {}
     for pair in pairs:
         name, equals, text = pair.rpartition("=")
-        name = name.strip()
+        name = class_names.clean(name)
         try:
             weight = float(text)
         except ValueError:

@@ -34,7 +34,8 @@ DETECTORS = "test_importers.py::test_detections_are_torchvision_s"
 # Left to TensorFlow, so that all this takes no minute: JAX compiles for every shape, and networks of
 # keras.applications for long. What these test besides is in the training steps and in the other tests.
 LEFT_OUT = (
-    "vgg16 resnet50 mobilenet frozen papers_settings leading_axes through_keras sample_weight_reaches"
+    "vgg16 resnet50 mobilenet frozen papers_settings leading_axes through_keras sample_weight_reaches "
+    "last_axis_of_one"
 )
 
 pytestmark = [

@@ -361,17 +361,23 @@ def test_sample_weight_weighs_cells_and_rois(name):
     weights = np.array([[0.0, 1.0, 2.0, 0.5], [3.0, 0.0, 1.0, 1.0]], "float32")
     value = at_once(loss)(y_true, y_pred, weights)
     # Without weights, and times the number that a loss divides by, each cell alone has its summand.
+    alone = at_once(loss)
     summands = [
-        [float(loss(only(y_true, image, cell), y_pred)) for cell in range(4)] for image in range(2)
+        [float(alone(only(y_true, image, cell), y_pred)) for cell in range(4)] for image in range(2)
     ]
     count = y_true[..., :A].sum() if name == "rpn_loss_cls" else y_true.sum()
     if name.endswith("_cls"):
         alone = y_true[..., :A].sum(axis=-1) if name == "rpn_loss_cls" else y_true.sum(axis=-1)
         summands = np.array(summands) * alone / count
     np.testing.assert_allclose(value, (weights * summands).sum(), rtol=1e-5)
+
+
+@every_loss
+def test_a_last_axis_of_one_is_left_out_of_sample_weight(name):
+    """As Keras has it: so a column weighs images."""
+    loss, y_true, y_pred = CASES[name][0]((2, 4))
     for ones in (np.ones((2, 4)), np.ones((2, 4, 1)), np.ones((2, 1)), np.ones(2), 1.0):
         np.testing.assert_allclose(loss(y_true, y_pred, ones), loss(y_true, y_pred), rtol=1e-6)
-    # A column weighs images, as Keras has it.
     images = np.array([0.25, 3.0], "float32")
     np.testing.assert_allclose(
         loss(y_true, y_pred, images[:, None]), loss(y_true, y_pred, images), rtol=1e-6
