@@ -22,7 +22,6 @@ import numpy as np
 
 from frcnn import untrusted
 
-DEFLATE_LIMIT = 1032  # times: more than this the compression of zip, PNG and HDF5 cannot gain
 ARRAY_HEADER = 2**16  # bytes at most before the numbers of an array in an .npz
 
 NUMBERS = "fiub"  # kinds of dtype: floats, whole numbers, signed or not, and bool
@@ -48,7 +47,7 @@ def from_npz(path):
 
 def _check_entry(archive, entry):
     """Raise ``ValueError`` where an entry of an ``.npz`` declares more numbers than it can hold."""
-    if entry.file_size > entry.compress_size * DEFLATE_LIMIT + ARRAY_HEADER:
+    if entry.file_size > entry.compress_size * untrusted.DEFLATE_LIMIT + ARRAY_HEADER:
         raise ValueError(f"{untrusted.shown(entry.filename)} declares more bytes than the file can hold")
     with archive.open(entry) as file:
         start = file.read(len(np.lib.format.MAGIC_PREFIX))
@@ -144,7 +143,9 @@ def from_hdf5(group, path):
 
 
 def _check_dataset(dataset, name):
-    held = dataset.id.get_storage_size() * (1 if dataset.compression is None else DEFLATE_LIMIT)
+    held = dataset.id.get_storage_size() * (
+        1 if dataset.compression is None else untrusted.DEFLATE_LIMIT
+    )
     if dataset.shape is not None and dataset.dtype.kind in NUMBERS:
         _check_declared(name, dataset.shape, dataset.dtype, held)
 

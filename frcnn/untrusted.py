@@ -14,7 +14,9 @@ import unicodedata
 
 # Bytes of one file.
 MAX_IMAGE_BYTES = 2**28
-MAX_TEXT_BYTES = 2**26  # an annotation, a split, a config
+MAX_TEXT_BYTES = 2**26  # a split, a config
+MAX_ANNOTATION_BYTES = 2**24
+DEFLATE_LIMIT = 1032  # times: more than this the compression of zip, PNG and HDF5 cannot gain
 MAX_SHOWN = 200  # characters of one foreign text in a message
 
 

@@ -5,12 +5,12 @@ Letters: H, W pixels, G boxes.
 
 import io
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from frcnn import untrusted
 from frcnn.data import image_files
 from frcnn.errors import DataError
 
@@ -29,7 +29,7 @@ def load(path):
         DataError: the file is missing, damaged or too large; it is named.
     """
     try:
-        content = Path(path).read_bytes()
+        content = untrusted.read_bytes(path, untrusted.MAX_IMAGE_BYTES)
     except OSError as error:
         raise DataError(f"the image {path} cannot be read: {error.strerror or error}") from error
     try:

@@ -3,6 +3,7 @@
 import os
 import re
 
+from frcnn import untrusted
 from frcnn.data.image_files import ENDINGS
 
 MOST = 2000  # entries of a folder that are looked at
@@ -44,12 +45,20 @@ def _with(names, endings):
     return [name for name in names if name.lower().endswith(endings)]
 
 
+def _head(path):
+    """Return the start of a file's text, "" where it cannot be read."""
+    try:
+        with untrusted.open_regular(path) as file:
+            return file.read(2**16).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def _yolo(root, names):
     """Return what tells that a folder is a YOLO data set, or None."""
     for name in _with(names, (".yaml", ".yml")):
-        with open(os.path.join(root, name), encoding="utf-8", errors="replace") as file:
-            if YOLO_YAML.search(file.read(2**16)):
-                return name
+        if YOLO_YAML.search(_head(os.path.join(root, name))):
+            return name
     for name in ("obj.names", "obj.data", "_darknet.labels", "classes.txt"):
         if name in names:
             return name
@@ -68,9 +77,7 @@ def _coco(root, names):
         inside = _names(os.path.join(root, folder)) if folder else names
         for name in _with(inside, (".json",)):
             path = f"{folder}/{name}" if folder else name
-            with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
-                # "annotations" may come after megabytes of "images".
-                head = file.read(2**16)
-            if COCO_HEAD.search(head):
+            # "annotations" may come after megabytes of "images".
+            if COCO_HEAD.search(_head(os.path.join(root, path))):
                 return path
     return None

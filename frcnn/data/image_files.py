@@ -15,11 +15,13 @@ Decided here:
 import dataclasses
 import io
 import re
+import struct
 import warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from frcnn import untrusted
 from frcnn.data import foreign_files
 from frcnn.errors import DataError
 
@@ -85,7 +87,7 @@ def read_header(file):
     """
     if not hasattr(file, "seek"):
         try:
-            with open(file, "rb") as opened:
+            with untrusted.open_regular(file, untrusted.MAX_IMAGE_BYTES) as opened:
                 return read_header(opened)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror or error}") from error
@@ -114,12 +116,23 @@ def _checked(image, file):
         raise DataError(f"declares {width}x{height} pixels")
     if width * height > MAX_PIXELS:
         raise DataError(f"declares {width}x{height} pixels; the limit is {MAX_PIXELS:,}")
+    size = file.seek(0, io.SEEK_END)
+    if image.format == "PNG" and _png_bytes(file) > size * untrusted.DEFLATE_LIMIT:
+        raise DataError(f"declares {width}x{height} pixels, more than its {size:,} bytes can hold")
     # OpenCV turns some of these and fails on others, whatever it is told.
     if image.format == "TIFF" and image.tag_v2.get(EXIF_ORIENTATION, 1) != 1:
         raise DataError("is a TIFF that is not stored upright: save it upright")
     if not _is_whole(image, file):
         raise DataError("is cut off: the end of the image is missing")
     return Header((width, height), _orientation(image), image.format, image.mode)
+
+
+def _png_bytes(file):
+    """Return how many bytes a PNG declares before compression: rows of pixels, and a byte for each."""
+    file.seek(16)  # behind the signature and the head of the first chunk
+    width, height, depth, kind = struct.unpack(">IIBB", file.read(10))
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    return height * (1 + (width * depth * channels + 7) // 8)
 
 
 def _orientation(image):

@@ -19,7 +19,7 @@ import math
 
 from defusedxml import ElementTree
 
-from frcnn import class_names
+from frcnn import class_names, untrusted
 from frcnn.errors import DataError
 from frcnn.untrusted import shown
 
@@ -31,9 +31,11 @@ OTHER_BOXES = ("robndbox", "bbox", "boundingbox", "bounding_box")
 def parse(path):
     """Return the root element of an annotation."""
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.fromstring(untrusted.read_bytes(path, untrusted.MAX_ANNOTATION_BYTES))
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}") from error
     # ParseError is a SyntaxError; defusedxml's refusals and unknown encodings are ValueErrors.
-    except (SyntaxError, ValueError, LookupError, OSError) as error:
+    except (SyntaxError, ValueError, LookupError) as error:
         raise DataError(f"cannot be read as XML: {error}") from error
     if root.tag != "annotation":
         raise DataError(f"holds <{shown(root.tag)}>, expected <annotation>")

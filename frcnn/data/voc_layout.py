@@ -8,6 +8,7 @@ import io
 import os
 from pathlib import Path
 
+from frcnn import untrusted
 from frcnn.data import foreign_layouts
 from frcnn.data.image_files import ENDINGS
 from frcnn.errors import ConfigError, DataError
@@ -136,13 +137,16 @@ def split_lines(folder, split):
             f"there is no folder ImageSets/Main in {folder}; it holds a text file for each split, such "
             f"as {split}.txt, with the name of one image, without ending, per line"
         )
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         splits = _splits(lists)
         raise DataError(
             f"{path} does not exist; the splits there are: {', '.join(splits) or 'none'}"
             f"{did_you_mean(split, splits)}"
         )
-    content = path.read_bytes()
+    try:
+        content = untrusted.read_bytes(path, untrusted.MAX_TEXT_BYTES)
+    except OSError as error:
+        raise DataError(f"the split {path} cannot be read: {error.strerror or error}") from error
     # PowerShell's `>` writes UTF-16.
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     text = io.StringIO(content.decode(encoding, "replace"), newline=None)
