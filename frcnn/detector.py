@@ -27,19 +27,21 @@ class Detector:
         self.classes = tuple(classes)
 
     @classmethod
-    def load(cls, path, weights="best.weights.h5"):
+    def load(cls, path, weights=None):
         """Return the detector in a training run's folder or in a file that ``save`` wrote.
 
         Args:
             path: the folder or the file.
-            weights: which of a folder's weight files.
+            weights: which of a folder's weight files; None: ``best.weights.h5``.
 
         Raises:
             ConfigError, WeightsError: a file is missing, damaged or does not fit.
         """
         file = pathlib.Path(path)
+        if weights and file.is_file():
+            raise ConfigError(f"{path} is a file of weights itself, in which {weights} cannot be chosen")
         if file.is_dir():
-            file = file / weights
+            file = file / (weights or "best.weights.h5")
         if not file.is_file():
             raise WeightsError(f"{path} is not a training run or a saved detector: there is no {file}")
         text = saved_config.read(file)

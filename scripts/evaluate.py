@@ -32,7 +32,7 @@ def parse(argv):
     parser.add_argument(
         "run", metavar="RUN_OR_FILE", help="folder that train.py wrote, or a detector's file"
     )
-    parser.add_argument("--weights", default="best.weights.h5", help="file in RUN (best.weights.h5)")
+    parser.add_argument("--weights", help="file in RUN (best.weights.h5)")
     parser.add_argument("--dataset", help="voc or shapes")
     parser.add_argument("--data-dir", help="holds VOCdevkit/, or is a VOC folder")
     parser.add_argument("--year", help="of the devkit: 2007, 2012 or 07+12")

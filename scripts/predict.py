@@ -17,7 +17,7 @@ def main(argv=None):
         "run", metavar="RUN_OR_FILE", help="folder that train.py wrote, or a detector's file"
     )
     parser.add_argument("images", metavar="IMAGE", nargs="+")
-    parser.add_argument("--weights", default="best.weights.h5", help="file in RUN (best.weights.h5)")
+    parser.add_argument("--weights", help="file in RUN (best.weights.h5)")
     parser.add_argument(
         "--score", type=float, default=0.5, help="show detections from this score on (0.5)"
     )
