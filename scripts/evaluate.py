@@ -76,7 +76,12 @@ def main(argv=None):
     detector = Detector.load(arguments.run, arguments.weights)
     config, notes = make_config(detector.config, arguments)
     print(*notes, sep="\n", end="\n" if notes else "")
-    dataset = datasets.load_split(config.data, config.data.val_split, detector.classes)
+    dataset = datasets.load_split(
+        config.data,
+        config.data.val_split,
+        detector.classes,
+        advice="the detector knows no such class: correct the class names",
+    )
     print(f"data: {datasets.folder(config.data)}: {dataset.summary()}")
     detection = config.detection
     names = {interpolation: name for name, interpolation in evaluation.METRICS.items()}

@@ -51,16 +51,16 @@ def _without_shared(dataset, other):
     return dataclasses.replace(dataset, samples=tuple(samples)), faults
 
 
-def load_split(config, split, classes=(), seed=0):
+def load_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
     """Return the ``Dataset`` of one split, its faults settled.
 
     Args:
-        config, split, classes, seed: as for ``collect_split``.
+        config, split, classes, seed, advice: as for ``collect_split``.
 
     Raises:
         DataError: no such data, or faults in it.
     """
-    return settle([collect_split(config, split, classes, seed)], config.on_bad_data)[0]
+    return settle([collect_split(config, split, classes, seed, advice)], config.on_bad_data)[0]
 
 
 def collect_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):

@@ -76,3 +76,9 @@ def test_no_data_says_how_to_get_it(tmp_path):
 def test_an_unknown_split_names_those_there_are(shapes_folder):
     with pytest.raises(DataError, match="tain.txt does not exist; the splits there are: train, val"):
         datasets.load(DataConfig(dir=str(shapes_folder), train_split="tain", val_split="val"))
+
+
+def test_what_to_do_about_an_unknown_class_is_the_callers_to_say(shapes_folder):
+    config, advice = DataConfig(dir=str(shapes_folder)), "the detector knows no such class"
+    with pytest.raises(DataError, match=f"expected one of circle, square\n.*{advice}$|; {advice}; mend it"):
+        datasets.load_split(config, "val", ("circle", "square"), advice=advice)
