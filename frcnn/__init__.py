@@ -4,12 +4,17 @@ import importlib
 
 __version__ = "0.1.0"
 
-_WHERE = {"Detector": "frcnn.detector", "import_torchvision": "frcnn.importers"}
+_WHERE = {
+    "Detector": ("frcnn.detector", "Detector"),
+    "build_pretrained": ("frcnn.pretrained", "build"),
+    "import_torchvision": ("frcnn.importers", "import_torchvision"),
+}
 __all__ = [*_WHERE]
 
 
 def __getattr__(name):
     # Imported when asked for: a command line's --help need not wait for Keras.
     if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
+        module, attribute = _WHERE[name]
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'frcnn' has no attribute {name!r}")

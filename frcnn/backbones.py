@@ -17,6 +17,7 @@ import keras
 from keras import layers, ops
 
 from frcnn import blocks, fpn, heads, mobilenet_v3, resnet
+from frcnn.errors import ConfigError
 
 # mean (and deviation) of ImageNet, for RGB in 0..255.
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -32,9 +33,16 @@ class Preprocess(layers.Layer):
         mode: ``caffe`` (BGR minus mean), ``caffe_rgb`` (RGB minus the same three numbers, which is
             what keras-frcnn made of it), ``torch`` (RGB minus mean, over deviation), ``tf`` (-1 to 1)
             or ``none`` (0 to 1).
+
+    Raises:
+        ConfigError: another mode.
     """
 
+    MODES = ("caffe", "caffe_rgb", "torch", "tf", "none")
+
     def __init__(self, mode, dtype="float32", **kwargs):
+        if mode not in self.MODES:
+            raise ConfigError(f"preprocessing is {mode!r}, not one of {', '.join(self.MODES)}")
         # Not the policy's dtype: bfloat16 would round the pixels once the mean is off.
         super().__init__(dtype=dtype, **kwargs)
         self.mode = mode
@@ -122,7 +130,7 @@ def mobilenet_v2_fpn(pixels, config):
 
 def resnet50_fpn(pixels, config, depth=50):
     """Lin et al. 2017: C2 to C5 of a ResNet under a pyramid of strides 4 to 32, and 64 for the RPN."""
-    stages = resnet.resnet(pixels, depth, *_freezing(config, resnet.NUM_STAGES))
+    stages = resnet.resnet(pixels, depth, *_freezing(config, resnet.NUM_STAGES), _is_keras(config))
     return _pyramid(stages, resnet.STRIDES, config)
 
 
@@ -133,7 +141,7 @@ def resnet101_fpn(pixels, config):
 
 def resnet50_fpn_v2(pixels, config):
     """Li et al. 2021: batch normalization in the pyramid and in a head of four convolutions."""
-    stages = resnet.resnet(pixels, 50, *_freezing(config, resnet.NUM_STAGES))
+    stages = resnet.resnet(pixels, 50, *_freezing(config, resnet.NUM_STAGES), _is_keras(config))
 
     def head(x):
         return heads.convolutional_head(x, width=config.head_width, frozen_batch_norm=False)
@@ -143,7 +151,8 @@ def resnet50_fpn_v2(pixels, config):
 
 def mobilenet_v3_large_fpn(pixels, config):
     """Howard et al. 2019 under a pyramid of two levels of stride 32, and 64 for the RPN alone."""
-    stages = mobilenet_v3.mobilenet_v3_large(pixels, *_freezing(config, mobilenet_v3.NUM_STAGES))
+    settings = _freezing(config, mobilenet_v3.NUM_STAGES)
+    stages = mobilenet_v3.mobilenet_v3_large(pixels, *settings, _is_keras(config))
     return _pyramid(stages, mobilenet_v3.STRIDES, config)
 
 
@@ -220,6 +229,11 @@ def _freezing(config, num_stages):
     if config.weights == "none":
         return num_stages, False, config.batch_norm_epsilon
     return config.trainable_stages, config.frozen_batch_norm, config.batch_norm_epsilon
+
+
+def _is_keras(config):
+    """Return whether a pyramid stands on the network as ``keras.applications`` has it."""
+    return config.variant == "keras"
 
 
 def _freeze(network, config, ends):

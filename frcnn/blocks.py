@@ -4,7 +4,7 @@ Letters: B images, h and w feature map, K channels.
 
 Decided here: padding is symmetric, ``kernel_size // 2`` on each side, as in the networks' own papers
 and in PyTorch. Keras' "same" puts the odd row and column of a strided layer below and to the right,
-which moves all features behind it by half a pixel: other weights would fit it.
+which moves all features behind it by half a pixel: other weights fit it, for which there is ``pad_end``.
 
 Batch normalization is frozen by ``trainable = False``, upon which Keras uses the moving statistics in
 training too: with one or two images a step, those of the batch would ruin a pretrained network.
@@ -29,6 +29,7 @@ def conv_bn(
     epsilon=EPSILON,
     depthwise=False,
     trainable_norm=True,
+    pad_end=False,
 ):
     """Convolve without bias, normalize, and apply an activation.
 
@@ -42,6 +43,8 @@ def conv_bn(
         epsilon: of the normalization.
         depthwise: one kernel a channel, K channels out.
         trainable_norm: False freezes the normalization.
+        pad_end: where strided, pad one row and column less above and to the left: what Keras' "same"
+            does to sides of even length.
 
     Returns:
         (B, ceil(h / strides), ceil(w / strides), filters) Keras tensor.
@@ -49,7 +52,9 @@ def conv_bn(
     convolution_name, norm_name = names
     padding = "same"
     if strides > 1 and kernel_size > 1:
-        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{convolution_name}_pad")(x)
+        half = kernel_size // 2
+        pad = ((half - 1, half), (half - 1, half)) if pad_end else half
+        x = layers.ZeroPadding2D(pad, name=f"{convolution_name}_pad")(x)
         padding = "valid"
     settings = {"padding": padding, "use_bias": False, "name": convolution_name}
     norm = FoldedNorm(momentum=0.9, epsilon=epsilon, trainable=trainable_norm, name=norm_name)

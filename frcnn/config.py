@@ -26,6 +26,7 @@ BACKBONES = (
 )
 DATASETS = ("voc", "shapes")
 OPTIMIZERS = ("sgd", "adam")
+VARIANTS = ("auto", "keras", "torchvision")
 PREPROCESSINGS = ("auto", "caffe", "caffe_rgb", "torch", "tf", "none")
 SCHEDULES = ("alternating", "joint", "four-step")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -66,6 +67,10 @@ class ModelConfig:
     backbone: str = "vgg16"
     weights: str = "imagenet"  # or none, or a file
     preprocessing: str = "auto"  # what the weights want: see PREPROCESSINGS; auto: known by file
+    # Whose ResNet (keras: a stage's stride in its first 1x1 convolution, torchvision: in the 3x3) or
+    # MobileNetV3 (keras: strided layers padded at one side) a pyramid stands on; auto: the weights', or
+    # torchvision's.
+    variant: str = "auto"
     trainable_stages: int = 3  # of a pretrained backbone, from its last; 5 in most
     frozen_batch_norm: bool = True  # of a pretrained backbone
     batch_norm_epsilon: float = 1e-5  # of the pyramids; those of keras.applications have their own
@@ -204,6 +209,7 @@ class Config:
             ("data.size_rounding", ("nearest", "down")),
             ("model.backbone", BACKBONES),
             ("model.preprocessing", PREPROCESSINGS),
+            ("model.variant", VARIANTS),
             ("model.pooling", ("roi_align", "roi_pool")),
             ("detection.ap_interpolation", AP_INTERPOLATIONS),
             ("optimizer.name", OPTIMIZERS),

@@ -37,11 +37,9 @@ class Detector:
         Raises:
             ConfigError, WeightsError: a file is missing, damaged or does not fit.
         """
-        file = pathlib.Path(path)
-        if weights and file.is_file():
+        if weights and pathlib.Path(path).is_file():
             raise ConfigError(f"{path} is a file of weights itself, in which {weights} cannot be chosen")
-        if file.is_dir():
-            file = file / (weights or "best.weights.h5")
+        file = saved_config.file_of(path, weights or "best.weights.h5")
         if not file.is_file():
             raise WeightsError(f"{path} is not a training run or a saved detector: there is no {file}")
         text = saved_config.read(file)
@@ -50,7 +48,7 @@ class Detector:
         config = Config().updated_from_json(text, f"the config in {file}")
         if not config.data.classes:
             raise ConfigError(f"{file} is not a detector's file: its config names no class")
-        built = models.build(config, len(config.data.classes))
+        built = models.build(config, len(config.data.classes), allow_random_frozen=True)
         weight_files.load(built, file)
         return cls(built, config, config.data.classes)
 

@@ -1,6 +1,6 @@
 """Detectors that others trained, as ours: the same network, settings and weights, so the same boxes."""
 
-from frcnn import models, torchvision_weights, weights
+from frcnn import layer_weights, models, torchvision_weights
 from frcnn.config import Config
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError
@@ -91,8 +91,8 @@ def import_torchvision(name, state, classes=None, batch_norm_epsilon=None, **set
         }
         | {SETTINGS[key]: value for key, value in settings.items()}
     )
-    built = models.build(config, num_classes - 1)
-    layers = weights.weighted_layers(built.detector)
+    built = models.build(config, num_classes - 1, allow_random_frozen=True)
+    layers = layer_weights.weighted_layers(built.detector)
     arrays = torchvision_weights.convert(name, state, layers, config.model.pool_size)
-    weights.fill_layers(built.detector, arrays, name)
+    layer_weights.fill_layers(built.detector, arrays, name)
     return Detector(built, config, config.data.classes)

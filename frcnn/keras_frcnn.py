@@ -32,7 +32,7 @@ import re
 
 import numpy as np
 
-from frcnn import models, weights
+from frcnn import layer_weights, models, weights
 from frcnn.config import Config
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, WeightsError
@@ -95,10 +95,10 @@ def import_keras_frcnn(path, classes=None, short_side=600, sizes=SIZES, ratios=R
     found, wanted = arrays["rpn_out_class"][1].size, len(sizes) * len(ratios)
     if found != wanted:
         raise ConfigError(f"{path} has {found} anchors a cell, not {len(sizes)} sizes x {len(ratios)}")
-    built = models.build(config, num_classes - 1)
-    own = weights.weighted_layers(built.detector)
+    built = models.build(config, num_classes - 1, allow_random_frozen=True)
+    own = layer_weights.weighted_layers(built.detector)
     converted = _convert(arrays, own, path, num_classes, len(sizes), ratios)
-    weights.fill_layers(built.detector, converted, path)
+    layer_weights.fill_layers(built.detector, converted, path)
     return Detector(built, config, config.data.classes)
 
 
@@ -107,7 +107,7 @@ def _read(path):
         raise WeightsError(f"there is no weight file {path}")
     if path.suffix == ".npz":
         raise WeightsError(f"{path} is no HDF5 file, which keras-frcnn's are")
-    return weights.read(path, None)
+    return weights.read(path)
 
 
 def _with_names(arrays, path):
@@ -168,7 +168,7 @@ def _convert(arrays, own, path, num_classes, num_sizes, ratios):
         if layer.name == "rpn_deltas":
             values = _rescaled([_by_ratio(value, num_sizes, len(ratios), 4) for value in values], ratios)
         converted[layer.name] = values
-    weights.refuse_misfits(f"{path} does not fit keras-frcnn's VGG16", missing, left, misfits)
+    layer_weights.refuse_misfits(f"{path} does not fit keras-frcnn's VGG16", missing, left, misfits)
     return converted
 
 

@@ -52,7 +52,11 @@ NUM_STAGES = len(STAGE_STARTS)
 
 
 def mobilenet_v3_large(
-    pixels, trainable_stages=NUM_STAGES, frozen_batch_norm=False, epsilon=blocks.EPSILON
+    pixels,
+    trainable_stages=NUM_STAGES,
+    frozen_batch_norm=False,
+    epsilon=blocks.EPSILON,
+    pad_end=False,
 ):
     """Return the outputs that torchvision's detectors build their pyramid on.
 
@@ -64,15 +68,17 @@ def mobilenet_v3_large(
         trainable_stages: 0 to 6, counted from the last convolution down.
         frozen_batch_norm: whether batch normalization keeps its statistics and scales in all stages.
         epsilon: of batch normalization.
+        pad_end: whether strided layers pad one row and column less above and to the left, as
+            ``keras.applications`` does for sides of even length.
 
     Returns:
         Two Keras tensors, of strides ``STRIDES``, with 160 and 960 channels; sizes are rounded up.
     """
     names = ("features_0_0", "features_0_1")
-    x = blocks.conv_bn(pixels, 16, 3, names, 2, "hard_silu", epsilon)
+    x = blocks.conv_bn(pixels, 16, 3, names, 2, "hard_silu", epsilon, pad_end=pad_end)
     outputs = []
     for number, row in enumerate(BOTTLENECKS, start=1):
-        x = _bottleneck(x, row, f"features_{number}_block", epsilon)
+        x = _bottleneck(x, row, f"features_{number}_block", epsilon, pad_end)
         if number == STAGE_STARTS[-2]:
             outputs.append(x)
     names = ("features_16_0", "features_16_1")
@@ -81,7 +87,7 @@ def mobilenet_v3_large(
     return outputs
 
 
-def _bottleneck(x, row, name, epsilon):
+def _bottleneck(x, row, name, epsilon, pad_end):
     """Expand, filter each channel, weigh the channels, project (figure 4)."""
     shortcut, steps = x, 0
 
@@ -93,7 +99,15 @@ def _bottleneck(x, row, name, epsilon):
 
     if row.expansion != x.shape[-1]:
         x = conv_bn(x, row.expansion, 1, activation=row.activation)
-    x = conv_bn(x, None, row.kernel_size, strides=row.strides, activation=row.activation, depthwise=True)
+    x = conv_bn(
+        x,
+        None,
+        row.kernel_size,
+        strides=row.strides,
+        activation=row.activation,
+        depthwise=True,
+        pad_end=pad_end,
+    )
     if row.squeeze:
         x = _squeeze_excite(x, f"{name}_{steps}")
         steps += 1

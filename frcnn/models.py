@@ -19,6 +19,8 @@ from frcnn import boxes as box_ops
 from frcnn.backbones import BACKBONES, Preprocess
 from frcnn.backend import IS_TENSORFLOW, on_batches
 from frcnn.detections import detect
+from frcnn.errors import ConfigError
+from frcnn.layer_weights import few, weighted_layers
 from frcnn.proposals import propose
 from frcnn.roi_align import RoiAlign
 from frcnn.roi_pool import RoiPool
@@ -61,19 +63,41 @@ class Models:
     size_multiple: int
 
 
-def build(config, num_object_classes):
+def build(config, num_object_classes, allow_random_frozen=False):
     """Return the ``Models`` of a config, with initial weights.
+
+    ``pretrained.build`` also loads the weights that the config names.
 
     Args:
         config: ``frcnn.config.Config`` whose ``model.preprocessing`` is no longer "auto".
         num_object_classes: C - 1.
+        allow_random_frozen: layers may be frozen at random values: the caller loads weights next, or
+            only measures speed.
+
+    Raises:
+        ConfigError: ``model.preprocessing`` is "auto", which a weight file decides; or layers would stay
+            at random values, as ``model.weights`` is not "none".
     """
+    if config.model.preprocessing == "auto":
+        raise ConfigError(
+            "model.preprocessing is auto, which only the weights can tell: build with "
+            "frcnn.build_pretrained, which loads them, or set it to what the weights want"
+        )
     outside = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.train.precision)
     try:
-        return _build(config, num_object_classes)
+        built = _build(config, num_object_classes)
     finally:
         keras.config.set_dtype_policy(outside)
+    frozen = [layer.name for layer in weighted_layers(built.detector) if not layer.trainable]
+    if frozen and not allow_random_frozen:
+        raise ConfigError(
+            f"{len(frozen)} layers are frozen for pretrained weights, as model.weights is "
+            f"{config.model.weights}, but hold random ones: {few(frozen)}. Build with "
+            "frcnn.build_pretrained, which loads the weights, or set model.weights=none, which freezes "
+            "nothing; pass allow_random_frozen=True to load them yourself"
+        )
+    return built
 
 
 def _build(config, num_object_classes):

@@ -1,8 +1,9 @@
 """ResNet-50 and ResNet-101 for feature pyramids.
 
 He et al. 2016 ("Deep residual learning for image recognition"), table 1, with the stride of a stage in
-its first 3x3 convolution and not in the 1x1 before it ("v1.5", as PyTorch has it; the paper and
-``keras.applications`` have it in the 1x1). Letters: B images, H x W pixels.
+its first 3x3 convolution ("v1.5", as PyTorch has it), or in the 1x1 before it as the paper and
+``keras.applications`` have it. Each is what published weights were trained in. Letters: B images, H x W
+pixels.
 
 A layer's name is that of torchvision's parameters with underscores for dots: ``layer1.0.conv1.weight``
 belongs to ``layer1_0_conv1``. Stage 0 is the stem, stage n is ``layern``.
@@ -19,7 +20,12 @@ NUM_STAGES = 5
 
 
 def resnet(
-    pixels, depth=50, trainable_stages=NUM_STAGES, frozen_batch_norm=False, epsilon=blocks.EPSILON
+    pixels,
+    depth=50,
+    trainable_stages=NUM_STAGES,
+    frozen_batch_norm=False,
+    epsilon=blocks.EPSILON,
+    stride_in_1x1=False,
 ):
     """Return the outputs C2 to C5 of the four stages.
 
@@ -29,6 +35,7 @@ def resnet(
         trainable_stages: 0 to 5, counted from ``layer4`` down; the fifth is the stem.
         frozen_batch_norm: whether batch normalization keeps its statistics and scales in all stages.
         epsilon: of batch normalization.
+        stride_in_1x1: whether a stage's stride is in its first 1x1 convolution, not in its first 3x3.
 
     Returns:
         Four Keras tensors, of strides ``STRIDES``, with 256, 512, 1024 and 2048 channels; sizes are
@@ -42,7 +49,9 @@ def resnet(
     for stage, count in enumerate(DEPTHS[depth], start=1):
         for number in range(count):
             strides = 2 if number == 0 and stage > 1 else 1
-            x = _bottleneck(x, 32 * 2**stage, strides, f"layer{stage}_{number}", epsilon)
+            # of the first 1x1 convolution and of the 3x3
+            split = (strides, 1) if stride_in_1x1 else (1, strides)
+            x = _bottleneck(x, 32 * 2**stage, split, f"layer{stage}_{number}", epsilon)
         outputs.append(x)
     blocks.freeze(pixels, outputs, stage_of, NUM_STAGES, trainable_stages, frozen_batch_norm)
     return outputs
@@ -57,9 +66,9 @@ def _bottleneck(x, width, strides, name, epsilon):
 
     shortcut = x
     if x.shape[-1] != 4 * width:  # the first block of each stage
-        shortcut = conv_bn(x, 4 * width, 1, ("downsample_0", "downsample_1"), strides)
-    x = conv_bn(x, width, 1, ("conv1", "bn1"), activation="relu")
-    x = conv_bn(x, width, 3, ("conv2", "bn2"), strides, activation="relu")
+        shortcut = conv_bn(x, 4 * width, 1, ("downsample_0", "downsample_1"), max(strides))
+    x = conv_bn(x, width, 1, ("conv1", "bn1"), strides[0], activation="relu")
+    x = conv_bn(x, width, 3, ("conv2", "bn2"), strides[1], activation="relu")
     x = conv_bn(x, 4 * width, 1, ("conv3", "bn3"))
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.Activation("relu", name=f"{name}_out")(x)

@@ -10,7 +10,7 @@ import pathlib
 
 from frcnn import untrusted
 from frcnn.errors import FrcnnError, WeightsError
-from frcnn.stored_arrays import from_npz
+from frcnn.stored_arrays import from_npz, names_in_npz
 
 
 def read_state(path):
@@ -38,6 +38,20 @@ def read_state(path):
     except Exception as error:  # whatever a damaged or hostile file makes the readers raise
         first_line = (str(error).splitlines() or [""])[0]
         raise WeightsError(f"cannot read weights from {path}: {untrusted.shown(first_line)}") from error
+
+
+def read_names(path):
+    """Return the names of the entries of a state dict's file; of a ``.npz`` without their arrays.
+
+    Raises: as ``read_state``.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".npz" and path.is_file():
+        try:
+            return names_in_npz(path)
+        except Exception as error:  # whatever a damaged or hostile file makes zipfile raise
+            raise WeightsError(f"cannot read weights from {path}: {error}") from error
+    return list(read_state(path))
 
 
 def _read_safetensors(path):

@@ -129,6 +129,17 @@ def _read_all(path, memory):
         file.visititems(visit)
 
 
+def names_in_npz(path):
+    """Return the names of the arrays of a ``.npz`` file, without reading them.
+
+    Raises:
+        Exception: any kind, for whatever else the file may be.
+    """
+    with untrusted.open_regular(path) as opened:
+        with np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
+            return list(file.files)
+
+
 def from_hdf5(group, path):
     """Return the array at a path within a group of an open HDF5 file.
 

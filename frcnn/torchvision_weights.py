@@ -17,7 +17,7 @@ from keras import layers
 
 from frcnn import blocks
 from frcnn.errors import WeightsError
-from frcnn.weights import refuse_misfits
+from frcnn.layer_weights import refuse_misfits
 
 NAMES = (
     "fasterrcnn_resnet50_fpn",
@@ -126,7 +126,7 @@ def convert(name, state, model_layers, pool_size=7):
     for layer in model_layers:
         module = _module(layer.name, depth)
         arrays[layer.name] = []
-        for parameter, shape, turn in _parameters(layer, pool_size, has_counters):
+        for parameter, shape, turn in parameters(layer, pool_size, has_counters):
             entry = f"{module}.{parameter}"
             if entry not in left:
                 missing.append(entry)
@@ -163,8 +163,14 @@ def _module(layer_name, depth):
     return "backbone.body." + layer_name.removeprefix("features_").replace("_", ".")
 
 
-def _parameters(layer, pool_size, has_counters):
-    """List a layer's parameters: name and shape in torchvision, and the function to ours, if any."""
+def parameters(layer, pool_size, has_counters):
+    """List a layer's parameters: name and shape in torchvision, and the function to ours, if any.
+
+    Args:
+        layer: a Keras layer: a convolution, a dense layer or a batch normalization.
+        pool_size: P of the regions that the head's first dense layer reads.
+        has_counters: whether the state counts the steps of its batch normalizations.
+    """
     if isinstance(layer, layers.BatchNormalization):
         names = ("weight", "bias", "running_mean", "running_var")
         shape = tuple(layer.gamma.shape)

@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from frcnn import backend, discovery, models, run_folder, weights, workers
+from frcnn import backend, discovery, pretrained, run_folder, weights, workers
 from frcnn.config import KEYS
 from frcnn.data import datasets
 from frcnn.errors import ConfigError, DataError
@@ -43,6 +43,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     crew = workers.join()
     print(crew.summary(config), end="")
     with crew.in_turn():
+        weights.check(config.model)  # before the data, which takes a while to read
         train_set, val_set = datasets.load(config.data)
         for use, dataset in (("training", train_set), ("validation", val_set)):
             print(f"{use} data: {datasets.folder(config.data)}: {dataset.summary()}")
@@ -51,15 +52,15 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         if not train_set.classes:
             raise DataError(f"{train_set.name} has no object, so there is no class to learn")
         # After the data, so that nothing is downloaded for a run that cannot start.
-        weight_file = weights.locate(config.model.weights, config.model.backbone)
+        weight_file = weights.locate(config.model)
     asked = {key: config.get(key) for key in KEYS} if asked is None else asked
     config = resolve(config, train_set.classes, weight_file)
 
     # Keras draws initial weights and dropout from its global generator, which is seeded only here.
     keras.utils.set_random_seed(config.train.seed)
-    built = models.build(config, len(train_set.classes))
-    if weight_file:
-        print(f"{weight_file}: {weights.fill(built.detector, weight_file).summary()}")
+    built, account = pretrained.build(config, weight_file)
+    if account:
+        print(account)
 
     with run_folder.claimed(run_dir) if crew.is_first else contextlib.nullcontext():
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
@@ -76,19 +77,11 @@ def resolve(config, classes, weight_file):
         weight_file: path of the weights to start from, None without.
 
     Raises:
-        ConfigError: ``model.preprocessing`` is not what the weights were trained with.
+        ConfigError: ``model.preprocessing`` or ``model.variant`` is not what the weights want.
+        WeightsError: the weights are not for this backbone.
     """
-    wanted = weights.preprocessing_for(weight_file, config.model.backbone)
-    asked = config.model.preprocessing
-    if weight_file and asked != "auto" and wanted not in (None, asked):
-        raise ConfigError(
-            f"model.preprocessing is {asked}, but {weight_file} was trained with {wanted}: "
-            "set model.preprocessing=auto, which takes what the weights want"
-        )
     values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config.data)}
-    if asked == "auto":
-        values["model.preprocessing"] = wanted
-    return config.replace(values)
+    return weights.settle(config, weight_file).replace(values)
 
 
 def pad_multiple(config):

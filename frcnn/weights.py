@@ -1,90 +1,55 @@
-"""Weights from a file into a model's layers, with an account of what was filled.
+"""Weights from a file into a model's layers: which file, what it holds, and what it filled.
 
-Three kinds of file are read, each to {layer name: arrays}: HDF5 as Keras 3 saves it (``.weights.h5``,
-our own runs'), HDF5 as ``keras.applications`` and Keras 2 have it, and ``.npz`` with ``Conv_k/kernel``
-(HWIO) and ``Conv_k/bias``, k counting the backbone's convolutions from 0. Nothing in a file is executed.
+A file (``frcnn.weight_entries`` reads it) holds a detector of ours, whose layers have our names, or a
+classification network that ``frcnn.imagenet`` knows.
 """
 
-import dataclasses
 import os
 import pathlib
-import re
 
-import h5py
 import keras
-import numpy as np
-from keras import layers
 
-from frcnn import saved_config, stored_arrays
+from frcnn import imagenet, imagenet_layers, saved_config
 from frcnn.backbones import BACKBONES
 from frcnn.config import Config
-from frcnn.errors import WeightsError
-
-_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications/"
-
-# Official address and MD5 of each backbone's ImageNet weights, without the classifier on top.
-IMAGENET = {
-    "vgg16": (
-        _APPLICATIONS + "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "6d6bbae143d832006294945121d1f1fc",
-    ),
-    "resnet50": (
-        _APPLICATIONS + "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "4d473c1dd8becc155b73f8504c6f6626",
-    ),
-    "mobilenet_v2": (
-        _APPLICATIONS + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-        None,
-    ),
-}
+from frcnn.errors import ConfigError, WeightsError
+from frcnn.layer_weights import few, fill_layers, weighted_layers
+from frcnn.weight_entries import STATE_SUFFIXES, read, read_names
 
 
-@dataclasses.dataclass(frozen=True)
-class Filled:
-    """What ``fill`` did.
+def check(model_config):
+    """Refuse weights that cannot serve, as far as can be told without a download.
 
-    Attributes:
-        layers: names of the layers that were filled.
-        weights: how many numbers that is.
-        missing: names of the model's layers that have weights and found none.
-        misfits: (layer name, shapes expected, shapes found) of those left alone because of their shapes.
-        unused: names in the file that the model does not have.
+    Args:
+        model_config: ``ModelConfig``.
+
+    Raises:
+        WeightsError: no such file, one of a kind that is not for this backbone, or there are no ImageNet
+            weights for it.
+        ConfigError: the variant that is asked for is not the file's.
     """
-
-    layers: tuple[str, ...]
-    weights: int
-    missing: tuple[str, ...]
-    misfits: tuple[tuple[str, list, list], ...]
-    unused: tuple[str, ...]
-
-    def summary(self):
-        """Return the account as a few words and, where shapes differ, a line for each."""
-        text = f"filled {len(self.layers)} layers, {self.weights:,} weights"
-        if self.missing:
-            text += f"; not in the file: {', '.join(self.missing)}"
-        if self.unused:
-            text += f"; {len(self.unused)} layers of the file not used"
-        for name, expected, found in self.misfits:
-            text += f"\n  {name} made anew: the model has {expected}, the file {found}"
-        return text
+    if model_config.weights == "imagenet":
+        _download_of(model_config)
+        _check_variant(model_config, imagenet.KERAS, "ImageNet's weights of keras.applications")
+    elif model_config.weights != "none":
+        path = _file(model_config.weights)
+        _check_variant(model_config, _wanted(path, model_config.backbone)[1], path)
 
 
-def locate(weights, backbone):
-    """Return the file that ``--weights`` names, downloading ImageNet's when asked for; None for "none".
+def locate(model_config):
+    """Return the file that ``model.weights`` names, downloading ImageNet's if asked; None for "none".
+
+    Args:
+        model_config: ``ModelConfig``. VGG16's file has its dense layers where they fit the head.
 
     Raises:
         WeightsError: no such file, or it could not be downloaded.
     """
-    if weights == "none":
+    if model_config.weights == "none":
         return None
-    if weights != "imagenet":
-        path = pathlib.Path(weights)
-        if not path.is_file():
-            raise WeightsError(f"there is no weight file {weights}")
-        return path
-    if backbone not in IMAGENET:
-        raise WeightsError(f"there are no ImageNet weights for {backbone}: use --weights none or a file")
-    url, md5 = IMAGENET[backbone]
+    if model_config.weights != "imagenet":
+        return _file(model_config.weights)
+    url, md5 = _download_of(model_config)
     home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")  # Keras' own rule
     try:
         return pathlib.Path(
@@ -97,170 +62,192 @@ def locate(weights, backbone):
         ) from error
 
 
+def _file(weights):
+    path = saved_config.file_of(weights)
+    if path.is_file():
+        return path
+    if path != pathlib.Path(weights):
+        raise WeightsError(f"{weights} is not a training run with weights: there is no {path}")
+    raise WeightsError(f"there is no weight file {weights}")
+
+
+def _download_of(model_config):
+    """Return address and MD5 of a backbone's ImageNet weights."""
+    backbone = model_config.backbone
+    if backbone not in imagenet.DOWNLOADS:
+        raise WeightsError(f"there are no ImageNet weights for {backbone}: use --weights none or a file")
+    takes_dense = (model_config.pool_size, model_config.head_width) == (
+        imagenet_layers.VGG16_POOL_SIZE,
+        imagenet_layers.VGG16_WIDTH,
+    )
+    if backbone == "vgg16" and not takes_dense:
+        return imagenet.VGG16_CONVOLUTIONS
+    return imagenet.DOWNLOADS[backbone]
+
+
 def preprocessing_for(path, backbone):
-    """Return what a weight file was trained on.
+    """Return what images had become in the training of a weight file: a mode of ``Preprocess``.
 
-    That is what the config in it says, if it is one of ours; torchvision's for ``.npz``; else the
-    backbone's own.
-    """
-    text = saved_config.read(path) if path is not None else None
-    if text is not None:
-        return Config().updated_from_json(text, f"the config in {path}").model.preprocessing
-    if path is not None and path.suffix == ".npz":
-        return "torch"
-    return BACKBONES[backbone].preprocessing
-
-
-def read(path, model):
-    """Return {layer name: arrays} of a weight file.
+    That is what the config in it says, if it is one of ours, or what the network that it holds was
+    trained on; without a file, what the backbone's ImageNet weights were.
 
     Args:
-        path: ``pathlib.Path``.
-        model: whose convolutions an ``.npz`` counts, in order.
+        path: of the file; None: without weights.
+
+    Returns:
+        The mode; None where the file does not tell.
 
     Raises:
-        WeightsError: the file is of none of the three kinds, or damaged.
+        WeightsError: the file cannot be read, or holds a network that is not for this backbone.
     """
-    try:
-        if path.suffix == ".npz":
-            return _read_npz(stored_arrays.from_npz(path), model)
-        with stored_arrays.open_hdf5(path) as file:
-            return _read_keras2(file) if "layer_names" in _root(file).attrs else _read_keras3(file)
-    except Exception as error:  # whatever a damaged file makes h5py and zipfile raise
-        raise WeightsError(f"cannot read weights from {path}: {error}") from error
+    return _wanted(path, backbone)[0]
 
 
-def fill(model, path):
-    """Put the weights of a file into the layers of the same name, and return the account.
+def settle(config, path):
+    """Return a config whose ``model.preprocessing`` and ``model.variant`` are what a weight file wants.
+
+    Only what is "auto" is changed. The variant stays "auto" unless it is ``keras.applications``'.
+
+    Args:
+        config: ``Config``.
+        path: of the file; None: without weights.
+
+    Raises:
+        ConfigError: the config asks for another preprocessing or variant than the file's.
+        WeightsError: as ``preprocessing_for``.
+    """
+    preprocessing, variant = _wanted(path, config.model.backbone)
+    _check_variant(config.model, variant, path)
+    asked = config.model.preprocessing
+    if path is not None and asked != "auto" and preprocessing not in (None, asked):
+        raise ConfigError(
+            f"model.preprocessing is {asked}, but {path} was trained with {preprocessing}: "
+            "set model.preprocessing=auto, which takes what the weights want"
+        )
+    values = {}
+    if asked == "auto":
+        values["model.preprocessing"] = preprocessing or BACKBONES[config.model.backbone].preprocessing
+    if config.model.variant == "auto" and variant == imagenet.KERAS:  # torchvision's is what auto means
+        values["model.variant"] = variant
+    return config.replace(values)
+
+
+def _wanted(path, backbone):
+    """Return the preprocessing and the variant that a file wants, each None if it does not tell."""
+    if path is None:
+        return BACKBONES[backbone].preprocessing, None
+    text = saved_config.read(path)
+    if text is not None:
+        saved = Config().updated_from_json(text, f"the config in {path}").model
+        return saved.preprocessing, _built_variant(saved)
+    network = _network_for(path, read_names(path), backbone)
+    if network is None:
+        return None, None
+    return network.preprocessing, network.variant if backbone in imagenet.VARIANT_BACKBONES else None
+
+
+def _built_variant(model_config):
+    """Return the variant that a config's backbone is built in, None where it has only one."""
+    if model_config.backbone not in imagenet.VARIANT_BACKBONES:
+        return None
+    return imagenet.KERAS if model_config.variant == imagenet.KERAS else imagenet.TORCHVISION
+
+
+def _check_variant(model_config, wanted, source):
+    asked = model_config.variant
+    if (
+        asked != "auto"
+        and None not in (wanted, built := _built_variant(model_config))
+        and wanted != built
+    ):
+        raise ConfigError(
+            f"model.variant is {asked}, but {source} is for {wanted}'s, whose strides and padding are "
+            "elsewhere: leave it at auto, or give weights of that variant"
+        )
+
+
+def fill(model, path, classes=None):
+    """Put the weights of a file into the layers of a model, and return the account.
 
     A layer whose shapes differ keeps its own weights and is listed.
+
+    Args:
+        model: Keras model.
+        path: ``pathlib.Path``.
+        classes: the model's object classes. The last layers of a detector's file are taken only if it
+            names the same classes; where their order differs, the weights are put in this one. None:
+            taken as they are.
 
     Raises:
         WeightsError: nothing at all fits, or the file cannot be read.
     """
-    return fill_layers(model, read(path, model), path)
+    entries, notes = read(path), []
+    network = _network_for(path, entries)
+    if network is not None:
+        try:
+            entries = network.convert(entries, weighted_layers(model))
+        except Exception as error:  # a part is missing, or of a shape that cannot be
+            raise WeightsError(f"cannot read weights from {path}: {error}") from error
+        notes.append(f"the file holds {network.title}")
+    elif path.suffix in STATE_SUFFIXES:
+        entries = {name: [value] for name, value in entries.items()}
+    if classes is not None and "class_logits" in entries:
+        entries, said = _for_classes(entries, path, tuple(classes))
+        notes += said
+    return fill_layers(model, entries, path, notes)
 
 
-def fill_layers(model, arrays, source):
-    """Put arrays into the layers they are named after, and return the account, as ``fill`` does.
+def _network_for(path, names, backbone=None):
+    """Return the classification network that a file holds, None where it is a detector or unknown.
 
-    Args:
-        model: whose layers are filled, with those of models inside it.
-        arrays: {layer name: arrays in the order of the layer's weights}.
-        source: what the error message calls their origin: a file's name.
+    Raises:
+        WeightsError: it is a detector of another program, or the network is not for this backbone.
     """
-    filled, numbers, missing, misfits = [], 0, [], []
-    own = weighted_layers(model)
-    for layer in own:
-        expected = [tuple(weight.shape) for weight in layer.weights]
-        if layer.name not in arrays:
-            missing.append(layer.name)
-            continue
-        found = [tuple(array.shape) for array in arrays[layer.name]]
-        if found != expected:
-            misfits.append((layer.name, expected, found))
-            continue
-        layer.set_weights([np.asarray(array, "float32") for array in arrays[layer.name]])
-        filled.append(layer.name)
-        numbers += sum(array.size for array in arrays[layer.name])
-    if not filled:
-        names = _few(layer.name for layer in own)
-        raise WeightsError(f"no layer of {source} fits: it has {_few(arrays)}, the model {names}")
-    unused = tuple(name for name in arrays if name not in {layer.name for layer in own})
-    return Filled(tuple(filled), numbers, tuple(missing), tuple(misfits), unused)
-
-
-def weighted_layers(model):
-    """Return the layers of a model, and of models inside it, that have weights of their own."""
-    found = []
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found += weighted_layers(layer)
-        elif layer.weights:
-            found.append(layer)
-    return list({id(layer): layer for layer in found}.values())
-
-
-def refuse_misfits(what, missing, left_over, misfits):
-    """Raise the ``WeightsError`` that names all entries of imported weights that do not fit, if any.
-
-    Args:
-        what: the start of the message, such as "the state does not fit fasterrcnn_resnet50_fpn".
-        missing, left_over: names of entries.
-        misfits: what each entry of a wrong shape is and should be.
-    """
-    faults = [
-        f"{title}: {', '.join(entries)}"
-        for title, entries in (
-            ("missing", missing),
-            ("left over", left_over),
-            ("of wrong shape", misfits),
+    names = set(names)
+    script = "python scripts/import_weights.py"
+    if {"rpn_out_class", "rpn_out_regress"} & names:
+        raise WeightsError(
+            f"{path} is a detector of keras-frcnn, whose channels are in another order: make it "
+            f"one of ours by `{script} keras-frcnn {path} OUT.h5 --config-pickle config.pickle`, then "
+            "give --weights OUT.h5"
         )
-        if entries
-    ]
-    if faults:
-        raise WeightsError(f"{what}; {'; '.join(faults)}")
+    if any(name.startswith(("backbone.body.", "roi_heads.")) for name in names):
+        raise WeightsError(
+            f"{path} is a detector of torchvision: make it one of ours by "
+            f"`{script} torchvision {path} NAME OUT.h5`, with its builder's NAME, such as "
+            "fasterrcnn_resnet50_fpn, then give --weights OUT.h5"
+        )
+    network = imagenet.recognise(names)
+    if network is None or backbone is None or network.backbones is None:
+        return network
+    if backbone not in network.backbones:
+        served = imagenet.titles_for(backbone)
+        wanted = f"{backbone} takes {' or '.join(served)}" if served else f"none is for {backbone}"
+        serves = f"; this one is for {', '.join(network.backbones)}" if network.backbones else ""
+        raise WeightsError(f"{path} holds {network.title}, which has other layers: {wanted}{serves}")
+    return network
 
 
-def _read_npz(entries, model):
-    convolutions = [
-        layer.name
-        for layer in weighted_layers(model)
-        if isinstance(layer, layers.Conv2D) and not layer.name.startswith("rpn_")
-    ]
-    arrays, number = {}, 0
-    while f"Conv_{number}/kernel" in entries:
-        name = convolutions[number] if number < len(convolutions) else f"Conv_{number}"
-        arrays[name] = [entries[f"Conv_{number}/kernel"], entries[f"Conv_{number}/bias"]]
-        number += 1
-    return arrays
-
-
-def _root(file):
-    # Whole models saved by Keras 2 hold their weights one level down.
-    return stored_arrays.member(file, "model_weights") if "model_weights" in file else file
-
-
-def _read_keras2(file):
-    root, arrays = _root(file), {}
-    for name in root.attrs["layer_names"]:
-        name = _text(name)
-        layer = stored_arrays.member(root, name)
-        paths = [_text(path) for path in layer.attrs["weight_names"]]
-        values = [stored_arrays.from_hdf5(layer, path) for path in paths]
-        if values:
-            arrays[_current_name(name)] = values
-    return arrays
-
-
-def _text(name):
-    return name.decode() if isinstance(name, bytes) else name
-
-
-def _current_name(name):
-    """Return what Keras calls a layer now: MobileNetV2 was published with older names."""
-    match = re.fullmatch(r"(mobl|bn)(\d+)_conv_\2_(?:bn_)?(expand|depthwise|project)", name)
-    if not match:
-        return name
-    kind, number, part = match.groups()
-    block = "expanded_conv" if number == "0" else f"block_{number}"
-    return f"{block}_{part}" + ("_BN" if kind == "bn" else "")
-
-
-def _read_keras3(file):
-    arrays = {}
-
-    def visit(path, group):
-        if path.startswith("optimizer"):
-            return
-        if isinstance(group, h5py.Group) and "name" in group.attrs and len(group):
-            values = [stored_arrays.from_hdf5(group, str(number)) for number in range(len(group))]
-            arrays[_text(group.attrs["name"])] = values
-
-    file.visititems(visit)
-    return arrays
-
-
-def _few(names):
-    names = list(names)
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+def _for_classes(entries, path, classes):
+    """Return the entries with the last layers for these classes, or without them, and what was done."""
+    text = saved_config.read(path)
+    config = None if text is None else Config().updated_from_json(text, f"the config in {path}")
+    theirs = config.data.classes if config else ()
+    if theirs == classes:
+        return entries, []
+    order = [theirs.index(name) for name in classes if name in theirs]
+    logits, deltas = entries["class_logits"], entries.get("box_deltas", [])
+    fits = logits[0].shape[-1] == len(theirs) + 1 and all(d.shape[-1] == 4 * len(theirs) for d in deltas)
+    if len(order) == len(classes) == len(theirs) and fits:
+        columns = [*order, len(classes)]  # background is last
+        corners = [4 * number + corner for number in order for corner in range(4)]
+        moved = {
+            "class_logits": [array[..., columns] for array in logits],
+            "box_deltas": [array[..., corners] for array in deltas],
+        }
+        return entries | moved, ["class_logits and box_deltas: the file's classes, put in our order"]
+    if logits[0].shape[-1] != len(classes) + 1:
+        return entries, []  # a misfit, which the account shows with its shapes
+    why = f"the file is of {few(theirs)}" if theirs else "the file does not name its classes"
+    kept = {name: v for name, v in entries.items() if name not in ("class_logits", "box_deltas")}
+    return kept, [f"class_logits, box_deltas made anew: {why}, this run of {few(classes)}"]

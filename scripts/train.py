@@ -60,7 +60,7 @@ def parse(argv):
     parser.add_argument("--val-split", help="test")
     parser.add_argument("--on-bad-data", help="error, or skip images with faults and list them")
     parser.add_argument("--backbone", help=", ".join(configs.BACKBONES))
-    parser.add_argument("--weights", help="imagenet, none, or a file: .h5, .npz")
+    parser.add_argument("--weights", help="imagenet, none, a file, or a run's folder")
     parser.add_argument("--schedule", help=", ".join(configs.SCHEDULES))
     parser.add_argument("--precision", help=", ".join(configs.PRECISIONS))
     parser.add_argument("--epochs")

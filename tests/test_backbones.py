@@ -11,6 +11,7 @@ import pytest
 
 from frcnn.backbones import BACKBONES, Preprocess
 from frcnn.config import ModelConfig
+from frcnn.errors import ConfigError
 from frcnn.weights import weighted_layers
 
 # strides, channels, levels that RoIs are pooled from, size multiple, pool size that the head wants,
@@ -208,6 +209,12 @@ def test_preprocessing_is_that_of_keras_applications(name):
     expected = getattr(keras.applications, module).preprocess_input(images.copy())
     found = Preprocess(BACKBONES[name].preprocessing)(images)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["auto", "cafe", None])
+def test_a_preprocessing_that_there_is_not_is_refused(mode):
+    with pytest.raises(ConfigError, match="preprocessing is .*, not one of caffe, caffe_rgb, torch, tf"):
+        Preprocess(mode)
 
 
 def test_preprocessing_is_saved_with_its_mode():

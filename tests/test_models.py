@@ -13,6 +13,7 @@ from frcnn import boxes as box_ops
 from frcnn import config as configs
 from frcnn import losses, presets
 from frcnn.detections import detect
+from frcnn.errors import ConfigError
 from frcnn.models import build
 from frcnn.proposals import propose
 from frcnn.sampling import random_order
@@ -111,7 +112,7 @@ def test_a_step_of_one_sub_model_moves_what_they_share(batch):
 
 def test_frozen_layers_stay_as_they_are_while_the_rest_learns(batch):
     config = CONFIG.replace({"model.backbone": "vgg16", "model.weights": "some.npz"})
-    models = build(config, num_object_classes=C - 1)
+    models = build(config, num_object_classes=C - 1, allow_random_frozen=True)
     compile_sub_models(models, config, total_steps=10)
     targets = RpnTargeter(models.pyramid, config.rpn)(batch, np.random.default_rng(0))
     layers = ["block1_conv1", "block2_conv2", "block3_conv1", "block5_conv3"]
@@ -127,6 +128,20 @@ def test_preprocessing_is_inside_and_as_configured(mode):
     models = build(CONFIG.replace({"model.preprocessing": mode}), num_object_classes=1)
     for model in (models.rpn, models.classifier, models.sampler, models.detector):
         assert model.get_layer("preprocess").mode == mode
+
+
+def test_a_preprocessing_that_nobody_has_settled_is_refused():
+    """It was built as pixels over 255, without a word."""
+    with pytest.raises(ConfigError, match="preprocessing is auto, which only the weights can tell"):
+        build(presets.preset("voc"), 20)
+
+
+def test_layers_frozen_at_random_values_are_refused():
+    config = CONFIG.replace({"model.backbone": "vgg16", "model.weights": "imagenet"})
+    with pytest.raises(
+        ConfigError, match=r"4 layers are frozen .*random ones: block1_conv1, .*pretrained"
+    ):
+        build(config, 20)
 
 
 # --- what they compute -----------------------------------------------------------------------
@@ -277,7 +292,7 @@ def test_keras_leaves_xla_alone_where_a_layer_has_no_kernel(models, monkeypatch)
 def test_resnet50_end_to_end(batch):
     """conv5 works on the RoIs: pooled to 14 x 14, halved, averaged."""
     config = CONFIG.replace({"model.backbone": "resnet50", "model.weights": "some.h5"})
-    models = build(config, num_object_classes=C - 1)
+    models = build(config, num_object_classes=C - 1, allow_random_frozen=True)
     names = [layer.name for layer in models.classifier.layers]
     assert "conv5" in names and "head_dense1" not in names
     pooled = models.classifier.get_layer("roi_align")
@@ -331,7 +346,7 @@ def test_the_papers_settings_are_the_default():
     assert (rpn.pre_nms_train, rpn.post_nms_train, rpn.nms_iou) == (12000, 2000, 0.7)
     assert (rpn.pre_nms_test, rpn.post_nms_test) == (6000, 300)
     assert (roi.samples, roi.positive_fraction, roi.positive_iou) == (128, 0.25, 0.5)
-    vgg = build(config.replace({"model.preprocessing": "caffe", "model.head_width": 8}), 20)
+    vgg = build(config.replace({"model.preprocessing": "caffe", "model.head_width": 8}), 20, True)
     assert list(vgg.classifier.output_names) == ["dense_class_21", "dense_regress_21"]
     assert vgg.classifier.get_layer("head_dropout1").rate == 0.5
     assert isinstance(vgg.rpn.get_layer("rpn_conv"), keras.layers.Conv2D)

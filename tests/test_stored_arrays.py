@@ -91,7 +91,7 @@ def keras_3(path, attack, others):
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_an_hdf5_file_brings_its_own_numbers_only(others, attack, write):
     write(others / "a.weights.h5", attack, others)
-    for read in (lambda path: weights.read(path, None), import_keras_frcnn):
+    for read in (weights.read, import_keras_frcnn):
         with pytest.raises(WeightsError) as caught:
             read(others / "a.weights.h5")
         message = str(caught.value)
@@ -103,14 +103,14 @@ def test_nor_whole_groups_of_another_file(others):
         file.attrs["layer_names"] = ["layer"]
         file["layer"] = h5py.ExternalLink(others / "other.h5", "group/layer")
     with pytest.raises(WeightsError, match="layer is a link"):
-        weights.read(others / "a.h5", None)
+        weights.read(others / "a.h5")
     with h5py.File(others / "b.h5", "w") as file:
         file["model_weights"] = h5py.ExternalLink(others / "other.h5", "group")
     with pytest.raises(WeightsError, match="model_weights is a link"):
-        weights.read(others / "b.h5", None)
+        weights.read(others / "b.h5")
     with h5py.File(others / "c.h5", "w") as file:
         file["layers"] = h5py.ExternalLink(others / "other.h5", "group")
-    assert weights.read(others / "c.h5", None) == {}
+    assert weights.read(others / "c.h5") == {}
 
 
 # --- models of Keras, which hold code --------------------------------------------------------
@@ -133,13 +133,13 @@ def test_the_code_in_a_whole_model_is_not_run(tmp_path, suffix):
     with_a_trap(sprung).save(path)
     if suffix == ".h5":
         # Its weights are numbers, and are read; its layers are not made.
-        assert list(weights.read(path, None)) == ["dense"]
+        assert list(weights.read(path)) == ["dense"]
         saved_config.write(path, "{}")
     else:
         with zipfile.ZipFile(path) as file:
             assert "Lambda" in file.read("config.json").decode()
         with pytest.raises(WeightsError):
-            weights.read(path, None)
+            weights.read(path)
     for read in (Detector.load, import_keras_frcnn):
         with pytest.raises(FrcnnError):
             read(path)
@@ -174,12 +174,12 @@ def test_hdf5_files_of_any_lesser_length_are_refused(tmp_path):
         file.create_group("layer").attrs["weight_names"] = ["kernel"]
         file["layer/kernel"] = np.arange(4.0)
     whole = path.read_bytes()
-    assert list(weights.read(path, None)) == ["layer"] and saved_config.read(path) == "{}"
+    assert list(weights.read(path)) == ["layer"] and saved_config.read(path) == "{}"
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
         assert saved_config.read(path) is None
         with pytest.raises(WeightsError, match="cannot read weights from .*a.h5"):
-            weights.read(path, None)
+            weights.read(path)
 
 
 # What a file declares, and what it makes its library do.
@@ -206,7 +206,7 @@ def hdf5_that_declares_gigabytes(path):
 def test_more_than_a_file_can_hold_is_refused_before_there_is_room_for_it(tmp_path, name, make):
     make(tmp_path / name)
     with pytest.raises(WeightsError, match="declares 40,000,000,000 bytes"):
-        weights.read(tmp_path / name, model=None)
+        weights.read(tmp_path / name)
 
 
 def test_numbers_that_compress_well_are_read(tmp_path):
@@ -232,4 +232,4 @@ def test_damage_that_makes_hdf5_loop_or_crash_is_one_line(tmp_path, monkeypatch,
     content[offset] = byte
     path.write_bytes(content)
     with pytest.raises(WeightsError, match="a.h5: it is damaged: reading it"):
-        weights.read(path, model=None)
+        weights.read(path)

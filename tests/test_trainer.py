@@ -247,6 +247,7 @@ def test_what_is_left_open_is_settled_by_data_and_weights(tmp_path):
     settled = trainer.resolve(config, ("cat", "dog"), None)
     assert settled == config.replace({"data.classes": "cat,dog", "model.preprocessing": "caffe"})
     assert trainer.resolve(settled, ("cat", "dog"), None) == settled
+    np.savez(tmp_path / "vgg16.npz", **{"Conv_0/kernel": np.zeros(1)})
     of_torchvision = trainer.resolve(config, ("cat",), tmp_path / "vgg16.npz")
     assert of_torchvision.model.preprocessing == "torch"
     said = config.replace({"model.preprocessing": "tf"})
@@ -255,6 +256,7 @@ def test_what_is_left_open_is_settled_by_data_and_weights(tmp_path):
 
 def test_weights_that_want_other_pixels_are_refused(tmp_path):
     """As from the config of a run with Keras' weights, reused with torchvision's."""
+    np.savez(tmp_path / "vgg16.npz", **{"Conv_0/kernel": np.zeros(1)})
     said = Config().replace({"model.preprocessing": "caffe"})
     with pytest.raises(
         ConfigError, match="model.preprocessing is caffe, but .*vgg16.npz .* torch: .*auto"
@@ -545,6 +547,17 @@ def test_missing_data_is_reported_before_weights_are_fetched(small_config, tmp_p
     monkeypatch.setattr(keras.utils, "get_file", lambda **_: pytest.fail("asked for a download"))
     with pytest.raises(DataError, match="scripts/download.py voc2007"):
         train(preset("voc").replace({"data.dir": str(tmp_path)}), tmp_path / "run")
+
+
+def test_weights_that_there_are_not_are_reported_before_data_is_read(small_config, tmp_path):
+    """Reading a large data set takes a while, at the end of which the run had to fail."""
+    for values, says in (
+        ({"model.weights": "imagenet"}, "no ImageNet weights for tiny"),
+        ({"model.weights": "no.h5"}, "there is no weight file no.h5"),
+    ):
+        config = small_config.replace({"data.dir": str(tmp_path / "no data")} | values)
+        with pytest.raises(WeightsError, match=says):
+            train(config, tmp_path / "run")
 
 
 def test_no_folder_is_made_for_a_run_that_cannot_start(small_config, tmp_path):

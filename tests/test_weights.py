@@ -1,5 +1,6 @@
 """Weight files: all three kinds fill what they should, say so, and fail aloud when they do not."""
 
+import importlib
 from pathlib import Path
 
 import h5py
@@ -7,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn import models, saved_config, weight_files, weights
+from frcnn import imagenet, models, saved_config, weight_files, weights
+from frcnn.backbones import BACKBONES
+from frcnn.config import Config, ModelConfig
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.presets import preset
 
@@ -20,7 +23,9 @@ TINY = [f"tiny_conv{number}" for number in range(1, 6)]
 def build(small_config):
     """Return a function that builds ``Models`` of small heads."""
     return lambda object_classes=3, **model: models.build(
-        small_config.replace({f"model.{name}": value for name, value in model.items()}), object_classes
+        small_config.replace({f"model.{name}": value for name, value in model.items()}),
+        object_classes,
+        allow_random_frozen=True,
     )
 
 
@@ -177,7 +182,7 @@ def test_it_is_an_error_if_nothing_fits(build, tmp_path):
     with pytest.raises(WeightsError, match=r"no layer of .*a\.npz fits"):
         weights.fill(build().detector, tmp_path / "a.npz")
     np.savez(tmp_path / "other.npz", kernel=np.zeros(3))
-    with pytest.raises(WeightsError, match=r"no layer of .*other\.npz fits: it has none"):
+    with pytest.raises(WeightsError, match=r"no layer of .*other\.npz fits: it has kernel"):
         weights.fill(build().detector, tmp_path / "other.npz")
 
 
@@ -246,19 +251,34 @@ def test_npz_with_a_pickle_is_refused_and_not_run(build, tmp_path):
 # Which file, and what it was trained on.
 
 
+def wanting(weights, backbone="vgg16", **model):
+    """Return a ``ModelConfig`` that names weights."""
+    return ModelConfig(weights=str(weights), backbone=backbone, **model)
+
+
 def test_a_missing_file_is_named(tmp_path):
-    for path in (tmp_path / "nothing.h5", tmp_path):
-        with pytest.raises(WeightsError, match=f"there is no weight file {path}"):
-            weights.locate(str(path), "vgg16")
+    with pytest.raises(WeightsError, match=f"there is no weight file {tmp_path / 'nothing.h5'}"):
+        weights.locate(wanting(tmp_path / "nothing.h5"))
+    with pytest.raises(WeightsError, match=f"{tmp_path} is not a training run .*no .*best.weights.h5"):
+        weights.locate(wanting(tmp_path))
 
 
 def test_none_is_no_file_and_a_file_is_itself(tmp_path):
     (tmp_path / "a.h5").touch()
-    assert weights.locate("none", "vgg16") is None
-    assert weights.locate(str(tmp_path / "a.h5"), "vgg16") == tmp_path / "a.h5"
+    assert weights.locate(wanting("none")) is None
+    assert weights.locate(wanting(tmp_path / "a.h5")) == tmp_path / "a.h5"
 
 
-@pytest.mark.parametrize("backbone", ["vgg16", "resnet50", "mobilenet_v2"])
+def test_a_run_s_folder_means_its_best_weights(build, small_config, tmp_path):
+    config = small_config.replace({"model.preprocessing": "torch"})
+    weight_files.save(build(), config, tmp_path / "best.weights.h5")
+    assert weights.locate(wanting(tmp_path)) == tmp_path / "best.weights.h5"
+    assert weights.preprocessing_for(weights.locate(wanting(tmp_path)), "tiny") == "torch"
+    # So that fine-tuning starts from its network, too.
+    assert saved_config.read(tmp_path) == config.to_json()
+
+
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name != "tiny"])
 def test_imagenet_without_a_network_says_where_to_put_which_file(backbone, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", "/home/of/keras")
 
@@ -267,9 +287,9 @@ def test_imagenet_without_a_network_says_where_to_put_which_file(backbone, monke
 
     monkeypatch.setattr(keras.utils, "get_file", unreachable)
     with pytest.raises(WeightsError) as caught:
-        weights.locate("imagenet", backbone)
-    name = weights.IMAGENET[backbone][0].rsplit("/", 1)[1]
-    assert name.startswith(backbone) and name.endswith("top.h5")
+        weights.locate(wanting("imagenet", backbone))
+    name = imagenet.DOWNLOADS[backbone][0].rsplit("/", 1)[1]
+    assert name.removeprefix("weights_").startswith(backbone.split("_")[0])
     assert f"put that file at /home/of/keras/models/{name}" in str(caught.value)
     assert "--weights" in str(caught.value)
 
@@ -277,23 +297,149 @@ def test_imagenet_without_a_network_says_where_to_put_which_file(backbone, monke
 def test_imagenet_is_downloaded_with_its_checksum(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(keras.utils, "get_file", lambda **kwargs: asked.update(kwargs) or str(tmp_path))
-    assert weights.locate("imagenet", "vgg16") == tmp_path
-    assert asked["origin"].startswith(
-        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+    assert weights.locate(wanting("imagenet")) == tmp_path
+    official = importlib.import_module("keras.src.applications.vgg16")
+    assert (asked["origin"], asked["file_hash"]) == (
+        official.WEIGHTS_PATH,
+        "64373286793e3c8b2b4e3219cbf3544b",
     )
+    # A narrower head cannot take VGG16's dense layers, which are nine tenths of the file.
+    weights.locate(wanting("imagenet", head_width=1024))
+    assert asked["origin"] == official.WEIGHTS_PATH_NO_TOP
     assert asked["file_hash"] == "6d6bbae143d832006294945121d1f1fc"
 
 
+def test_the_checksums_are_those_of_keras():
+    resnets = importlib.import_module("keras.src.applications.resnet").WEIGHTS_HASHES
+    v3 = importlib.import_module("keras.src.applications.mobilenet_v3").WEIGHTS_HASHES
+    assert imagenet.DOWNLOADS["resnet50_fpn"][1] == resnets["resnet50"][1]
+    assert imagenet.DOWNLOADS["resnet101_fpn"][1] == resnets["resnet101"][1]
+    assert imagenet.DOWNLOADS["mobilenet_v3_large_fpn"][1] == v3["large_224_1.0_float"][1]
+
+
 def test_there_is_no_imagenet_for_tiny():
-    with pytest.raises(WeightsError, match="no ImageNet weights for tiny: use --weights none"):
-        weights.locate("imagenet", "tiny")
+    for ask in (weights.check, weights.locate):
+        with pytest.raises(WeightsError, match="no ImageNet weights for tiny: use --weights none"):
+            ask(wanting("imagenet", "tiny"))
 
 
-def test_preprocessing_follows_the_file(tmp_path):
-    assert weights.preprocessing_for(tmp_path / "vgg16.npz", "vgg16") == "torch"
-    assert weights.preprocessing_for(tmp_path / "vgg16.h5", "vgg16") == "caffe"
-    assert weights.preprocessing_for(tmp_path / "mobilenet.h5", "mobilenet_v2") == "tf"
+# --- what a file is known by -----------------------------------------------------------------
+
+KERAS_FILES = {
+    "vgg16": ["block1_conv1", "block5_conv3", "fc1"],
+    "vgg19": ["block1_conv1", "block5_conv3", "block5_conv4"],
+    "resnet50": ["conv1_conv", "conv4_block6_1_conv"],
+    "resnet101": ["conv1_conv", "conv4_block6_1_conv", "conv4_block23_1_conv"],
+    "mobilenet_v2": ["Conv1", "mobl0_conv_0_depthwise"],
+    "mobilenet_v3": ["Conv", "expanded_conv_14/depthwise"],
+    "keras_frcnn": ["block1_conv1", "block5_conv3", "rpn_conv1", "rpn_out_class", "rpn_out_regress"],
+    "unknown": ["tiny_conv1"],
+}
+STATES = {
+    "vgg16": ["features.0.weight", "features.28.weight", "classifier.0.weight"],
+    "vgg16_bn": ["features.0.weight", "features.28.weight", "features.1.running_mean"],
+    "resnet18": ["conv1.weight", "layer1.0.conv1.weight"],
+    "resnet50": ["layer1.0.conv3.weight", "layer3.5.conv3.weight"],
+    "resnet101": ["layer1.0.conv3.weight", "layer3.5.conv3.weight", "layer3.22.conv3.weight"],
+    "mobilenet_v2": ["features.0.0.weight", "features.1.conv.0.0.weight"],
+    "mobilenet_v3": ["features.0.0.weight", "features.15.block.0.0.weight"],
+    "detector": ["backbone.body.conv1.weight", "roi_heads.box_predictor.cls_score.weight"],
+    "numbered": ["Conv_0/kernel", "Conv_0/bias"],
+}
+
+
+@pytest.fixture
+def named(tmp_path):
+    """Return a function that writes a file of which only the names matter."""
+
+    def write(kind, name):
+        if kind == "torchvision":
+            path = tmp_path / f"{name}.npz"
+            np.savez(path, **{entry: np.zeros(1) for entry in STATES[name]})
+        else:
+            path = tmp_path / f"{name}.h5"
+            keras2_file(path, {layer: {"kernel": np.zeros(1)} for layer in KERAS_FILES[name]})
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "kind, name, backbone, preprocessing, variant",
+    [
+        ("keras", "vgg16", "vgg16", "caffe", "auto"),
+        ("keras", "resnet50", "resnet50", "caffe", "auto"),
+        ("keras", "resnet50", "resnet50_fpn", "caffe", "keras"),
+        ("keras", "resnet50", "resnet50_fpn_v2", "caffe", "keras"),
+        ("keras", "resnet101", "resnet101_fpn", "caffe", "keras"),
+        ("keras", "mobilenet_v2", "mobilenet_v2", "tf", "auto"),
+        ("keras", "mobilenet_v2", "mobilenet_v2_fpn", "tf", "auto"),
+        ("keras", "mobilenet_v3", "mobilenet_v3_large_fpn", "tf", "keras"),
+        ("torchvision", "vgg16", "vgg16", "torch", "auto"),
+        ("torchvision", "resnet50", "resnet50_fpn", "torch", "auto"),
+        ("torchvision", "resnet101", "resnet101_fpn", "torch", "auto"),
+        ("torchvision", "mobilenet_v3", "mobilenet_v3_large_fpn", "torch", "auto"),
+        ("torchvision", "numbered", "vgg16", "torch", "auto"),
+    ],
+)
+def test_preprocessing_and_variant_follow_the_file(named, kind, name, backbone, preprocessing, variant):
+    path = named(kind, name)
+    weights.check(wanting(path, backbone))
+    assert weights.preprocessing_for(path, backbone) == preprocessing
+    config = Config().replace({"model.backbone": backbone})
+    settled = weights.settle(config, path)
+    asked = {"model.preprocessing": preprocessing, "model.variant": variant}
+    assert settled == config.replace(asked)
+    assert weights.settle(settled, path) == settled
+    if variant != "auto":
+        other = {"keras": "torchvision", "torchvision": "keras"}[variant]
+        with pytest.raises(
+            ConfigError, match=f"variant is {other}, but .*{path.name} is for {variant}'s"
+        ):
+            weights.settle(config.replace({"model.variant": other}), path)
+
+
+def test_without_a_file_it_is_the_backbone_s_own_and_of_an_unknown_file_nobody_s(named):
     assert weights.preprocessing_for(None, "resnet50") == "caffe"
+    path = named("keras", "unknown")
+    assert weights.preprocessing_for(path, "resnet50") is None
+    assert weights.settle(Config(), path).model.preprocessing == "caffe"
+    said = Config().replace({"model.preprocessing": "torch"})
+    assert weights.settle(said, path) == said
+
+
+@pytest.mark.parametrize(
+    "kind, name, backbone, says",
+    [
+        ("keras", "vgg19", "vgg16", "VGG19.*vgg16 takes VGG16 of keras.applications or VGG16 of torch"),
+        ("keras", "resnet101", "resnet50", "ResNet101.*resnet50 takes ResNet50 of keras.applications; "),
+        ("keras", "vgg16", "tiny", "none is for tiny; this one is for vgg16"),
+        ("torchvision", "vgg16_bn", "vgg16", "a VGG with batch normalization"),
+        ("torchvision", "resnet50", "resnet50", "ResNet50 of torchvision.*takes ResNet50 of keras.appl"),
+        ("torchvision", "resnet18", "resnet50_fpn", "another ResNet of torchvision"),
+        ("torchvision", "mobilenet_v2", "mobilenet_v2_fpn", "MobileNetV2 of torchvision.*of keras.app"),
+        ("torchvision", "detector", "resnet50_fpn", "import_weights.py torchvision .*detector.npz NAME"),
+        ("keras", "keras_frcnn", "vgg16", "import_weights.py keras-frcnn .*frcnn.h5 OUT.h5 --config-p"),
+    ],
+)
+def test_a_file_of_another_network_is_refused_before_anything_is_built(
+    named, kind, name, backbone, says
+):
+    """Some share names and shapes with ours: ResNet101 filled all of resnet50, VGG19 all of vgg16."""
+    path = named(kind, name)
+    for ask in (
+        lambda: weights.check(wanting(path, backbone)),
+        lambda: weights.preprocessing_for(path, backbone),
+    ):
+        with pytest.raises(WeightsError, match=says) as caught:
+            ask()
+        assert str(path) in str(caught.value)
+
+
+def test_weights_of_keras_frcnn_fill_nothing(named, build):
+    """They filled the layers of equal names, with channels the wrong way round."""
+    with pytest.raises(WeightsError, match="is a detector of keras-frcnn"):
+        weights.fill(build(backbone="vgg16").detector, named("keras", "keras_frcnn"))
 
 
 def test_preprocessing_of_a_detectors_weights_is_the_detectors(build, small_config, tmp_path):
@@ -306,6 +452,78 @@ def test_preprocessing_of_a_detectors_weights_is_the_detectors(build, small_conf
         weights.preprocessing_for(path, "vgg16")
 
 
-def test_the_config_beside_a_file_is_not_taken_for_its_own(tmp_path):
+def test_the_config_beside_a_file_is_not_taken_for_its_own(named, tmp_path):
     (tmp_path / "config.json").write_text(preset("shapes").to_json())
-    assert weights.preprocessing_for(tmp_path / "best.weights.h5", "vgg16") == "caffe"
+    assert weights.preprocessing_for(named("keras", "vgg16"), "vgg16") == "caffe"
+
+
+# --- a detector of other classes -------------------------------------------------------------
+
+
+def predictors(built):
+    return {name: arrays(built.detector)[name] for name in ("class_logits", "box_deltas")}
+
+
+@pytest.fixture
+def of_cat_dog_bird(build, small_config, tmp_path):
+    """Return a detector of three classes and its file."""
+    source = build(3)
+    for name in ("class_logits", "box_deltas"):
+        layer = source.detector.get_layer("region_classifier").get_layer(name)
+        layer.bias.assign(np.arange(layer.bias.shape[0]))
+    config = small_config.replace({"data.classes": "cat,dog,bird"})
+    weight_files.save(source, config, tmp_path / "best.weights.h5")
+    return source, tmp_path / "best.weights.h5"
+
+
+def test_the_same_classes_keep_the_last_layers(of_cat_dog_bird, build):
+    source, path = of_cat_dog_bird
+    target = build(3)
+    filled = weights.fill(target.detector, path, ("cat", "dog", "bird"))
+    assert not filled.missing and not filled.notes
+    for name, values in predictors(source).items():
+        for old, new in zip(values, predictors(target)[name]):
+            np.testing.assert_array_equal(new, old)
+
+
+def test_the_same_classes_in_another_order_bring_their_weights_along(of_cat_dog_bird, build):
+    source, path = of_cat_dog_bird
+    target = build(3)
+    filled = weights.fill(target.detector, path, ("bird", "cat", "dog"))
+    assert not filled.missing and "put in our order" in filled.summary()
+    kernel, bias = predictors(target)["class_logits"]
+    assert bias.tolist() == [2, 0, 1, 3]  # background stays last
+    np.testing.assert_array_equal(kernel, predictors(source)["class_logits"][0][:, [2, 0, 1, 3]])
+    kernel, bias = predictors(target)["box_deltas"]
+    assert bias.tolist() == [8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7]
+    np.testing.assert_array_equal(kernel[:, :4], predictors(source)["box_deltas"][0][:, 8:])
+
+
+def test_as_many_other_classes_make_the_last_layers_anew(of_cat_dog_bird, build):
+    """Their number alone had kept the weights of cats for ships."""
+    _, path = of_cat_dog_bird
+    target = build(3)
+    before = predictors(target)
+    filled = weights.fill(target.detector, path, ("cat", "dog", "ship"))
+    assert filled.missing == ("class_logits", "box_deltas")
+    assert "made anew: the file is of cat, dog, bird, this run of cat, dog, ship" in filled.summary()
+    for name, values in before.items():
+        for old, new in zip(values, predictors(target)[name]):
+            np.testing.assert_array_equal(new, old)
+
+
+def test_a_detector_s_file_that_names_no_class_makes_them_anew(build, tmp_path):
+    build(3).detector.save_weights(tmp_path / "a.weights.h5")
+    filled = weights.fill(build(3).detector, tmp_path / "a.weights.h5", ("cat", "dog", "ship"))
+    assert filled.missing == ("class_logits", "box_deltas")
+    assert "the file does not name its classes" in filled.summary()
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path, build):
+    kernel = np.zeros((3, 3, 3, 24))
+    kernel[0, 0, 0, 0] = np.nan
+    keras2_file(tmp_path / "a.h5", {"tiny_conv1": {"kernel": kernel, "bias": np.zeros(24)}})
+    with pytest.raises(
+        WeightsError, match="a.h5 holds numbers that are not finite, in layer tiny_conv1"
+    ):
+        weights.fill(build().detector, tmp_path / "a.h5")

@@ -55,7 +55,7 @@ class Feed:
         longest = max(spec["height"], spec["width"])
         settings = {"data.long_side": longest} | spec["settings"]
         self.config = config_of(spec).replace(settings)
-        self.models = models.build(self.config, spec["classes"])
+        self.models = models.build(self.config, spec["classes"], allow_random_frozen=True)
         # Each file ten times, so that starting an epoch costs as little as in a real data set.
         samples = make_samples(folder, classes=spec["classes"]) * 10
         names = tuple(str(number) for number in range(spec["classes"]))

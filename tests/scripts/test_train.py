@@ -130,6 +130,14 @@ def test_fine_tuning_starts_from_the_network_in_the_file(config_of, weight_file)
     assert (config.train, config.optimizer) == (preset("shapes").train, preset("shapes").optimizer)
 
 
+def test_a_run_s_folder_is_as_good_as_the_file(config_of, weight_file, tmp_path):
+    path, trained = weight_file
+    (tmp_path / "run").mkdir()
+    path.rename(tmp_path / "run" / "best.weights.h5")
+    config = config_of(f"--dataset shapes --weights {tmp_path / 'run'}")
+    assert config.model == dataclasses.replace(trained.model, weights=str(tmp_path / "run"))
+
+
 def test_options_go_before_the_network_in_the_file(config_of, weight_file):
     path, _ = weight_file
     config = config_of(f"--weights {path} --short-side 200 --set rpn.min_size=2")
