@@ -7,7 +7,7 @@ import tempfile
 
 from frcnn import settings
 from frcnn.config_text import parse_assignments
-from frcnn.errors import FrcnnError
+from frcnn.errors import message_of
 
 
 @contextlib.contextmanager
@@ -36,13 +36,16 @@ def quiet_import():
 def run(main):
     """Call ``main()`` and end the process with its status.
 
-    An ``FrcnnError`` becomes one line on stderr and exit status 2; an interrupt, 130. Anything else
-    is a bug and keeps its traceback.
+    What ``errors.message_of`` knows becomes one line on stderr and exit status 2; an interrupt, 130.
+    Anything else is a bug and keeps its traceback.
     """
     try:
         status = main()
-    except FrcnnError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130

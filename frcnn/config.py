@@ -225,6 +225,9 @@ class Config:
         for key in NOT_NEGATIVE:
             if any(value < 0 for value in _numbers(self.get(key))):
                 raise ConfigError(f"{key} must not be below 0, but is {self.get(key)}")
+        for key, limit in AT_MOST.items():
+            if any(value > limit for value in _numbers(self.get(key))):
+                raise ConfigError(f"{key} must not be above {limit:g}, but is {self.get(key)}")
         if self.train.seed >= 2**32:
             raise ConfigError(f"train.seed must be below 2**32, not {self.train.seed}")
         for key in SHARES:
@@ -354,6 +357,21 @@ NOT_NEGATIVE = (
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
 )
+# Far beyond any use. What is computed with these numbers in float32 overflows at 3e38.
+AT_MOST = {
+    "anchors.sizes": 1e6,
+    "anchors.ratios": 1e4,
+    "roi.delta_weights": 1e6,
+    "detection.min_size": 1e6,
+    "rpn.min_size": 1e6,
+    "model.batch_norm_epsilon": 1e3,
+    "optimizer.learning_rate": 1e4,
+    "optimizer.weight_decay": 1e4,
+    "optimizer.clip_norm": 1e12,
+    "optimizer.decay_factor": 1e4,
+    "loss.rpn": 1e6,
+    "loss.classifier": 1e6,
+}
 SHARES = (
     "data.flip",
     "model.head_dropout",

@@ -4,6 +4,8 @@ The command lines print them as one line and exit with status 2; anything else t
 bug of ours and keeps its traceback.
 """
 
+from frcnn.untrusted import shown
+
 
 class FrcnnError(ValueError):
     """Base class: something outside the code (a setting, a file, a box) has to change."""
@@ -38,3 +40,18 @@ class Interrupted(BaseException):
 
 class NothingToSave(Interrupted):
     """The same before the first step."""
+
+
+def message_of(error):
+    """Return the line for an error that a person can mend, None for a bug of ours.
+
+    Besides ``FrcnnError`` that is what the system refuses about a file that it names: a folder or a file
+    without permission, a disk that fails, too long a name.
+    """
+    if isinstance(error, FrcnnError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        hint = " (see its permissions and those of the folders above)"
+        denied = isinstance(error, PermissionError)
+        return f"{shown(error.filename)}: {error.strerror}{hint if denied else ''}"
+    return None

@@ -28,7 +28,7 @@ import numpy as np
 
 from frcnn import backend, discovery, lifeline
 from frcnn.discovery import Place
-from frcnn.errors import ConfigError, FrcnnError, Interrupted, NothingToSave, WorkerError
+from frcnn.errors import ConfigError, Interrupted, NothingToSave, WorkerError, message_of
 from frcnn.loopback import Shield
 from frcnn.untrusted import shown
 
@@ -168,7 +168,8 @@ class Workers:
         else:
             _tell_others(f"{type(error).__name__}: {error}")
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
-            status = 2 if isinstance(error, FrcnnError) else status
+            if message := message_of(error):
+                error, status = message, 2
         with contextlib.suppress(OSError, ValueError):
             if status == 0:
                 print(error)

@@ -1,10 +1,17 @@
 """Errors that a person can mend are one line and status 2; bugs keep their traceback."""
 
+import builtins
+import errno
+import io
 import os
+import pathlib
+from types import SimpleNamespace
 
 import pytest
 
-from frcnn.cli import quiet_import, run
+from frcnn import run_folder, weights
+from frcnn.cli import config_of, quiet_import, run
+from frcnn.data import voc
 from frcnn.errors import ConfigError, DataError, FrcnnError, WeightsError
 
 
@@ -21,6 +28,71 @@ def test_an_error_is_one_line_on_stderr_and_status_2(kind, capsys):
 
     assert status(main) == 2
     assert capsys.readouterr() == ("", "error: there is no weight file a.h5\n")
+
+
+def deny(monkeypatch, path):
+    """Have the system refuse a path and all below it, as without permission; tests may run as root."""
+
+    def refusing(function):
+        def refuse(given, *arguments, **options):
+            if isinstance(given, (str, os.PathLike)):
+                if pathlib.Path(given) == path or path in pathlib.Path(given).parents:
+                    raise PermissionError(errno.EACCES, "Permission denied", str(given))
+            return function(given, *arguments, **options)
+
+        return refuse
+
+    for module, name in [(os, "open"), (os, "stat"), (os, "listdir"), (io, "open"), (builtins, "open")]:
+        monkeypatch.setattr(module, name, refusing(getattr(module, name)))
+
+
+@pytest.mark.parametrize(
+    "name", [".", "Annotations", "JPEGImages", "ImageSets", "ImageSets/Main/train.txt"]
+)
+def test_a_data_folder_without_permission_is_one_line(shapes_folder, name, monkeypatch, capsys):
+    path = shapes_folder / name
+    deny(monkeypatch, path)
+    code = status(lambda: voc.read(shapes_folder, "train"))
+    monkeypatch.undo()
+    assert code == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {path}") and line.count("\n") == 1
+    assert "Permission denied (see its permissions" in line
+
+
+@pytest.mark.parametrize("folder, said", [("Annotations", "cannot be read as XML"), ("JPEGImages", "")])
+def test_a_file_of_an_image_without_permission_is_a_fault(shapes_folder, folder, said, monkeypatch):
+    path = sorted((shapes_folder / folder).glob("train_*"))[0]
+    deny(monkeypatch, path)
+    dataset, (fault,) = voc.collect(shapes_folder, "train")
+    monkeypatch.undo()
+    assert said in str(fault) and "ermission denied" in str(fault)
+    assert len(dataset) == 7
+
+
+@pytest.mark.parametrize("name", ["settings.json", "config.json", "run", "weights.h5"])
+def test_settings_run_and_weights_without_permission_are_one_line(tmp_path, name, monkeypatch, capsys):
+    (tmp_path / "run").mkdir()
+    for file in ("settings.json", "run/config.json"):
+        (tmp_path / file).write_text("{}")
+    (tmp_path / "weights.h5").write_bytes(b"")
+    options = {"dataset": None, "config": None, "backbone": None, "set": []}
+
+    def main():
+        if name == "settings.json":
+            config_of(SimpleNamespace(**options | {"config": str(path)}), {})
+        elif name == "weights.h5":
+            weights.read(path, None)
+        else:
+            run_folder.read_config(tmp_path / "run")
+
+    path = tmp_path / ("run/config.json" if name == "config.json" else name)
+    deny(monkeypatch, path)
+    code = status(main)
+    monkeypatch.undo()
+    assert code == 2
+    line = capsys.readouterr().err
+    assert str(path) in line and "ermission denied" in line and line.count("\n") == 1
 
 
 def test_success_is_status_0(capsys):

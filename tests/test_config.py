@@ -304,3 +304,13 @@ def test_class_weights_are_of_the_classes_there_are():
     config = Config().replace({"loss.class_weights": "horse=2"})  # the classes are not known yet
     with pytest.raises(ConfigError, match="names 'horse', which is not a class: data.classes has"):
         config.replace({"data.classes": "cat,dog"})
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [("loss.rpn", "1e300,1"), ("loss.classifier", "1,1e7"), ("anchors.sizes", "1e30")]
+    + [("optimizer.learning_rate", "1e5"), ("roi.delta_weights", "1,1,1,1e300")],
+)
+def test_numbers_that_overflow_are_refused(key, value):
+    with pytest.raises(ConfigError, match=f"{key} must not be above 1"):
+        Config().replace({key: value})
