@@ -5,12 +5,11 @@ import errno
 import io
 import os
 import pathlib
-from types import SimpleNamespace
 
 import pytest
 
-from frcnn import run_folder, weights
-from frcnn.cli import config_of, quiet_import, run
+from frcnn import run_folder, settings, weights
+from frcnn.cli import quiet_import, run
 from frcnn.data import voc
 from frcnn.errors import ConfigError, DataError, FrcnnError, WeightsError
 
@@ -32,11 +31,14 @@ def test_an_error_is_one_line_on_stderr_and_status_2(kind, capsys):
 
 def deny(monkeypatch, path):
     """Have the system refuse a path and all below it, as without permission; tests may run as root."""
+    os_stat = os.stat
 
     def refusing(function):
         def refuse(given, *arguments, **options):
             if isinstance(given, (str, os.PathLike)):
-                if pathlib.Path(given) == path or path in pathlib.Path(given).parents:
+                # What a path without permission is can be asked; what is below it cannot.
+                is_it = pathlib.Path(given) == path and function is not os_stat
+                if is_it or path in pathlib.Path(given).parents:
                     raise PermissionError(errno.EACCES, "Permission denied", str(given))
             return function(given, *arguments, **options)
 
@@ -47,7 +49,7 @@ def deny(monkeypatch, path):
 
 
 @pytest.mark.parametrize(
-    "name", [".", "Annotations", "JPEGImages", "ImageSets", "ImageSets/Main/train.txt"]
+    "name", [".", "Annotations", "JPEGImages", "ImageSets", "ImageSets/Main", "ImageSets/Main/train.txt"]
 )
 def test_a_data_folder_without_permission_is_one_line(shapes_folder, name, monkeypatch, capsys):
     path = shapes_folder / name
@@ -57,7 +59,7 @@ def test_a_data_folder_without_permission_is_one_line(shapes_folder, name, monke
     assert code == 2
     line = capsys.readouterr().err
     assert line.startswith(f"error: {path}") and line.count("\n") == 1
-    assert "Permission denied (see its permissions" in line
+    assert "Permission denied" in line
 
 
 @pytest.mark.parametrize("folder, said", [("Annotations", "cannot be read as XML"), ("JPEGImages", "")])
@@ -76,11 +78,10 @@ def test_settings_run_and_weights_without_permission_are_one_line(tmp_path, name
     for file in ("settings.json", "run/config.json"):
         (tmp_path / file).write_text("{}")
     (tmp_path / "weights.h5").write_bytes(b"")
-    options = {"dataset": None, "config": None, "backbone": None, "set": []}
 
     def main():
         if name == "settings.json":
-            config_of(SimpleNamespace(**options | {"config": str(path)}), {})
+            settings.read_file(path)
         elif name == "weights.h5":
             weights.read(path, None)
         else:
@@ -93,6 +94,23 @@ def test_settings_run_and_weights_without_permission_are_one_line(tmp_path, name
     assert code == 2
     line = capsys.readouterr().err
     assert str(path) in line and "ermission denied" in line and line.count("\n") == 1
+
+
+def test_what_the_system_refuses_about_a_file_is_one_line(capsys):
+    def main():
+        raise PermissionError(errno.EACCES, "Permission denied", "a/\x1b[2J")
+
+    assert status(main) == 2
+    said = "Permission denied (see its permissions and those of the folders above)"
+    assert capsys.readouterr().err == f"error: a/\\x1b[2J: {said}\n"
+
+
+def test_an_error_of_the_system_that_names_no_file_keeps_its_traceback():
+    def main():
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run(main)
 
 
 def test_success_is_status_0(capsys):

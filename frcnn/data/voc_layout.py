@@ -6,6 +6,7 @@ classes, and a bare folder of the same make with any classes.
 
 import io
 import os
+import stat
 from pathlib import Path
 
 from frcnn import untrusted
@@ -53,8 +54,26 @@ def locate(root, split, year):
     return [_devkit(root, year) for year in years], f"voc{which} {split}", VOC_CLASSES
 
 
+def _is_folder(path):
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path):
+    """Return the kind of what is at a path, 0 where there is nothing.
+
+    Raises:
+        PermissionError: a folder above may not be entered; ``os.path`` would say that nothing is there.
+    """
+    try:
+        return os.stat(path).st_mode
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return 0
+
+
 def _is_voc(folder):
-    return os.path.isdir(folder / "Annotations")
+    return _is_folder(folder / "Annotations")
 
 
 def _devkit(root, year):
@@ -71,7 +90,7 @@ def _nothing_there(root, missing, asked):
     if other and not asked:
         return f"{root} {other}"
     years = f"no VOC{' and no VOC'.join(missing)} in {root}"
-    if not os.path.isdir(root):
+    if not _is_folder(root):
         years += ", which is no folder"
     command = " ".join(["python scripts/download.py", *(f"voc{year}" for year in missing)])
     parent = root.parent if root.name == "VOCdevkit" else root
@@ -83,9 +102,9 @@ def _nothing_there(root, missing, asked):
 
 
 def _subfolders(folder):
-    if not os.path.isdir(folder):
+    if not _is_folder(folder):
         return []
-    return sorted(name for name in os.listdir(folder) if os.path.isdir(folder / name))
+    return sorted(name for name in os.listdir(folder) if _is_folder(folder / name))
 
 
 def annotation_names(folder):
@@ -110,7 +129,7 @@ def image_names(folder):
         DataError: there is no such folder; one that holds images is named.
     """
     path = folder / "JPEGImages"
-    if os.path.isdir(path):
+    if _is_folder(path):
         return os.listdir(path)
     near = [name for name in _subfolders(folder) if _holds_images(folder / name)]
     what = f"images lie in {near[0]}/: rename it to JPEGImages" if near else "the images belong there"
@@ -132,12 +151,12 @@ def split_lines(folder, split):
     """
     lists = folder / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
-    if not os.path.isdir(lists):
+    if not _is_folder(lists):
         raise DataError(
             f"there is no folder ImageSets/Main in {folder}; it holds a text file for each split, such "
             f"as {split}.txt, with the name of one image, without ending, per line"
         )
-    if not os.path.exists(path):
+    if not _mode(path):
         splits = _splits(lists)
         raise DataError(
             f"{path} does not exist; the splits there are: {', '.join(splits) or 'none'}"
