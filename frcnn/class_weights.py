@@ -11,13 +11,14 @@ from frcnn.errors import ConfigError
 
 KEY = "loss.class_weights"
 BACKGROUND = "background"
+MOST = 1e6  # as of loss.rpn and loss.classifier; more overflows in float32
 
 
 def parse(pairs):
     """Return {name: weight} of ``("NAME=WEIGHT", ...)``.
 
     Raises:
-        ConfigError: a pair is none, its weight is no finite number from 0, or a name is there twice.
+        ConfigError: a pair is none, its weight is no number from 0 to ``MOST``, or a name is there twice.
         DataError: a name is refused by ``class_names.clean``.
     """
     weights = {}
@@ -28,8 +29,8 @@ def parse(pairs):
             weight = float(text)
         except ValueError:
             weight = math.nan
-        if not (equals and name and math.isfinite(weight) and weight >= 0.0):
-            raise ConfigError(f"{KEY} takes NAME=WEIGHT with a weight of at least 0, not {pair!r}")
+        if not (equals and name and 0.0 <= weight <= MOST):
+            raise ConfigError(f"{KEY} takes NAME=WEIGHT with a weight from 0 to {MOST:g}, not {pair!r}")
         if name in weights:
             raise ConfigError(f"{KEY} has {name!r} twice")
         weights[name] = weight

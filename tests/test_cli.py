@@ -58,17 +58,17 @@ def test_a_data_folder_without_permission_is_one_line(shapes_folder, name, monke
     monkeypatch.undo()
     assert code == 2
     line = capsys.readouterr().err
-    assert line.startswith(f"error: {path}") and line.count("\n") == 1
+    assert line.startswith("error: ") and str(path) in line and line.count("\n") == 1
     assert "Permission denied" in line
 
 
-@pytest.mark.parametrize("folder, said", [("Annotations", "cannot be read as XML"), ("JPEGImages", "")])
-def test_a_file_of_an_image_without_permission_is_a_fault(shapes_folder, folder, said, monkeypatch):
+@pytest.mark.parametrize("folder", ["Annotations", "JPEGImages"])
+def test_a_file_of_an_image_without_permission_is_a_fault(shapes_folder, folder, monkeypatch):
     path = sorted((shapes_folder / folder).glob("train_*"))[0]
     deny(monkeypatch, path)
     dataset, (fault,) = voc.collect(shapes_folder, "train")
     monkeypatch.undo()
-    assert said in str(fault) and "ermission denied" in str(fault)
+    assert "cannot be read: Permission denied" in str(fault) and path.name in str(fault)
     assert len(dataset) == 7
 
 

@@ -289,7 +289,9 @@ def test_unknown_presets_are_refused():
         presets.optimizer_preset("sdg")
 
 
-@pytest.mark.parametrize("text", ["cat", "=2", "cat=", "cat=-1", "cat=nan", "cat=inf", "cat=2,cat=3"])
+@pytest.mark.parametrize(
+    "text", ["cat", "=2", "cat=", "cat=-1", "cat=nan", "cat=inf", "cat=1e300", "cat=2,cat=3"]
+)
 def test_class_weights_are_a_name_and_a_number_each(text):
     with pytest.raises(ConfigError, match=r"^loss.class_weights .*'?cat|^loss.class_weights .*=2"):
         Config().replace({"loss.class_weights": text})
