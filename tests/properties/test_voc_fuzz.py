@@ -227,4 +227,4 @@ def test_things_that_are_no_files(folder):
     assert "every image has a fault" in str(read(folder))
     (folder / "ImageSets" / "Main" / "train.txt").unlink()
     (folder / "ImageSets" / "Main" / "train.txt").mkdir()
-    assert "train.txt does not exist" in str(read(folder))
+    assert "train.txt cannot be read: is a folder, not a file" in str(read(folder))
