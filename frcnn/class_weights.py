@@ -18,7 +18,7 @@ def parse(pairs):
     """Return {name: weight} of ``("NAME=WEIGHT", ...)``.
 
     Raises:
-        ConfigError: a pair is none, its weight is no number from 0 to ``MOST``, or a name is there twice.
+        ConfigError: a pair is none, its weight is not from 0 to ``MOST``, or a name is there twice.
         DataError: a name is refused by ``class_names.clean``.
     """
     weights = {}

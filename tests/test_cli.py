@@ -83,7 +83,7 @@ def test_settings_run_and_weights_without_permission_are_one_line(tmp_path, name
         if name == "settings.json":
             settings.read_file(path)
         elif name == "weights.h5":
-            weights.read(path, None)
+            weights.read(path)
         else:
             run_folder.read_config(tmp_path / "run")
 
