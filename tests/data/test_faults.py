@@ -120,7 +120,7 @@ FAULTS = {
     "0x0": (image(lambda p: declare(p, 0, 0)), "b.jpg: is not an image, or its header is damaged"),
     "20000x20000": (image(lambda p: declare(p, 20000, 20000)), "b.jpg: declares more than the limit"),
     "missing image": (image(lambda p: p.unlink()), "there is no image"),
-    "folder for an image": (image(lambda p: (p.unlink(), p.mkdir())), "b.jpg: cannot be read: Is a dir"),
+    "folder for an image": (image(lambda p: (p.unlink(), p.mkdir())), "b.jpg: cannot be read: is a fol"),
     "broken XML": (annotation(xml()[:-20]), "b.xml: cannot be read as XML"),
     "empty XML": (annotation(""), "b.xml: cannot be read as XML: no element found"),
     "Latin-1 that says UTF-8": (annotation(xml(("chaîne", 1, 1, 9, 9)), "latin-1"), "b.xml: cannot be"),
