@@ -5,6 +5,7 @@ there, for settings that no other test gives another value. All of it is worked 
 boxes, outside any training.
 """
 
+import concurrent.futures
 import dataclasses
 import inspect
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from frcnn import (
 )
 from frcnn.anchors import Pyramid
 from frcnn.config import Config
+from frcnn.data.pipeline import Pipeline
 from frcnn.models import Detect, Propose, SampleRois
 from frcnn.presets import preset
 from frcnn.roi_align import RoiAlign
@@ -341,6 +343,20 @@ def test_a_run_is_as_long_as_configured(looped):
     made = looped(train__epochs=3, train__steps_per_epoch=5, train__schedule="four-step")
     assert made.schedule[0] == "four-step" and made.schedule[1][2] == 15
     assert looped(data__cache_mib=3).cache.limit == 3 * 2**20 and not looped().cache.limit
+
+
+def test_as_many_threads_prepare_batches_as_configured(looped, monkeypatch):
+    asked = []
+
+    class Pool(concurrent.futures.ThreadPoolExecutor):
+        def __init__(self, max_workers, **options):
+            asked.append(max_workers)
+            super().__init__(max_workers, **options)
+
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(Pipeline, "_batch", lambda *_: (SimpleNamespace(samples=(1,)), {}))
+    made = looped(data__workers=3, data__batch_size=5)
+    assert len([*made.batches.epoch()]) == 2 and asked == [3]
 
 
 def test_checkpoints_are_due_as_configured(looped, monkeypatch):
