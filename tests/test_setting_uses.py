@@ -267,6 +267,14 @@ def test_validation_scores_as_configured(monkeypatch):
 # --- training --------------------------------------------------------------------------------
 
 
+def test_the_rate_falls_as_configured():
+    values = {"learning_rate": 1, "warmup_steps": 4, "decay_at": "0.25,0.5", "decay_factor": 0.5}
+    config = changed(**{f"optimizer__{name}": value for name, value in values.items()})
+    rate = optimizers.learning_rate(config.optimizer, 100)
+    found = [float(rate(step)) for step in (0, 4, 24, 25, 49, 50, 99)]
+    assert found == [0.25, 1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
 def test_the_rate_with_several_workers_rises_as_configured(monkeypatch):
     monkeypatch.setattr(optimizers, "num_workers", lambda: 4)
 
