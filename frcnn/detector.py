@@ -56,12 +56,16 @@ class Detector:
         """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled.
 
         Raises:
-            WeightsError: there is no such folder.
+            WeightsError: there is no such folder, or it takes no more.
         """
         folder = pathlib.Path(path).parent
         if not folder.is_dir():
             raise WeightsError(f"cannot write {path}: there is no folder {folder}")
-        weight_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
+        config = self.config.replace({"data.classes": self.classes})
+        try:
+            weight_files.save(self.models, config, path)
+        except OSError as error:
+            raise WeightsError(f"cannot write {path}: {error.strerror or error}") from error
 
     def predict(self, images, batch_size=1):
         """Return the detections in images of any sizes.

@@ -1,9 +1,9 @@
 """Weights of all sub-models in one Keras ``.weights.h5`` file, with the config they belong to."""
 
-import os
+import io
 import pathlib
 
-from frcnn import saved_config, weights
+from frcnn import safe_files, saved_config, weights
 from frcnn.errors import WeightsError
 
 
@@ -14,13 +14,22 @@ def save(models, config, path):
         models: ``frcnn.models.Models``.
         config: the ``Config`` they were built from.
         path: any name; Keras itself reads the file if it ends in ``.weights.h5``.
+
+    Raises:
+        OSError: the disk does not take it; what was there before is untouched.
     """
-    path = pathlib.Path(path)
-    part = path.with_name(f"part-{path.name}.weights.h5")
-    # The detector holds every layer of the four.
-    models.detector.save_weights(part)
-    saved_config.write(part, config.to_json())
-    os.replace(part, path)
+    # HDF5 ends the process (SIGSEGV) when the disk that it writes to is full. It writes to memory.
+    file = _NamedMemory()
+    models.detector.save_weights(file)  # the detector holds every layer of the four
+    saved_config.write(file, config.to_json())
+    safe_files.replace(pathlib.Path(path), file.getbuffer())
+
+
+class _NamedMemory(io.BytesIO):
+    """A file in memory with the name that Keras wants of a weight file."""
+
+    def __str__(self):
+        return "memory.weights.h5"
 
 
 def load(models, path):

@@ -1,9 +1,11 @@
 """Weight files: all weights come back, and no half file stands where a whole one stood."""
 
+import resource
+
 import numpy as np
 import pytest
 
-from frcnn import models, saved_config, weight_files
+from frcnn import models, safe_files, saved_config, weight_files
 from frcnn.config import Config
 from frcnn.errors import WeightsError
 
@@ -50,14 +52,40 @@ def test_what_is_interrupted_leaves_the_old_file(built, small_config, tmp_path, 
     weight_files.save(built, small_config, path)
     before = path.read_bytes()
 
-    def interrupted(part):
-        part.write_bytes(b"half")
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(built.detector, "save_weights", interrupted)
+    monkeypatch.setattr(safe_files.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         weight_files.save(built, small_config, path)
     assert path.read_bytes() == before
+
+
+def test_a_disk_that_fills_up_is_an_error_and_leaves_the_old_file_and_no_part(
+    built, small_config, tmp_path
+):
+    """HDF5 itself ends the process with SIGSEGV here. The limit on files acts as a full disk does."""
+    path = tmp_path / "a.weights.h5"
+    weight_files.save(built, small_config, path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            weight_files.save(built, small_config, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(built, small_config, tmp_path):
+    (tmp_path / "other").write_text("precious")
+    path = tmp_path / "a.weights.h5"
+    path.symlink_to(tmp_path / "other")
+    weight_files.save(built, small_config, path)
+    assert (tmp_path / "other").read_text() == "precious"
+    weight_files.load(built, path)
 
 
 def test_a_missing_file_is_named(built, tmp_path):
