@@ -1,24 +1,29 @@
 """Checkpoints: all that a run needs to go on as if it had never been interrupted.
 
 A checkpoint is a folder: ``variables.npz`` (weights, optimizers, dropout), ``state.json`` (where the run
-stands) and ``SHA256SUMS``, which ``sha256sum --check`` understands. It is written under another name and
-then renamed, so a folder that bears a checkpoint's name was whole once; what has become of it since, the
-sums tell.
+stands), the run's ``config.json``, and ``SHA256SUMS``, which ``sha256sum --check`` understands. It is
+written under another name and then renamed, so a folder that bears a checkpoint's name was whole once;
+the sums tell what has become of it since. At every moment at least one is there under its name, or under
+the name with ``replaced-`` before it while another of the same step takes its place.
 """
 
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
 
-from frcnn import stored_arrays
+from frcnn import safe_files, stored_arrays
 from frcnn.errors import RunError
 
 SUMS = "SHA256SUMS"
+NEEDED = {"variables.npz", "state.json"}
+_REPLACED = "replaced-"
+# Not a copy by a file manager or a person, such as ``epoch-0001-step-00000007.bak``.
+_NAME = re.compile(rf"(?P<replaced>{_REPLACED})?epoch-(?P<epoch>[0-9]+)-step-(?P<step>[0-9]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Checkpoint:
     arrays: dict
 
 
-def save(folder, epoch, step, arrays, state, keep):
+def save(folder, epoch, step, arrays, state, keep, texts=None):
     """Write a checkpoint and delete the oldest beyond ``keep``.
 
     Args:
@@ -46,6 +51,7 @@ def save(folder, epoch, step, arrays, state, keep):
         arrays: {name: numpy array}.
         state: what JSON can hold.
         keep: how many checkpoints to keep, at least 1.
+        texts: {file name: text} of further files that it is to hold.
 
     Returns:
         The checkpoint's folder.
@@ -58,21 +64,28 @@ def save(folder, epoch, step, arrays, state, keep):
     for left in folder.glob("part-*"):  # of a process that was killed here
         shutil.rmtree(left)
     part.mkdir(parents=True)
+    texts = {"state.json": json.dumps(state), **(texts or {})}
     try:
         with (part / "variables.npz").open("wb") as file:
             np.savez(file, **arrays)
-        (part / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        sums = "".join(f"{_sha256(part / name)}  {name}\n" for name in ("variables.npz", "state.json"))
+        for name, text in texts.items():
+            (part / name).write_text(text, encoding="utf-8")
+        sums = "".join(f"{_sha256(part / name)}  {name}\n" for name in ("variables.npz", *texts))
         (part / SUMS).write_text(sums, encoding="utf-8")
-        for file in part.iterdir():
-            _to_disk(file)
+        for file in (*part.iterdir(), part):
+            safe_files.to_disk(file)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
         raise
+    replaced = path.with_name(f"{_REPLACED}{path.name}")
     if path.exists():
-        _discard(path)
+        if replaced.exists():
+            _discard(replaced)
+        path.rename(replaced)
     part.rename(path)
-    _to_disk(folder)
+    safe_files.to_disk(folder)
+    if replaced.exists():
+        _discard(replaced)
     for old in found(folder)[:-keep]:
         _discard(old)
     return path
@@ -80,8 +93,13 @@ def save(folder, epoch, step, arrays, state, keep):
 
 def found(folder):
     """Return the folders that bear a checkpoint's name, the oldest first."""
-    names = "epoch-[0-9]*-step-[0-9]*"
-    return sorted(folder.glob(names), key=lambda path: [int(n) for n in path.name.split("-")[1::2]])
+    named = {path: _NAME.fullmatch(path.name) for path in folder.glob("*epoch-*")}
+
+    def place(path):
+        name = named[path]
+        return int(name["epoch"]), int(name["step"]), name["replaced"] is None
+
+    return sorted((path for path in named if named[path] and path.is_dir()), key=place)
 
 
 def fault_of(path):
@@ -89,10 +107,10 @@ def fault_of(path):
     try:
         lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
         sums = dict(reversed(line.split("  ", 1)) for line in lines)
-        if sums.keys() != {"variables.npz", "state.json"}:
+        if not sums.keys() >= NEEDED:
             return f"{SUMS} is cut off"
         for name, expected in sums.items():
-            if _sha256(path / name) != expected:
+            if "/" in name or _sha256(path / name) != expected:
                 return f"{name} has changed since it was written"
     except (OSError, ValueError) as error:
         return str(error)
@@ -127,8 +145,10 @@ def newest(folder):
 
 def set_aside(path):
     """Rename a checkpoint that is not whole: no longer used or counted, but there to be looked at."""
-    aside = path.with_name(f"corrupt-{path.name}")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside, number = path.with_name(f"corrupt-{path.name}"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"corrupt-{number}-{path.name}")
     path.rename(aside)
     return aside
 
@@ -141,12 +161,3 @@ def _discard(path):
 def _sha256(path):
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _to_disk(path):
-    """Have the system write out what it still keeps in memory of a file or a folder's list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

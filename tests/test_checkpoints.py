@@ -1,6 +1,8 @@
 """Checkpoints: what was saved comes back, the oldest go, and what is torn is told and not used."""
 
 import os
+import pathlib
+import shutil
 import subprocess
 
 import numpy as np
@@ -122,3 +124,62 @@ def test_a_disk_that_fills_up_leaves_the_older_ones_and_no_part(folder, monkeypa
         save(folder, 0, 2, keep=1)
     assert names(folder) == ["epoch-0000-step-00000001"]
     assert checkpoints.newest(folder)[0].arrays.keys() == ARRAYS.keys()
+
+
+@pytest.mark.parametrize("copy", ["epoch-0001-step-00000007.bak", "epoch-0001-step-00000007 copy"])
+def test_a_copied_checkpoint_is_left_alone_and_not_used(folder, copy):
+    path = save(folder, 1, 7)
+    shutil.copytree(path, folder / copy)
+    (folder / "epoch-0002-step-00000009").touch()  # no folder
+    assert checkpoints.newest(folder)[0].path == path
+    newer = save(folder, 1, 8, keep=1)
+    assert names(folder) == sorted([copy, "epoch-0002-step-00000009", newer.name])
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing handles it."""
+
+
+@pytest.mark.parametrize("moment", range(20))
+@pytest.mark.parametrize("step", [7, 8])  # in the place of the one that is there, and after it
+def test_whenever_it_is_killed_a_whole_one_is_there(folder, monkeypatch, moment, step):
+    """One is kept; the process ends before the n-th change of a name or deletion."""
+    save(folder, 1, 7, keep=1, number=1)
+    calls = []
+
+    def counted(original):
+        def call(*arguments, **options):
+            if len(calls) == moment:
+                raise Killed
+            calls.append(original)
+            return original(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((pathlib.Path, "rename"), (os, "unlink"), (os, "rmdir"), (shutil, "rmtree")):
+            patch.setattr(owner, name, counted(getattr(owner, name)))
+        try:
+            save(folder, 1, step, keep=1, number=2)
+        except Killed:
+            pass
+        else:
+            assert moment > 2  # all moments were tried
+    found, faults = checkpoints.newest(folder)
+    assert faults == {} and found.state["number"] in (1, 2)
+    path = save(folder, 1, 9, keep=1)
+    assert names(folder) == [path.name]
+
+
+def test_further_files_are_held_and_summed(folder):
+    path = checkpoints.save(folder, 0, 1, ARRAYS, {}, 1, {"config.json": "{}"})
+    assert (path / "config.json").read_text() == "{}" and checkpoints.fault_of(path) is None
+    (path / "config.json").write_text("{ }")
+    assert "config.json has changed" in checkpoints.fault_of(path)
+
+
+def test_each_corrupt_one_is_kept(folder):
+    asides = []
+    for _ in range(3):
+        asides.append(checkpoints.set_aside(save(folder, 0, 1)))
+    assert len(set(asides)) == 3 and all((aside / "state.json").is_file() for aside in asides)
