@@ -6,11 +6,12 @@ import io
 import runpy
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from frcnn.data import download
+from frcnn.data import download, guarded_http
 from frcnn.data.download import Archive
 from frcnn.errors import DataError
 
@@ -35,11 +36,16 @@ GOOD = tar("VOCdevkit/VOC2007/Annotations/1.xml", "VOCdevkit/VOC2007/JPEGImages/
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves ``files``; ``ranges``: heeds Range; ``cut``: sends no more than so many bytes."""
+    """Serves ``files``; ``ranges``: heeds Range; ``cut``: sends no more than so many bytes.
+
+    ``length``: says how many there are. ``drip``: what it sends byte by byte, "headers" or "body".
+    """
 
     files = {"/good.tar": GOOD}
     ranges = True
     cut = None
+    length = True
+    drip = None
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -58,16 +64,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = server.files.get(self.path)
         if content is None:
             return self.send_error(404)
+        if server.drip:
+            return self.send_slowly(b"HTTP/1.0 200 OK\r\n" + (b"\r\n" if server.drip == "body" else b""))
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
         if start >= len(content):
             return self.send_error(416)
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
+            whole = len(content) if server.length else "*"
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{whole}")
+        if server.length:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        server.sent += len(content[start : server.cut])  # first: whoever reads may look at once
-        self.wfile.write(content[start : server.cut])
+        server.sent += len(
+            content[start : server.cut and start + server.cut]
+        )  # first: whoever reads may look at once
+        self.wfile.write(content[start : server.cut and start + server.cut])
+
+    def send_slowly(self, head):
+        try:
+            self.wfile.write(head)
+            while self.server.drip:
+                self.wfile.write(b"x")
+                time.sleep(0.02)
+        except OSError:  # given up by who asked
+            pass
 
     def log_message(self, *_):
         pass
@@ -100,9 +121,49 @@ def test_a_file_that_is_there_is_not_fetched_again(server, tmp_path):
     assert server.requested == [] and (tmp_path / "good.tar").read_bytes() == GOOD
 
 
+@pytest.mark.parametrize("length", [True, False])
+def test_a_body_that_is_cut_off_again_and_again_is_gone_on_with(server, tmp_path, length):
+    server.cut, server.length = 7000, length
+    download.fetch(server.url("good.tar"), tmp_path / "good.tar", md5(GOOD))
+    assert (tmp_path / "good.tar").read_bytes() == GOOD
+    assert [wanted for _, wanted in server.requested] == [None, "bytes=7000-", "bytes=14000-"]
+
+
+@pytest.mark.parametrize("drip", ["headers", "body"])
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server, tmp_path, monkeypatch, drip):
+    monkeypatch.setattr(guarded_http, "SLOW_SECONDS", 0.5)
+    server.drip = drip
+    started = time.monotonic()
+    with pytest.raises(DataError, match="the server sent less than 1048576 bytes in .* run the same"):
+        download.fetch(server.url("good.tar"), tmp_path / "good.tar", md5(GOOD))
+    assert time.monotonic() - started < 20
+    server.drip = None
+    assert [path.name for path in tmp_path.iterdir()] == ["good.tar.part"]
+
+
+def test_two_at_once_fetch_a_file_once(server, tmp_path):
+    archive = Archive(server.url("good.tar"), md5(GOOD), "VOCdevkit/VOC2007")
+    failed = []
+
+    def fetch():
+        try:
+            download.download([archive], tmp_path)
+        except DataError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=fetch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [] and len(server.requested) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["VOCdevkit"]
+
+
 def test_a_broken_connection_leaves_what_came_and_the_next_run_goes_on(server, tmp_path):
     path = tmp_path / "good.tar"
-    server.cut = 7000
+    (tmp_path / "good.tar.part").write_bytes(GOOD[:7000])
+    server.cut = 0
     with pytest.raises(DataError, match=f"ended after 7000 of {len(GOOD)} bytes; run .* go on"):
         download.fetch(server.url("good.tar"), path, md5(GOOD))
     assert not path.exists()
@@ -110,7 +171,7 @@ def test_a_broken_connection_leaves_what_came_and_the_next_run_goes_on(server, t
     download.fetch(server.url("good.tar"), path, md5(GOOD))
     assert path.read_bytes() == GOOD
     assert server.requested[1] == ("/good.tar", "bytes=7000-")
-    assert server.sent == len(GOOD)
+    assert server.sent == len(GOOD) - 7000
 
 
 def test_a_server_that_ignores_range_is_read_from_the_start(server, tmp_path):
