@@ -1,19 +1,26 @@
 """A run's folder: who may write to it, what was agreed on there, and taking it back to a checkpoint."""
 
 import contextlib
-import json
 import os
-import shutil
-import socket
+import shlex
 
-import filelock
-
-from frcnn import config_text, event_files, metrics_csv, settings
+from frcnn import (
+    checkpoints,
+    config_text,
+    event_files,
+    file_lock,
+    metrics_csv,
+    nonfinite_log,
+    safe_files,
+    saved_config,
+    settings,
+)
 from frcnn.config import KEYS, Config
-from frcnn.errors import RunError
+from frcnn.errors import ConfigError, RunError
 
 CONFIG = "config.json"  # what was asked
 RESOLVED = "resolved.json"  # every value that the run uses
+CONFIGS = (CONFIG, RESOLVED)
 # Settings without effect on what is learnt. Of the images in data.dir, checkpoints hold a fingerprint.
 WITHOUT_EFFECT = (
     "data.dir",
@@ -26,11 +33,24 @@ WITHOUT_EFFECT = (
     "checkpoint.keep",
 )
 NONFINITE = "nonfinite.jsonl"
+METRICS = "metrics.csv"
+WEIGHTS = ("last.weights.h5", "best.weights.h5")
+LOGS = ("train", "validation")
+# What a run writes over. It leaves alone whatever else lies there, such as a batch system's log.
+WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", *WEIGHTS, *LOGS, "checkpoints")
+LOCK = ".lock"
+
+_locks = {}  # {run folder: the ``FileLock`` by which this process holds it}
 
 
 @contextlib.contextmanager
 def writing(run_dir):
     """Context in which the disk's faults become one line: full, not writable, gone."""
+    if run_dir in _locks and _locks[run_dir].is_lost:
+        raise RunError(
+            f"another process has taken over {run_dir}, as this one gave no sign of life for a while: "
+            "nothing more is written"
+        )
     try:
         yield
     except OSError as error:
@@ -42,43 +62,183 @@ def writing(run_dir):
 def claimed(run_dir):
     """Make the folder, and keep every other process from training in it within this context.
 
-    The system frees the claim of a process that is killed.
+    The claim of a process that is killed ends with it (``frcnn.file_lock``).
 
     Raises:
         RunError: another process trains there, or the folder cannot be written to.
     """
-    with writing(run_dir):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock, owner = filelock.FileLock(run_dir / ".lock"), run_dir / ".lock-owner"
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            with contextlib.suppress(OSError):
-                raise RunError(f"{owner.read_text()} is training in {run_dir} at the moment") from None
-            raise RunError(f"another process is training in {run_dir} at the moment") from None
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-    try:
+    with contextlib.ExitStack() as stack:
+        with writing(run_dir):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            refuse_links(run_dir)
+            try:
+                lock = stack.enter_context(file_lock.FileLock(run_dir / LOCK))
+            except file_lock.Held as held:
+                raise RunError(
+                    f"{held.holder} is training in {run_dir} at the moment{held.hint}"
+                ) from None
+        _locks[run_dir] = lock
+        stack.callback(_locks.pop, run_dir)
         yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
+
+
+def refuse_links(run_dir):
+    """Check that nothing that a run writes to is a symbolic link.
+
+    The run would write over what it leads to. The folder itself may be one.
+
+    Raises:
+        RunError: with the link's name.
+    """
+    files = [*WRITTEN] + [f"{LOCK}{end}" for end in ("", "-owner", "-lease")]
+    paths = [run_dir / name for name in [*files, *(f"part-{name}" for name in files), "workers"]]
+    for folder in (*LOGS, "checkpoints", "workers"):
+        for parent, folders, names in os.walk(run_dir / folder):  # which does not follow links
+            paths += [os.path.join(parent, name) for name in folders + names]
+    for path in paths:
+        if os.path.islink(path):
+            raise RunError(
+                f"{path} is a symbolic link to {os.readlink(path)}: a run writes to no link. Put the "
+                "file or folder itself there, or give another --out; the run folder itself may be a link"
+            )
+
+
+def check(run_dir, resume):
+    """Check that a run can start in a folder, or go on there, without a loss of what lies there.
+
+    A run that was killed before its first checkpoint starts afresh when it is resumed. It has a config
+    and the logs of its first steps, but no weights, no finished epoch.
+
+    Args:
+        run_dir: ``pathlib.Path``; it may be missing.
+        resume: whether a run that the folder holds is to go on.
+
+    Raises:
+        ConfigError: the folder holds a run, and ``resume`` is false.
+        RunError: files of somebody else are in the way, or the run has lost its config or checkpoints.
+    """
+    with _reading(run_dir):
+        has_config = any(os.path.lexists(run_dir / name) for name in CONFIGS)
+        lost = _lost_configs(run_dir)
+        there = [name for name in WRITTEN if _holds_something(run_dir / name)]
+        saved = _names(run_dir / "checkpoints")
+        saved = [name for name in saved if not name.startswith(("part-", "."))]
+        is_whole = has_config and bool(checkpoints.found(run_dir / "checkpoints"))
+        has_rows = metrics_csv.has_rows(run_dir / METRICS)
+    if has_config and not resume:
+        raise ConfigError(
+            f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
+        )
+    if lost and resume:
+        way = _way_to_restore(run_dir, lost)
+        raise RunError(f"{run_dir} has checkpoints, but no {' and no '.join(lost)}: {way}")
+    if not has_config and there:
+        raise RunError(
+            f"{run_dir} has no {CONFIG}, so it holds no run, but a run would write over what is there: "
+            f"{', '.join(there)}. Give an empty or new folder by --out, or move these away"
+        )
+    if not has_config or is_whole:
+        return
+    done = [name for name in (*WEIGHTS, "validation") if name in there]
+    done += [METRICS] if has_rows else []
+    done += [f"checkpoints/{name}" for name in saved]
+    if done:
+        raise RunError(
+            f"{run_dir} holds a run ({', '.join(done)}) without a checkpoint to go on from: put "
+            f"{run_dir / 'checkpoints'} back; or start afresh in another folder by --out, from these "
+            f"weights with --weights {run_dir / WEIGHTS[0]}; or move {run_dir} away"
+        )
+
+
+def _lost_configs(run_dir):
+    """Return the names of the config files that a run with checkpoints had, and has no longer."""
+    paths = checkpoints.found(run_dir / "checkpoints")
+    had = {name for name in CONFIGS for path in paths if (path / name).is_file()}
+    lost = [name for name in CONFIGS if not os.path.lexists(run_dir / name)]
+    # Runs of earlier versions have no resolved.json, and no copies in their checkpoints.
+    return [name for name in lost if name in had or (paths and lost == [*CONFIGS] and name == CONFIG)]
+
+
+def _holds_something(path):
+    """Return whether a path is a file, a link, or a folder with anything in it."""
+    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or bool(_names(path)))
+
+
+def _names(folder):
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+
+def _way_to_restore(run_dir, names):
+    """Return how a person can put back files of a run's config."""
+    for path in reversed(checkpoints.found(run_dir / "checkpoints")):
+        copies = [path / name for name in names]
+        if all(copy.is_file() for copy in copies):
+            return f"put it back with `{shlex.join(map(str, ['cp', *copies, run_dir]))}`"
+    for path in (run_dir / name for name in WEIGHTS):
+        if saved_config.read(path):
+            command = f"from frcnn import saved_config as c; print(c.read('{path}'))"
+            return f'put it back with `python -c "{command}" > {run_dir / CONFIG}`'
+    return "put it back from a copy"
+
+
+@contextlib.contextmanager
+def _reading(run_dir):
+    """Context in which a folder that cannot be looked into, other than a missing one, is one line."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            run_dir.stat()
+        yield
+    except OSError as error:
+        raise RunError(f"cannot read the run folder {run_dir}: {error.strerror or error}") from error
 
 
 def read_config(run_dir):
     """Return the ``Config`` with which the run in a folder trains, None where there is no run.
 
     Runs of earlier versions wrote it into ``config.json``.
+
+    Raises:
+        ConfigError: the file does not hold one.
+        RunError: it cannot be read.
     """
-    for path in (run_dir / RESOLVED, run_dir / CONFIG):
-        if path.is_file():
-            return Config().updated_from_json(config_text.read_text(path), str(path))
+    for name in (RESOLVED, CONFIG):
+        text = _config_text(run_dir, name)
+        if text is not None:
+            with _restorable(run_dir, name):
+                return Config().updated_from_json(text, str(run_dir / name))
     return None
 
 
 def read_asked(run_dir):
-    """Return {key: value} of what the run in a folder was asked to do, {} where there is no run."""
-    path = run_dir / CONFIG
-    return settings.read_file(path) if path.is_file() else {}
+    """Return {key: value} of what the run in a folder was asked to do, {} where there is no run.
+
+    Raises:
+        ConfigError, RunError: as ``read_config``.
+    """
+    if _config_text(run_dir, CONFIG) is None:
+        return {}
+    with _restorable(run_dir, CONFIG):
+        return settings.read_file(run_dir / CONFIG)
+
+
+def _config_text(run_dir, name):
+    with _reading(run_dir):
+        if not os.path.lexists(run_dir / name):
+            return None
+    return config_text.read_text(run_dir / name)
+
+
+@contextlib.contextmanager
+def _restorable(run_dir, name):
+    """Context in which an error in a config says how to put it back, where that is possible."""
+    try:
+        yield
+    except ConfigError as error:
+        if checkpoints.found(run_dir / "checkpoints"):
+            raise ConfigError(
+                f"{error}; if it is damaged, {_way_to_restore(run_dir, [name])}"
+            ) from error
+        raise
 
 
 def write_config(run_dir, asked, config, keep_as=None):
@@ -92,11 +252,16 @@ def write_config(run_dir, asked, config, keep_as=None):
     """
     # The first one alone tells of the run in full.
     for name, text in ((RESOLVED, config.to_json()), (CONFIG, config_text.to_json(asked))):
-        path, part = run_dir / name, run_dir / f"part-{name}"
+        path = run_dir / name
         if keep_as and path.is_file():
-            shutil.copyfile(path, path.with_stem(f"{path.stem}-{keep_as}"))
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+            safe_files.replace(path.with_stem(f"{path.stem}-{keep_as}"), path.read_bytes())
+        safe_files.replace(path, text.encode("utf-8"))
+
+
+def config_texts(run_dir):
+    """Return {file name: text} of what tells a run's settings, for its checkpoints to hold, too."""
+    paths = [run_dir / name for name in CONFIGS]
+    return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def differences(before, after):
@@ -116,26 +281,34 @@ def differences(before, after):
 def rewind(run_dir, step, finished_step):
     """Take out what a run wrote after the point from which it is going on, as it will write that anew.
 
+    What is damaged is kept beside, under a name with ``.damaged``.
+
     Args:
         run_dir: ``pathlib.Path``.
         step: training steps done at that point.
         finished_step: the step at which the last epoch ended that was validated by then.
+
+    Returns:
+        A line for each damaged file.
     """
-    event_files.rewind(run_dir / "train", step)
-    event_files.rewind(run_dir / "validation", finished_step)
-    metrics_csv.drop_after(run_dir / "metrics.csv", finished_step)
+    said = event_files.rewind(run_dir / "train", step)
+    said += event_files.rewind(run_dir / "validation", finished_step)
+    said += metrics_csv.drop_after(run_dir / METRICS, finished_step)
+    return said + nonfinite_log.drop_after(run_dir / NONFINITE, step)
+
+
+def set_aside_logs(run_dir):
+    """Rename what a run logged that starts afresh, as it was killed before its first checkpoint.
+
+    Returns:
+        A line for each folder or file.
+    """
+    said = []
+    for folder in (run_dir / name for name in LOGS):
+        if names := event_files.set_aside(folder):
+            said.append(f"{folder} is of a start without a checkpoint: kept as {', '.join(names)}")
     path = run_dir / NONFINITE
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        part = path.with_name(f"part-{path.name}")
-        part.write_text("".join(kept), encoding="utf-8")
-        os.replace(part, path)
-
-
-def record_nonfinite(run_dir, step, images, scalars):
-    """Append a step that was left out to ``nonfinite.jsonl``: step, images, all scalars as text."""
-    texts = {tag: str(value) for tag, value in scalars.items()}  # JSON has no word for infinity
-    row = {"step": step, "images": images, "scalars": texts}
-    with (run_dir / NONFINITE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        aside = path.rename(safe_files.free_name(path, "earlier"))
+        said.append(f"{path} is of a start without a checkpoint: kept as {aside.name}")
+    return said

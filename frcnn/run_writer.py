@@ -9,7 +9,7 @@ import itertools
 import keras
 from tqdm import tqdm
 
-from frcnn import checkpoints, metrics_csv, run_folder, weight_files
+from frcnn import checkpoints, metrics_csv, nonfinite_log, run_folder, weight_files
 from frcnn.data import faults
 from frcnn.logging import RunLogger
 
@@ -65,6 +65,7 @@ class RunWriter:
         self.config = config
         self.classes = classes
         self.logger = RunLogger(run_dir)
+        self.texts = {}  # of the config, for each checkpoint: by name of file
         self.unrecorded = []  # images that this worker has left out since the last ``gather_left_out``
 
     @by_the_first
@@ -81,12 +82,18 @@ class RunWriter:
         """
         for path, fault in broken.items():
             print(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
-        if checkpoint:
-            print(f"going on from {checkpoint.path}")
-        run_folder.rewind(self.run_dir, progress.step, progress.finished_step)
-        self._list_left_out(pipelines)
+        # The config comes first: it marks what is written next as a run's own.
         keep_as = f"until-step-{progress.step}" if is_changed else None
         run_folder.write_config(self.run_dir, asked, self.config, keep_as)
+        self.texts = run_folder.config_texts(self.run_dir)
+        if checkpoint:
+            print(f"going on from {checkpoint.path}")
+            said = run_folder.rewind(self.run_dir, progress.step, progress.finished_step)
+        else:
+            said = run_folder.set_aside_logs(self.run_dir)
+        for line in said:
+            print(line)
+        self._list_left_out(pipelines)
 
     @by_the_first
     def scalars(self, run, step, scalars):
@@ -96,7 +103,7 @@ class RunWriter:
     @by_the_first
     def nonfinite(self, step, images, scalars):
         """Record a step that was not applied, with all workers' images."""
-        run_folder.record_nonfinite(self.run_dir, step, images, scalars)
+        nonfinite_log.append(self.run_dir / run_folder.NONFINITE, step, images, scalars)
         tqdm.write(f"step {step} left out, loss or gradient not finite: {', '.join(images)}")
 
     @by_the_first
@@ -105,7 +112,7 @@ class RunWriter:
         self.logger.flush()  # what a resumed run will not write again must be on disk
         folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
-        return checkpoints.save(folder, progress.epoch, progress.step, arrays, state, keep)
+        return checkpoints.save(folder, progress.epoch, progress.step, arrays, state, keep, self.texts)
 
     @by_the_first
     def weights(self, name):
@@ -128,7 +135,7 @@ class RunWriter:
             row[f"AP/{name}"] = None if result is None else float(result.ap[index])
         for run, means in (("train", progress.means), ("validation", val_means)):
             row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
-        metrics_csv.append_row(self.run_dir / "metrics.csv", row)
+        metrics_csv.append_row(self.run_dir / run_folder.METRICS, row)
 
     def leave_out(self, *left_out):
         """Record (split, image, fault): an image that only training found to be of no use."""

@@ -26,7 +26,7 @@ import traceback
 import keras
 import numpy as np
 
-from frcnn import backend, discovery, lifeline
+from frcnn import backend, discovery, lifeline, safe_files
 from frcnn.discovery import Place
 from frcnn.errors import ConfigError, Interrupted, NothingToSave, WorkerError, message_of
 from frcnn.loopback import Shield
@@ -53,7 +53,10 @@ def redirect(place, run_dir):
     path = pathlib.Path(run_dir) / "workers" / f"{place.rank}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        log = path.open("a", buffering=1)
+        for link in (path.parent, path):
+            if link.is_symlink():
+                raise ConfigError(f"{link} is a symbolic link: a run writes to no link")
+        log = safe_files.open_to_append(path)
     except OSError as error:
         raise ConfigError(f"cannot write to the run folder {run_dir}: {error}") from error
     for stream in (sys.stdout, sys.stderr):

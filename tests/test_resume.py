@@ -199,9 +199,32 @@ def test_with_nothing_there_it_starts_afresh(whole, config, tmp_path):
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_afresh(whole, config, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole / "train", run / "train")
+    for name in ("config.json", "resolved.json"):
+        shutil.copy(whole / name, run)
+    (run / "checkpoints" / "part-epoch-0000-step-00000001").mkdir(parents=True)
+    printed = train(config, run, resume=True)
+    assert "going on" not in printed and "is of a start without a checkpoint: kept as" in printed
+    assert_alike(whole, run)
+
+
+def test_a_run_that_lost_its_checkpoints_is_left_as_it_is(whole, config, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(run / "checkpoints")
-    assert "going on" not in train(config, run, resume=True)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="run .*without a checkpoint to go on from"):
+        train(config, run, resume=True)
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_without_its_config_a_run_does_not_go_on_with_other_settings(whole, config, tmp_path):
+    run = back_to(whole, 7, tmp_path)
+    (run / "config.json").unlink()
+    with pytest.raises(RunError, match="put it back with `cp .*step-00000007/config.json"):
+        train(config.replace({"optimizer.learning_rate": 0.5}), run, resume=True)
+    shutil.copy(run / "checkpoints" / "epoch-0001-step-00000007" / "config.json", run)
+    train(config, run, resume=True)
     assert_alike(whole, run)
 
 
@@ -382,6 +405,6 @@ def test_a_disk_that_fills_up_is_one_line(config, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_to_disk", full)
+    monkeypatch.setattr(checkpoints.safe_files, "to_disk", full)
     with pytest.raises(RunError, match="cannot write to the run folder .*run: No space left on device"):
         train(config, tmp_path / "run")

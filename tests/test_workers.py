@@ -222,3 +222,16 @@ def test_ports_that_are_open_to_the_network_are_said_to_be(small_config):
     place = discovery.Place(0, ("a:1", "b:1"))
     assert "open to the network" in workers.Workers(place, is_shielded=False).summary(small_config)
     assert "open to the network" not in workers.Workers(place).summary(small_config)
+
+
+@pytest.mark.parametrize("name", ["workers", "workers/1.log"])
+def test_a_log_that_is_a_link_is_refused(tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "1.log").write_text("precious")
+    run = tmp_path / "run"
+    (run / name).parent.mkdir(parents=True)
+    (run / name).symlink_to(outside if name == "workers" else outside / "1.log")
+    with pytest.raises(ConfigError, match=f"{run / name} is a symbolic link"):
+        workers.redirect(discovery.Place(1, ("a:1", "b:2")), run)
+    assert (outside / "1.log").read_text() == "precious"
