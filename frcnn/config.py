@@ -31,7 +31,8 @@ PREPROCESSINGS = ("auto", "caffe", "caffe_rgb", "torch", "tf", "none")
 SCHEDULES = ("alternating", "joint", "four-step")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BAD_DATA_POLICIES = ("error", "skip")
-AP_INTERPOLATIONS = ("11-point", "all-point")
+AP_INTERPOLATIONS = ("auto", "11-point", "all-point")
+BEST = ("auto", "mAP", "last")
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,10 @@ class DetectionConfig:
 
     score_threshold: float = 0.05
     min_size: float = 0.0  # of a detection, pixels of the network input
-    nms_iou: float = 0.5  # within a class
+    nms_iou: float = 0.3  # within a class
     max_detections: int = 100  # an image
     ap_iou: float = 0.5
-    ap_interpolation: str = "all-point"  # VOC 2010 on; VOC 2007 took 11-point
+    ap_interpolation: str = "auto"  # 11-point for VOC 2007, else all-point, as VOC from 2010 on
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,9 @@ class OptimizerConfig:
     name: str = "sgd"  # or adam
     learning_rate: float = 1e-3
     momentum: float = 0.9  # sgd
+    bias_rate: float = 2.0  # sgd: times the rate, for biases
     weight_decay: float = 5e-4  # of kernels; not of biases and scales
-    clip_norm: float = 10.0  # of all gradients of a sub-model together; 0: off
+    clip_norm: float = 100.0  # of all gradients of a sub-model together; 0: off
     warmup_steps: int = 100  # the rate rises from 0 over these
     # With N workers a batch is N times as large and there are N times fewer steps: each is to go N times
     # as far. Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.1; none: the rate stays.
@@ -168,13 +170,14 @@ class TrainConfig:
 
     schedule: str = "alternating"
     precision: str = "float32"  # or of layers alone: mixed_bfloat16; mixed_float16, losses scaled
-    epochs: int = 12
+    epochs: int = 16  # of VOC 2007's 5011 trainval images: the paper's 80,000 steps
     steps_per_epoch: int = 0  # 0: once through the training split
     seed: int = 0
     deterministic: bool = False  # on a GPU too the same seed gives the same bits, if more slowly
     max_nonfinite_steps: int = 10  # left out in a row, loss or gradient not finite, that end the run
     log_every: int = 10  # steps between scalars, each those of one step; the first is logged too
     validate_every: int = 1  # epochs
+    best: str = "auto"  # best weights: by mAP, or last; auto: last where validation is on a test split
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,7 @@ class Config:
             ("optimizer.worker_scaling", ("linear", "none")),
             ("train.schedule", SCHEDULES),
             ("train.precision", PRECISIONS),
+            ("train.best", BEST),
         ):
             if self.get(key) not in allowed:
                 raise ConfigError(f"{key} is {self.get(key)!r}, not one of {', '.join(allowed)}")
@@ -346,6 +350,7 @@ NOT_NEGATIVE = (
     "detection.min_size",
     "rpn.min_size",
     "optimizer.learning_rate",
+    "optimizer.bias_rate",
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.warmup_steps",

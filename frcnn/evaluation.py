@@ -21,6 +21,22 @@ from frcnn.wording import listed
 METRICS = {"voc07": "11-point", "voc12": "all-point", "coco": None}
 
 
+def ap_interpolation(config, dataset):
+    """Return how VOC AP is interpolated on a data set: "11-point" or "all-point".
+
+    Where the setting says "auto", it is as VOC itself does it: 11-point for VOC 2007, which includes
+    07+12 as that is tested on 2007; the area below the whole curve from 2010 on, and for other data.
+
+    Args:
+        config: ``DetectionConfig``.
+        dataset: ``frcnn.data.dataset.Dataset``; ``frcnn.data.voc`` has put the year into its name.
+    """
+    if config.ap_interpolation != "auto":
+        return config.ap_interpolation
+    is_2007 = dataset.name.lower().startswith(("voc2007 ", "voc07+12 "))
+    return "11-point" if is_2007 else "all-point"
+
+
 def detect_batch(detector, batch):
     """Return detections and truths of a ``Batch``, a dict an image each, as the metrics want them.
 

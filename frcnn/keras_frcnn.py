@@ -90,6 +90,7 @@ def import_keras_frcnn(path, classes=None, short_side=600, sizes=SIZES, ratios=R
             "anchors.offset": 0.0,
             "rpn.pre_nms_test": 100_000,
             "roi.delta_weights": (8.0, 8.0, 4.0, 4.0),
+            "detection.nms_iou": 0.5,
         }
     )
     found, wanted = arrays["rpn_out_class"][1].size, len(sizes) * len(ratios)

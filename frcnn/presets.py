@@ -27,8 +27,10 @@ PRESETS = {
         "rpn.pre_nms_test": 300,
         "rpn.post_nms_test": 50,
         "roi.samples": 64,
+        "detection.nms_iou": 0.5,
         "optimizer.name": "adam",
         "optimizer.learning_rate": 1e-3,
+        "optimizer.clip_norm": 10.0,
         "train.epochs": 8,
     },
 }
@@ -44,6 +46,7 @@ _PYRAMID = {
     "rpn.post_nms_train": 2000,
     "rpn.pre_nms_test": 1000,
     "rpn.post_nms_test": 1000,
+    "detection.nms_iou": 0.5,
 }
 BACKBONE_PRESETS = {
     "resnet50_fpn": _PYRAMID,
@@ -52,6 +55,9 @@ BACKBONE_PRESETS = {
     "mobilenet_v2_fpn": _PYRAMID,
     "mobilenet_v3_large_fpn": _PYRAMID | {"anchors.size_per_level": False, "rpn.score_threshold": 0.05},
 }
+
+# What settings that came later stand for in the config of a run that does not have them.
+FORMER = {"optimizer.bias_rate": 1.0, "train.best": "mAP"}
 
 # What the optimizers start from: SGD as in the paper, Adam as in the old Keras trainers.
 OPTIMIZER_PRESETS = {

@@ -17,6 +17,7 @@ from frcnn import (
 )
 from frcnn.config import KEYS, Config
 from frcnn.errors import ConfigError, RunError
+from frcnn.presets import FORMER
 
 CONFIG = "config.json"  # what was asked
 RESOLVED = "resolved.json"  # every value that the run uses
@@ -205,7 +206,8 @@ def read_config(run_dir):
         text = _config_text(run_dir, name)
         if text is not None:
             with _restorable(run_dir, name):
-                return Config().updated_from_json(text, str(run_dir / name))
+                known = Config().replace(FORMER)
+                return known.updated_from_json(text, str(run_dir / name))
     return None
 
 

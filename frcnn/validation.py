@@ -8,6 +8,26 @@ from frcnn.means import Means
 from frcnn.metrics.voc_ap import format_table, voc_ap
 
 
+def best_by(config, val_set):
+    """Return by what the best weights are chosen, "mAP" or "last", and a sentence that says why.
+
+    Where the setting says "auto", nothing is chosen on a test split: what is chosen by its numbers has
+    better ones there than on other images. The paper has a fixed course and takes the last weights.
+
+    Args:
+        config: ``Config``.
+        val_set: ``Dataset`` that is validated on.
+    """
+    best, split = config.train.best, config.data.val_split
+    if best == "auto":
+        best = "last" if split.lower().startswith("test") else "mAP"
+        why = f"as {val_set.name} is {'a' if best == 'last' else 'no'} test split (train.best=auto)"
+    else:
+        why = f"by train.best={best}"
+    what = {"mAP": "the weights of the best mAP", "last": "the last weights, whatever their mAP"}[best]
+    return best, f"best.weights.h5: {what}, {why}"
+
+
 def validate(schedule, batches, config, classes, after_batch=lambda: None):
     """Run a split once through without learning, and score the detections: all workers' together.
 
@@ -33,7 +53,7 @@ def validate(schedule, batches, config, classes, after_batch=lambda: None):
         detections += found
         after_batch()
     detections, truths = evaluation.gather(detections, indices, batches.dataset)
-    options = config.detection.ap_iou, config.detection.ap_interpolation
-    result = voc_ap(detections, truths, len(classes), *options)
+    interpolation = evaluation.ap_interpolation(config.detection, batches.dataset)
+    result = voc_ap(detections, truths, len(classes), config.detection.ap_iou, interpolation)
     print(format_table(result, classes))
     return means, result

@@ -85,7 +85,7 @@ def main(argv=None):
     print(f"data: {datasets.folder(config.data)}: {dataset.summary()}")
     detection = config.detection
     names = {interpolation: name for name, interpolation in evaluation.METRICS.items()}
-    metric = arguments.metric or names[detection.ap_interpolation]
+    metric = arguments.metric or names[evaluation.ap_interpolation(detection, dataset)]
     skipped = [(dataset.name, *entry) for entry in dataset.skipped]
     found, truths = evaluation.detect(detector, dataset, config.data, lambda *row: skipped.append(row))
     scores = evaluation.score(found, truths, detector.classes, metric, detection.ap_iou)

@@ -13,7 +13,7 @@ from PIL import Image
 from support import load_script
 
 from frcnn import cli, evaluation, presets, trainer
-from frcnn.config import Config
+from frcnn.config import Config, DetectionConfig
 from frcnn.data.dataset import Dataset
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError
@@ -80,6 +80,24 @@ def test_other_metrics(script, run, tmp_path, capsys):
     assert list(values["coco"]["classes"]) == ["circle", "square", "triangle"]
     for part in (values["coco"]["summary"], *values["coco"]["classes"].values()):
         assert all(v is None or math.isfinite(v) for v in part.values())
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("voc2007 test", "11-point"),
+        ("voc07+12 trainval", "11-point"),
+        ("VOC2007 test", "11-point"),  # the devkit's folder of that year, given as a folder of its own
+        ("voc2012 val", "all-point"),
+        ("my_images val", "all-point"),
+    ],
+)
+def test_ap_is_interpolated_as_the_data_set_s_own_rules_say(name, expected):
+    dataset = Dataset(name, ("thing",), ())
+    assert evaluation.ap_interpolation(DetectionConfig(), dataset) == expected
+    for said in ("11-point", "all-point"):
+        config = DetectionConfig(ap_interpolation=said)
+        assert evaluation.ap_interpolation(config, dataset) == said
 
 
 def test_options_go_before_the_run_s_settings(script):

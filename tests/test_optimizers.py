@@ -9,6 +9,7 @@ from frcnn.config import OptimizerConfig
 from frcnn.optimizers import WarmUpAndSteps
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "warmup_steps": 0, "decay_at": ()}
+PLAIN["bias_rate"] = 1.0
 
 
 def made(variables, total_steps=100, **settings):
@@ -124,6 +125,31 @@ def test_weight_decay_shrinks_kernels_only(name):
     step(optimizer, variables, [[0.0]], [0.0], [0.0], [0.0])
     decayed = [np.asarray(v).item() for v in variables]
     np.testing.assert_allclose(decayed, [1 - 0.1 * 0.5, 1, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_biases_move_at_a_rate_of_their_own(momentum):
+    names = ("kernel", "bias", "gamma")
+    variables = [variable(1.0, name=name) for name in names]
+    optimizer = made(variables, learning_rate=0.1, momentum=momentum, bias_rate=2.0)
+    for _ in range(2):
+        step(optimizer, variables, [1.0], [1.0], [1.0])
+    moved = [1.0 - np.asarray(v).item() for v in variables]
+    way = 0.1 + 0.1 * (1.0 + momentum)  # of a kernel in two steps
+    np.testing.assert_allclose(moved, [way, 2 * way, way], rtol=1e-5)
+    again = type(optimizer).from_config(optimizer.get_config())
+    assert again.bias_rate == 2.0
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_what_another_optimizer_decays_is_left_alone(name):
+    mine, others = variable([1.0]), variable([1.0])
+    config = OptimizerConfig(**PLAIN | {"name": name, "learning_rate": 0.1, "weight_decay": 0.5})
+    optimizer = optimizers.make(config, 100, [mine, others], undecayed=[others])
+    step(optimizer, [mine, others], [[0.0]], [[0.0]])
+    np.testing.assert_allclose(
+        [np.asarray(mine).item(), np.asarray(others).item()], [0.95, 1.0], rtol=1e-6
+    )
 
 
 def test_weight_decay_is_as_strong_as_decay_through_the_momentum():

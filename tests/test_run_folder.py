@@ -141,6 +141,16 @@ def test_faults_of_the_disk_are_one_line(tmp_path):
     assert str(error.value) == f"cannot write to the run folder {tmp_path}: No space left on device"
 
 
+def test_settings_that_a_run_s_config_lacks_are_what_its_version_did(tmp_path):
+    values = json.loads(Config().to_json())
+    del values["optimizer"]["bias_rate"], values["train"]["best"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    config = run_folder.read_config(tmp_path)
+    assert (config.optimizer.bias_rate, config.train.best) == (1.0, "mAP")
+    (tmp_path / "config.json").write_text(Config().to_json())
+    assert run_folder.read_config(tmp_path) == Config()
+
+
 def test_differences_are_listed_by_key_and_by_whether_they_may_change_the_weights():
     before = Config()
     values = {"train.epochs": 99, "anchors.sizes": "8,16", "data.workers": 7, "checkpoint.keep": 9}

@@ -74,6 +74,7 @@ def specification(config, run_dir):
 
     with quiet_import():
         from frcnn.data import datasets
+        from frcnn.evaluation import ap_interpolation
         from frcnn.optimizers import learning_rate
 
     train_set, val_set = datasets.load(config.data)
@@ -85,6 +86,8 @@ def specification(config, run_dir):
             for sample in dataset.samples
         ]
 
+    interpolation = ap_interpolation(config.detection, val_set)
+    config = config.replace({"detection.ap_interpolation": interpolation})
     steps = config.train.steps_per_epoch or -(-len(train_set) // config.data.batch_size)
     rates = learning_rate(config.optimizer, steps * config.train.epochs)
     return {

@@ -69,7 +69,7 @@ class Training:
     def _step(self, optimizer, model, images, targets):
         settings = self.config["optimizer"]
         for group in optimizer.param_groups:
-            group["lr"] = self.spec["rates"][self.step]
+            group["lr"] = group["rate"] * self.spec["rates"][self.step]
         with self._precision():
             loss = sum(model(images, targets).values())
         optimizer.zero_grad()
@@ -204,12 +204,13 @@ def fill(body, path):
 
 
 def make_optimizer(model, settings):
-    """Return SGD that decays kernels and not biases."""
+    """Return SGD that decays kernels and not biases, which have a rate of their own."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings["weight_decay"]},
         {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
     ]
+    groups[0]["rate"], groups[1]["rate"] = 1.0, settings["bias_rate"]
     return torch.optim.SGD(groups, settings["learning_rate"], momentum=settings["momentum"])
 
 

@@ -27,6 +27,7 @@ def config_of(spec):
             "data.long_side": 2 * max(spec["height"], spec["width"]),
             "data.batch_size": spec["batch"],
             "roi.samples": spec["rois"],
+            "detection.nms_iou": 0.5,
             "optimizer.learning_rate": 1e-4,
             "train.schedule": spec["schedule"],
             "train.precision": spec["precision"],
