@@ -113,6 +113,29 @@ def on_batches(model, step):
     return lambda batches: run(next(iter(batches)))
 
 
+class Held:
+    """The present values of Keras variables, to go back to.
+
+    With TensorFlow nothing is copied here: a variable whose value is held gets new memory at its next
+    change. JAX gives a step's old arrays away, so there they are copied.
+
+    Args:
+        variables: Keras variables.
+    """
+
+    def __init__(self, variables):
+        self.variables = list(variables)
+        if IS_TENSORFLOW:
+            self.values = [tf.convert_to_tensor(variable.value) for variable in self.variables]
+        else:
+            self.values = [jnp.copy(variable.value) for variable in self.variables]
+
+    def restore(self):
+        """Give the variables these values again, bit for bit."""
+        for variable, value in zip(self.variables, self.values):
+            variable.assign(value)
+
+
 def computes_on_cpu():
     """Return whether this is TensorFlow and sees no GPU."""
     return IS_TENSORFLOW and not tf.config.get_visible_devices("GPU")

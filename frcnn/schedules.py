@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from frcnn import chance, optimizers, steps
-from frcnn.backend import IS_TENSORFLOW, forward, num_workers, sum_over_workers
+from frcnn.backend import IS_TENSORFLOW, Held, forward, num_workers, sum_over_workers
 from frcnn.blocks import leaves
 from frcnn.errors import RunError
 from frcnn.logging import named_scalars, with_total_loss
@@ -30,8 +30,8 @@ class Schedule:
 
     Attributes:
         steps_done: of training; the chance of the next one depends on it alone.
-        applied: whether every sub-model that learns took the last step; one whose loss or gradient is
-            not finite is left out (``optimizers.Guarded``).
+        applied: whether the last step was; one with a loss or gradient that is not finite is left out
+            (``optimizers.Guarded``) and changes neither weights, optimizers nor statistics.
         optimizers: {sub-model: the Keras optimizer that trains it}.
         steps: the ``steps.Step`` models that run.
         validated: the ``Models`` whose detections are to be scored.
@@ -48,6 +48,8 @@ class Schedule:
         self.config = config
         self.total_steps = total_steps
         self.steps_done = 0
+        norms = [layer for layer in leaves(models.detector) if is_batch_norm(layer)]
+        self.norms = sorted(norms, key=lambda norm: norm.name)  # in one order on all workers
 
     def train_step(self, batch):
         """Learn from a ``Batch`` with RPN targets.
@@ -61,10 +63,14 @@ class Schedule:
             for name, optimizer in self.optimizers.items()
         }
         before = self._updates()
+        # A forward pass changes these before it is known whether its numbers are finite.
+        statistics = Held(self._statistics())
         generator = chance.generator(self.config.train.seed, chance.ROIS, self.steps_done)
         scalars = self._step(batch, generator, "train_on_batch")
         self.steps_done += 1
         self.applied = all(new > old for new, old in zip(self._updates(), before))
+        if not self.applied:
+            statistics.restore()
         return scalars | rates | {"traces": float(sum(step.traces for step in self.steps))}
 
     def validation_step(self, batch, generator):
@@ -108,27 +114,35 @@ class Schedule:
 
         Each has seen its own images only.
         """
-        norms = [layer for layer in leaves(self.models.detector) if is_learning_norm(layer)]
-        norms.sort(key=lambda norm: norm.name)  # in one order on all workers
-        variables = [own for norm in norms for own in (norm.moving_mean, norm.moving_variance)]
+        variables = self._statistics()
         if num_workers() > 1 and variables:
             sums = sum_over_workers([variable.value for variable in variables])
             for variable, whole in zip(variables, sums):
                 variable.assign(whole / num_workers())
 
+    def not_finite(self):
+        """Return the names, as ``variables`` has them, of all that holds a NaN or an infinity."""
+        values = {name: keras.ops.convert_to_numpy(own) for name, own in self.variables().items()}
+        return [name for name, array in values.items() if not np.isfinite(array).all()]
+
+    def _statistics(self):
+        """Return the moving means and variances of the batch normalization that is not frozen."""
+        norms = [norm for norm in self.norms if norm.trainable]
+        return [own for norm in norms for own in (norm.moving_mean, norm.moving_variance)]
+
     def _updates(self):
         return [int(optimizer.iterations) for optimizer in self.optimizers.values()]
 
-    def _compile(self, step, terms, accuracy_of=None):
+    def _compile(self, step, terms, accuracy_of=None, undecayed=()):
         """Give a step its losses and an optimizer of its own, and return that."""
-        optimizer = self._optimizer(step, self.total_steps)
+        optimizer = self._optimizer(step, self.total_steps, undecayed)
         step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
         return optimizer
 
-    def _optimizer(self, step, total_steps):
+    def _optimizer(self, step, total_steps, undecayed=()):
         """Return an optimizer for what a step trains, its course as long as some number of steps."""
-        precision = self.config.train.precision
-        return optimizers.make(self.config.optimizer, total_steps, step.trainable_variables, precision)
+        options = self.config.train.precision, undecayed
+        return optimizers.make(self.config.optimizer, total_steps, step.trainable_variables, *options)
 
     def _rpn_data(self, batch, generator):
         """Return what a step of the RPN takes after the images, and its targets by output."""
@@ -156,6 +170,9 @@ class Alternating(Schedule):
     What that saves, against two sub-models that know nothing of each other: a third pass through the
     backbone, and the frozen layers' second and third. What it changes: the proposals are those of the
     RPN before its update, not after.
+
+    A step is applied as a whole or not at all. Where the RPN's part is not finite, the classifier only
+    runs forward; where the classifier's is not, the RPN's update is undone.
     """
 
     def __init__(self, models, config, total_steps):
@@ -164,9 +181,11 @@ class Alternating(Schedule):
         self.rpn, self.classifier = steps.rpn_step(models), steps.classifier_step(models)
         self.steps = (self.rpn, self.classifier)
         class_terms = steps.classifier_terms(models, config)
+        # The shared layers decay once a step, with the RPN.
+        shared = {"undecayed": self.rpn.trainable_variables}
         self.optimizers = {
             "rpn": self._compile(self.rpn, steps.rpn_terms(models, config.loss.rpn)),
-            "classifier": self._compile(self.classifier, class_terms, class_terms[0].output),
+            "classifier": self._compile(self.classifier, class_terms, class_terms[0].output, **shared),
         }
 
     def _step(self, batch, generator, method):
@@ -175,13 +194,21 @@ class Alternating(Schedule):
         options = {"sample_weight": batch.weights, "return_dict": True}
         stem = [self.stem(batch.images)] if self.stem else []
         inputs, targets = self._rpn_data(batch, generator)
+        both_learn = method == "train_on_batch" and len(self.optimizers) == 2
+        held = Held(self.rpn.trainable_variables + self.rpn.optimizer.variables) if both_learn else None
+        before = self._updates()
         rpn_logs = getattr(self.rpn, method)([batch.images, *stem, *inputs], targets, **options)
+        if both_learn and self._updates() == before:
+            both_learn, method = False, "test_on_batch"
         clock.append(time.perf_counter())
 
         inputs = [*(stem or [batch.images]), rpn_logs["rois"]]
         targets = [rpn_logs["y_class"], rpn_logs["y_regress"]]
         targets = dict(zip(self.models.classifier.output_names, targets))
+        before = self._updates()
         classifier_logs = getattr(self.classifier, method)(inputs, targets, **options)
+        if both_learn and self._updates() == before:
+            held.restore()
         clock.append(time.perf_counter())
 
         scalars = scalars_of(self.models, self.config.loss, rpn_logs | classifier_logs)
@@ -214,9 +241,9 @@ class Joint(Schedule):
         return scalars | {"time/step": time.perf_counter() - start}
 
 
-def is_learning_norm(layer):
-    """Return whether a layer is batch normalization whose statistics change in training."""
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+def is_batch_norm(layer):
+    """Return whether a layer is batch normalization, whose statistics change unless it is frozen."""
+    return isinstance(layer, keras.layers.BatchNormalization)
 
 
 def numbered(group, variables):
@@ -259,13 +286,22 @@ def compile_sub_models(models, config, total_steps):
         )
     """
     class_terms = steps.classifier_terms(models, config)
-    for model, terms, metrics in (
-        (models.rpn, steps.rpn_terms(models, config.loss.rpn), None),
-        (models.classifier, class_terms, {class_terms[0].output: RoiAccuracy()}),
+    for model, terms, metrics, undecayed in (
+        (models.rpn, steps.rpn_terms(models, config.loss.rpn), None, ()),
+        (
+            models.classifier,
+            class_terms,
+            {class_terms[0].output: RoiAccuracy()},
+            models.rpn.trainable_variables,
+        ),
     ):
         model.compile(
             optimizer=optimizers.make(
-                config.optimizer, total_steps, model.trainable_variables, config.train.precision
+                config.optimizer,
+                total_steps,
+                model.trainable_variables,
+                config.train.precision,
+                undecayed,
             ),
             loss=[term.loss for term in terms],
             loss_weights=[term.weight for term in terms],

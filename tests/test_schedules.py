@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn import backend, chance, models, steps
+from frcnn import backbones, backend, chance, models, steps
 from frcnn.anchors import Pyramid
 from frcnn.config import Config
 from frcnn.data import datasets
@@ -141,19 +141,69 @@ def test_a_step_whose_loss_is_not_finite_is_left_out(small_config, batch, kind, 
     assert schedule.applied
     before, state = weights(built), optimizer_state(schedule)
     bad = np.full_like(getattr(batch, spoilt), np.inf)
-    scalars = schedule.train_step(dataclasses.replace(batch, **{spoilt: bad}))
+    spoilt = dataclasses.replace(batch, **{spoilt: bad})
+    scalars = schedule.train_step(spoilt)
     assert not schedule.applied
     assert not np.isfinite(scalars["total_loss"])
-    learnt = changed(before, weights(built))
-    if spoilt == "weights":
-        assert learnt == set()
-        for old, new in zip(state, optimizer_state(schedule)):
-            np.testing.assert_array_equal(new, old)
-    # The boxes spoil the classifier's targets alone, so the RPN's own step is sound.
-    assert learnt <= {*SHARED, *RPN}
-    assert all(np.isfinite(values).all() for layer in weights(built).values() for values in layer)
+    # The boxes spoil the classifier's targets alone: the RPN's own step is sound, and is undone.
+    assert np.isfinite(scalars["rpn/loss"]) == (spoilt.gt_boxes is bad)
+    assert changed(before, weights(built)) == set()
+    for old, new in zip(state, optimizer_state(schedule)):
+        np.testing.assert_array_equal(new, old)
+    assert schedule.not_finite() == []
     schedule.train_step(batch)
     assert schedule.applied
+    # What was undone is not undone once more, nor does what it was undone to change later.
+    after = weights(built)
+    assert changed(before, after) == {*SHARED, *RPN, *HEAD}
+    schedule.train_step(spoilt)
+    assert changed(after, weights(built)) == set()
+
+
+def with_batch_norm(pixels, config):
+    """The backbone ``tiny`` with batch normalization behind it."""
+    backbone = backbones.tiny(pixels, config)
+    norm = keras.layers.BatchNormalization(momentum=0.5, name="norm")
+    return dataclasses.replace(backbone, features=(norm(backbone.features[0]),))
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_step_that_is_left_out_leaves_no_trace_in_batch_normalization(
+    small_config, batch, kind, monkeypatch
+):
+    tiny = dataclasses.replace(backbones.BACKBONES["tiny"], build=with_batch_norm)
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", tiny)
+    built, schedule = set_up(small_config, kind)
+    norm = built.rpn.get_layer("norm")
+    start = [numpy(own) for own in (norm.moving_mean, norm.moving_variance)]
+    schedule.train_step(batch)
+    before = weights(built)
+    assert all((old != new).any() for old, new in zip(start, before["norm"][2:]))
+    # A kernel that overflows spoils the forward pass, and with it what normalization sees.
+    kernel = built.rpn.get_layer("tiny_conv5").kernel
+    sound = numpy(kernel).copy()
+    kernel.assign(np.full_like(sound, 1e38))
+    scalars = schedule.train_step(batch)
+    assert not schedule.applied and not np.isfinite(scalars["total_loss"])
+    kernel.assign(sound)
+    assert schedule.not_finite() == []
+    assert changed(before, weights(built)) == set()
+    norm.moving_variance.assign(norm.moving_variance * float("nan"))
+    (name,) = schedule.not_finite()
+    assert name.startswith("model/") and name.endswith("norm/moving_variance")
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_every_kernel_decays_once_a_step(small_config, batch, kind, name):
+    values = {"loss.rpn": "0,0", "loss.classifier": "0,0", "optimizer.weight_decay": 0.5}
+    config = small_config.replace(PLAIN_SGD | values | {"optimizer.name": name})
+    built, schedule = set_up(config, kind)
+    before = weights(built)
+    schedule.train_step(batch)
+    for layer, (kernel, bias) in weights(built).items():
+        np.testing.assert_allclose(kernel, before[layer][0] * (1 - 0.01 * 0.5), rtol=1e-5, err_msg=layer)
+        np.testing.assert_array_equal(bias, before[layer][1])
 
 
 # Steps against the plain sub-models.
@@ -163,6 +213,7 @@ PLAIN_SGD = {
     "optimizer.learning_rate": 0.01,
     "optimizer.warmup_steps": 0,
     "optimizer.momentum": 0.0,
+    "optimizer.bias_rate": 1.0,
     "optimizer.weight_decay": 0.0,
     "optimizer.clip_norm": 0.0,
 }
@@ -292,6 +343,7 @@ def test_the_logged_rate_is_the_one_of_the_step(small_config, batch):
         "optimizer.decay_factor": 0.1,
         "optimizer.name": "sgd",
         "optimizer.momentum": 0.0,
+        "optimizer.bias_rate": 1.0,
         "optimizer.weight_decay": 0.0,
         "optimizer.clip_norm": 0.0,
         "loss.classifier": "0,0",
