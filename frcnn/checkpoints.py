@@ -135,12 +135,22 @@ def newest(folder):
     for path in reversed(found(folder)):
         fault = fault_of(path)
         if fault is None:
-            return read(path), faults
+            checkpoint = read(path)
+            fault = _not_finite(checkpoint.arrays)
+            if fault is None:
+                return checkpoint, faults
         faults[path] = fault
     if faults:
         listed = "".join(f"\n  {path}: {fault}" for path, fault in faults.items())
         raise RunError(f"no checkpoint in {folder} is whole; to start afresh, move it away{listed}")
     return None, faults
+
+
+def _not_finite(arrays):
+    """Return a sentence on the arrays that hold NaN or infinity, None if none does."""
+    names = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    more = f" and {len(names) - 1} more" if names[1:] else ""
+    return f"there is NaN or infinity in {names[0]}{more}" if names else None
 
 
 def set_aside(path):

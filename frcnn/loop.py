@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from frcnn import checkpoints, run_folder, workers
+from frcnn import checkpoints, run_folder, sanity, workers
 from frcnn.data.cache import ImageCache
 from frcnn.data.pipeline import Pipeline
 from frcnn.errors import ConfigError, Interrupted, RunError
@@ -20,7 +20,7 @@ from frcnn.progress import Progress
 from frcnn.run_writer import RunWriter
 from frcnn.schedules import Alternating, Joint
 from frcnn.targets import RpnTargeter
-from frcnn.validation import validate
+from frcnn.validation import best_by, validate
 
 SCHEDULES = {"alternating": Alternating, "joint": Joint, "four-step": FourStep}
 
@@ -56,6 +56,10 @@ class Trainer:
         self.schedule = SCHEDULES[config.train.schedule](
             models, config, self.steps_per_epoch * config.train.epochs
         )
+        self.best_by, self.best_why = best_by(config, val_set)
+        self.warnings = sanity.warnings_of(
+            config, models.pyramid, train_set, val_set, self.steps_per_epoch * config.train.epochs
+        )
         self.progress = Progress()
         self.saved_at = time.monotonic()  # the last checkpoint
 
@@ -74,7 +78,9 @@ class Trainer:
         checkpoint, broken = checkpoints.newest(self.run_dir / "checkpoints")
         changes, harmless = run_folder.differences(before or self.config, self.config)
         self.data = [one.dataset.fingerprint() for one in (self.batches, self.val_batches)]
-        if checkpoint and (known := checkpoint.state["data"]) != self.data:
+        # Earlier versions wrote less of a fingerprint, its beginning.
+        known = checkpoint.state["data"] if checkpoint else self.data
+        if not all(map(str.startswith, self.data, known)):
             changes.append(f"images and boxes: {known} -> {self.data}")
         count = self.crew.place.count
         if checkpoint and (known := checkpoint.state["workers"]) != count:
@@ -110,11 +116,14 @@ class Trainer:
         epochs = self.config.train.epochs
         if progress.epoch >= epochs:
             print(f"{self.run_dir} has been trained to its end: {progress.step} steps")
+            self._replace_lost_weights()
             return None
+        print(self.best_why, *(f"warning: {text}" for text in self.warnings), sep="\n")
         with self.writer.logger, Interruption() as self.interruption:
             stream = self._stream()
             while progress.epoch < epochs:
                 self._train_epoch(stream)
+                self._expect_finite()
                 number = progress.epoch + 1
                 val_means, result = {}, None
                 if number % self.config.train.validate_every == 0 or number == epochs:
@@ -158,6 +167,8 @@ class Trainer:
                 progress.add(batch, scalars, self.schedule.applied, time.perf_counter() - started)
                 self.interruption.can_save = True
                 self._log(batch, scalars)
+                if self.schedule.applied and (text := sanity.watch_loss(progress, scalars)):
+                    tqdm.write(f"warning: {text}")
                 means = {
                     tag: f"{progress.means.get(tag, float('nan')):.3f}"
                     for tag in ("rpn/loss", "classifier/loss", "total_loss")
@@ -183,6 +194,21 @@ class Trainer:
                 f"applied: see {self.run_dir / run_folder.NONFINITE}; a lower learning rate may help"
             )
 
+    def _expect_finite(self):
+        """Check all that training changes.
+
+        Raises:
+            RunError: a number is NaN or infinite; a network with such numbers never recovers.
+        """
+        names = self.schedule.not_finite()
+        if names:
+            more = f" and {len(names) - 1} more" if names[1:] else ""
+            raise RunError(
+                f"after step {self.progress.step} there is NaN or infinity in {names[0]}{more}: neither "
+                "checkpoint nor weights are written of it; --resume goes on from the checkpoint before: "
+                "with --allow-config-change and a lower --lr"
+            )
+
     def _save_checkpoint_if_due(self):
         due = self.config.checkpoint
         minutes = (time.monotonic() - self.saved_at) / 60.0
@@ -192,7 +218,12 @@ class Trainer:
             self._save_checkpoint()
 
     def _save_checkpoint(self):
-        """Have the first worker write all that ``begin`` takes over, and return the file's path."""
+        """Have the first worker write all that ``begin`` takes over, and return the file's path.
+
+        Raises:
+            RunError: a number is not finite.
+        """
+        self._expect_finite()
         left_out = [self.batches.left_out, self.val_batches.left_out]
         state = {"progress": self.progress.to_json(), "left_out": left_out, "data": self.data}
         state["workers"] = self.crew.place.count
@@ -224,11 +255,22 @@ class Trainer:
         self.writer.scalars("validation", self.progress.step, scalars)
         return means, result
 
+    def _replace_lost_weights(self):
+        """Write the weight files of a finished run again, where they are missing and can be made."""
+        lost = [name for name in ("last", "best") if not (self.run_dir / f"{name}.weights.h5").is_file()]
+        for name in lost:
+            if name == "last" or self.best_by == "last":
+                self.writer.weights(name)
+                print(f"{name}.weights.h5 was missing: written again from the checkpoint")
+            else:
+                print("best.weights.h5 is missing; the checkpoint has the last weights, not these")
+
     def _write_epoch(self, val_means, result):
         """Write the weights, once more if they are the best yet, and the epoch's row."""
         self.writer.weights("last")
         # Without a number to compare (no object in the validation split) the last are the best.
-        score = 0.0 if result is None or np.isnan(result.mean_ap) else float(result.mean_ap)
+        has_number = self.best_by == "mAP" and result is not None and not np.isnan(result.mean_ap)
+        score = float(result.mean_ap) if has_number else 0.0
         score = [self.schedule.phase, score]
         # What is validated is what the file holds, unless detections take a second network.
         if score >= self.progress.best and self.schedule.validated is self.models:

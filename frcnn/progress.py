@@ -19,6 +19,7 @@ class Progress:
         means: ``Means`` of the scalars of the epoch under way, of the steps that were applied.
         nonfinite_in_a_row: last steps that were not applied.
         best: (phase, mAP) of the best weights.
+        loss: state of ``sanity.watch_loss``.
     """
 
     step: int = 0
@@ -30,6 +31,7 @@ class Progress:
     means: Means = dataclasses.field(default_factory=Means)
     nonfinite_in_a_row: int = 0
     best: list = dataclasses.field(default_factory=lambda: [0, 0.0])
+    loss: list = dataclasses.field(default_factory=lambda: [0, 0.0, 0.0, False])
 
     def add(self, batch, scalars, applied, seconds):
         """Count a training step."""

@@ -183,3 +183,13 @@ def test_each_corrupt_one_is_kept(folder):
     for _ in range(3):
         asides.append(checkpoints.set_aside(save(folder, 0, 1)))
     assert len(set(asides)) == 3 and all((aside / "state.json").is_file() for aside in asides)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_with_numbers_that_are_not_finite_is_named_and_the_one_before_used(folder, bad):
+    sound = save(folder, 0, 1)
+    arrays = ARRAYS | {"model/0001/norm/moving_mean": np.float32([0.0, bad])}
+    spoilt = checkpoints.save(folder, 0, 2, arrays, {}, 9)
+    found, faults = checkpoints.newest(folder)
+    assert found.path == sound
+    assert faults == {spoilt: "there is NaN or infinity in model/0001/norm/moving_mean"}

@@ -11,10 +11,12 @@ import keras
 import numpy as np
 import pytest
 from interrupted_runs import OF_THE_PROCESS, after, assert_alike, is_writing, start, stop
+from PIL import Image
 
 from frcnn import checkpoints, loop, models, run_folder, schedules, trainer
 from frcnn.benchmark.worker import random_batch
 from frcnn.data import augment
+from frcnn.detector import Detector
 from frcnn.errors import ConfigError, Interrupted, NothingToSave, RunError
 
 VALUES = {
@@ -297,6 +299,46 @@ def test_other_images_are_a_change(whole, config, shapes_folder, tmp_path):
     (folder / "ImageSets/Main/train.txt").write_text("\n".join(names[1:]))
     with pytest.raises(ConfigError, match=r"images and boxes: \['8 images.*\['7 images"):
         train(config.replace({"data.dir": str(folder)}), run, resume=True)
+
+
+def test_other_contents_of_the_same_size_are_a_change(whole, config, shapes_folder, tmp_path):
+    run = back_to(whole, 7, tmp_path)
+    folder = shutil.copytree(shapes_folder, tmp_path / "data")
+    path = sorted((folder / "JPEGImages").glob("train_*"))[0]
+    with Image.open(path) as image:
+        turned = image.transpose(Image.Transpose.ROTATE_180)
+    turned.save(path)
+    with pytest.raises(ConfigError, match=r"(?s)images and boxes: \['8 images.*files.*\['8 images"):
+        train(config.replace({"data.dir": str(folder)}), run, resume=True)
+
+
+def test_a_checkpoint_of_an_earlier_version_knows_less_of_the_images(
+    whole, config, tmp_path, monkeypatch
+):
+    run = back_to(whole, 11, tmp_path)
+    newest = checkpoints.newest
+
+    def earlier(folder):
+        checkpoint, faults = newest(folder)
+        checkpoint.state["data"] = [text.partition(", files")[0] for text in checkpoint.state["data"]]
+        del checkpoint.state["progress"]["loss"]
+        return checkpoint, faults
+
+    monkeypatch.setattr(checkpoints, "newest", earlier)
+    assert "going on from" in train(config, run, resume=True)
+
+
+def test_a_finished_run_gets_its_lost_weights_back(whole, config, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    last, best = run / "last.weights.h5", run / "best.weights.h5"
+    (kept := shutil.copy(last, tmp_path / "kept.h5")) and last.unlink()
+    best.unlink()
+    printed = train(config, run, resume=True)
+    assert "last.weights.h5 was missing: written again from the checkpoint" in printed
+    assert "best.weights.h5 is missing; the checkpoint has the last weights, not these" in printed
+    assert not best.exists()
+    first, again = (Detector.load(path).models.detector.get_weights() for path in (kept, last))
+    assert all((one == other).all() for one, other in zip(first, again))
 
 
 def test_another_number_of_workers_is_a_change(whole, config, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from frcnn import anchors, loop, proposals, steps, trainer, validation
 from frcnn.config import Config
 from frcnn.data import augment, datasets
+from frcnn.data.dataset import Dataset
 from frcnn.data.pipeline import Pipeline
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, RunError, WeightsError
@@ -374,17 +375,18 @@ class Counting(Schedule):
 def counted(small_config, tmp_path, monkeypatch):
     """Return a function that runs epochs of one step with given mAPs, and returns the run's folder."""
 
-    def go(aps, **values):
+    def go(aps, more=(), schedule=Counting, **values):
         def scores(*_):
             ap = next(left)
             return VocAp(np.full(3, ap), ap, np.ones(3, int), np.ones(3, int), (), (), 0.5, "all-point")
 
         left = iter(aps)
-        monkeypatch.setitem(loop.SCHEDULES, "alternating", Counting)
+        monkeypatch.setitem(loop.SCHEDULES, "alternating", schedule)
         monkeypatch.setattr(validation, "voc_ap", scores)
         one = {"train.steps_per_epoch": 1, "train.log_every": 1}
         config = {f"train.{name}": value for name, value in values.items()}
-        train(small_config.replace(one | config), tmp_path / "run")
+        with contextlib.redirect_stderr(io.StringIO()):
+            trainer.train(small_config.replace(one | config | dict(more)), tmp_path / "run")
         assert next(left, None) is None  # as many validations as expected
         return tmp_path / "run"
 
@@ -416,6 +418,57 @@ def test_epochs_between_validations_take_no_result_for_theirs(counted):
 def test_without_objects_to_find_the_last_weights_are_the_best(counted):
     run = counted([float("nan")] * 2, epochs=2)
     assert steps_behind(run, "best.weights.h5") == 2.0
+
+
+@pytest.mark.parametrize(
+    "best, split, steps, says",
+    [
+        ("auto", "val", 1.0, "the weights of the best mAP, as some is no test split (train.best=auto)"),
+        ("auto", "test_a", 2.0, "the last weights, whatever their mAP, as some is a test split"),
+        ("mAP", "test_a", 1.0, "the weights of the best mAP, by train.best=mAP"),
+        ("last", "val", 2.0, "the last weights, whatever their mAP, by train.best=last"),
+    ],
+)
+def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, split, steps, says):
+    shutil.copy(folder / "ImageSets/Main/val.txt", folder / "ImageSets/Main/test_a.txt")
+    values = {"data.dir": str(folder), "data.val_split": split}
+    run = counted([0.6, 0.4], values, epochs=2, best=best)
+    assert steps_behind(run, "best.weights.h5") == steps
+    config = Config().replace({"train.best": best, "data.val_split": split})
+    assert says in validation.best_by(config, Dataset("some", (), ()))[1]
+
+
+def test_weights_that_are_not_finite_end_the_run_and_are_never_the_best(counted, tmp_path, monkeypatch):
+    class Spoilt(Counting):
+        def train_step(self, batch):
+            scalars = super().train_step(batch)
+            if scalars["rpn/loss"] == 3.0:
+                self.bias.assign(self.bias * float("nan"))
+            return scalars
+
+    with pytest.raises(RunError, match="after step 3 there is NaN or infinity in model/.*bias"):
+        counted([0.2, 0.6, 0.4], schedule=Spoilt, epochs=4)
+    assert steps_behind(tmp_path / "run", "best.weights.h5") == 2.0
+    assert steps_behind(tmp_path / "run", "last.weights.h5") == 2.0
+
+
+def test_warnings_come_before_the_first_step(counted, capsys):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        counted([0.1], epochs=1)
+    shown = output.getvalue()
+    assert 0 < shown.index("best.weights.h5: ") < shown.index("warning: the warm-up of 100 steps ")
+    assert shown.index("warning: ") < shown.index("1 steps, ")
+
+
+def test_a_loss_that_explodes_is_said(counted):
+    class Exploding(Counting):
+        def train_step(self, batch):
+            scalars = super().train_step(batch)
+            return scalars | {"total_loss": 2.0 if scalars["rpn/loss"] <= 20 else 400.0}
+
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        counted([0.1], schedule=Exploding, epochs=1, steps_per_epoch=25)
+    assert output.getvalue().count("warning: step 21: the loss is 21 times the mean") == 1
 
 
 def test_scalars_are_those_of_the_step_and_the_first_is_there(counted):

@@ -6,8 +6,14 @@ convention into this one, once. Images are named, not loaded: the input pipeline
 
 import dataclasses
 import hashlib
+import os
 
 import numpy as np
+
+from frcnn import untrusted
+from frcnn.errors import DataError
+
+END_BYTES = 4096  # at the beginning and at the end of an image file, that tell whether it is another
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,13 +62,23 @@ class Dataset:
         return len(self.samples)
 
     def fingerprint(self):
-        """Return a text that changes with the images' names, their order or their boxes."""
+        """Return a text that changes with the images' names, their order, their boxes or their files.
+
+        Of a file the length, the beginning and the end count, but not its path or its times, which
+        change when it is copied.
+
+        Raises:
+            DataError: an image file cannot be read.
+        """
         digest = hashlib.sha256(repr(self.classes).encode())
+        files = hashlib.sha256()
         for sample in self.samples:
             digest.update(repr(sample.name).encode())
             for array in (sample.boxes, sample.labels, sample.difficult):
                 digest.update(np.ascontiguousarray(array).tobytes())
-        return f"{len(self)} images, {digest.hexdigest()[:16]}"
+            for part in _ends(sample.path):
+                files.update(part)
+        return f"{len(self)} images, {digest.hexdigest()[:16]}, files {files.hexdigest()[:16]}"
 
     def summary(self):
         """Return one line: images, boxes, difficult boxes, boxes a class."""
@@ -74,3 +90,16 @@ class Dataset:
             f"{self.name}: {len(self)} images, {counts.sum()} boxes ({difficult} difficult), "
             f"{len(self.classes)} classes: {a_class}"
         )
+
+
+def _ends(path):
+    """Yield a file's length as text, its first and its last bytes."""
+    try:
+        with untrusted.open_regular(path) as file:
+            length = os.fstat(file.fileno()).st_size
+            yield str(length).encode()
+            yield file.read(END_BYTES)
+            file.seek(max(length - END_BYTES, 0))
+            yield file.read(END_BYTES)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -1,6 +1,7 @@
 """Both splits of a data set, with one list of classes."""
 
 import re
+import shutil
 
 import pytest
 
@@ -82,3 +83,28 @@ def test_what_to_do_about_an_unknown_class_is_the_callers_to_say(shapes_folder):
     config, advice = DataConfig(dir=str(shapes_folder)), "the detector knows no such class"
     with pytest.raises(DataError, match=f"expected one of circle, square(.|\n)*{advice}"):
         datasets.load_split(config, "val", ("circle", "square"), advice=advice)
+
+
+def test_the_fingerprint_tells_other_contents_of_a_file_and_not_another_place(shapes_folder, tmp_path):
+    def fingerprint(folder):
+        config = DataConfig(dir=str(folder), train_split="train", val_split="val")
+        return datasets.load(config)[0].fingerprint()
+
+    first = fingerprint(shapes_folder)
+    copy = shutil.copytree(shapes_folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    assert fingerprint(copy) == first
+    image = sorted((copy / "JPEGImages").glob("train_*"))[3]
+    content = bytearray(image.read_bytes())
+    for place in (0x200, len(content) - 8):  # as many bytes, other pixels
+        spoilt = content.copy()
+        spoilt[place] ^= 1
+        image.write_bytes(spoilt)
+        assert fingerprint(copy) != first
+        # What annotations say has not changed, and an earlier version's checkpoint says no more.
+        assert fingerprint(copy).partition(", files")[0] == first.partition(", files")[0]
+    image.write_bytes(content)
+    assert fingerprint(copy) == first
+    dataset = datasets.load(DataConfig(dir=str(copy), train_split="train", val_split="val"))[0]
+    image.unlink()
+    with pytest.raises(DataError, match=f"{image} cannot be read: No such file"):
+        dataset.fingerprint()
