@@ -127,7 +127,8 @@ class FourStep(Alternating):
 
     def _frozen_copy(self):
         """Return ``Models`` of their own with the present weights, none of which can be trained."""
-        copy = models_module.build(self.config, self.models.num_classes - 1)
+        classes = self.models.num_classes - 1
+        copy = models_module.build(self.config, classes, allow_random_frozen=True)
         copy.detector.set_weights(self.models.detector.get_weights())
         copy.detector.trainable = False
         return copy

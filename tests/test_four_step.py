@@ -11,7 +11,7 @@ import pytest
 from interrupted_runs import assert_alike
 from interrupted_runs import weights as weights_in
 
-from frcnn import backend, blocks, checkpoints, models, trainer
+from frcnn import backend, blocks, checkpoints, models, trainer, weight_files
 from frcnn.anchors import Pyramid
 from frcnn.backbones import BACKBONES, Backbone, BackboneKind
 from frcnn.data import datasets
@@ -55,6 +55,11 @@ def config(small_config):
     return small_config.replace(VALUES)
 
 
+def build(config):
+    """Return ``Models`` with random weights, those of the frozen layer among them."""
+    return models.build(config, 3, allow_random_frozen=True)
+
+
 @pytest.fixture(scope="module")
 def batch(config):
     targeter = RpnTargeter(Pyramid(config.anchors, (8,)), config.rpn)
@@ -77,7 +82,7 @@ def changed(before, after):
 def phases(config, batch):
     """Train 16 steps on one batch; return the weights and the scalars around each, and validations."""
     keras.utils.set_random_seed(5)
-    built = models.build(config, 3)
+    built = build(config)
     schedule = FourStep(built, config, 16)
     seen = SimpleNamespace(schedule=schedule, weights=[weights(built)], scalars=[], validation={})
     seen.detections = {}
@@ -110,7 +115,7 @@ def test_phase_3_starts_from_the_detectors_backbone_and_a_fresh_rpn(phases):
 
 def test_phase_1_trains_what_the_rpn_of_alternating_trains(config, batch, phases):
     keras.utils.set_random_seed(5)
-    built = models.build(config, 3)
+    built = build(config)
     scalars = Alternating(built, config, 4).train_step(batch)
     for tag in ("rpn/loss_cls", "rpn/loss_regr", "rpn/mean_overlapping_boxes"):
         assert scalars[tag] == pytest.approx(phases.scalars[0][tag], rel=1e-5)
@@ -141,7 +146,7 @@ def test_phase_2_validates_phase_1s_rpn_with_the_second_networks_head(config, ba
     # Its detections, put together by hand from two networks.
     networks = []
     for step in (4, 8):
-        built = models.build(config, 3)
+        built = build(config)
         layers = {layer.name: layer for model in (built.rpn, built.classifier) for layer in model.layers}
         for name, values in phases.weights[step].items():
             layers[name].set_weights(values)
@@ -158,7 +163,7 @@ def test_phase_2_validates_phase_1s_rpn_with_the_second_networks_head(config, ba
 
 def test_fewer_steps_than_phases_are_refused(config):
     with pytest.raises(ConfigError, match="at least 4 training steps, not 3"):
-        FourStep(models.build(config, 3), config, 3)
+        FourStep(build(config), config, 3)
 
 
 # A run.
@@ -176,9 +181,19 @@ def train(config, run, resume=False):
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     """Train four epochs, a phase each, once through the data, and keep every checkpoint."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    train(config.replace(RUN), folder)
-    return folder
+    folder = tmp_path_factory.mktemp("runs")
+    train(pretrained(config, folder), folder / "run")
+    return folder / "run"
+
+
+def pretrained(config, folder):
+    """Return the config of a run from weights in a file in a folder, which is written once."""
+    path = folder / "start.weights.h5"
+    if not path.exists():
+        keras.utils.set_random_seed(5)
+        config = config.replace({"data.classes": "circle,square,triangle"})
+        weight_files.save(build(config), config, path)
+    return config.replace(RUN | {"model.weights": str(path)})
 
 
 def test_the_best_weights_are_of_the_last_phase(run):
@@ -194,5 +209,5 @@ def test_a_run_goes_on_within_and_between_phases_as_if_never_interrupted(run, co
     for path in checkpoints.found(again / "checkpoints"):
         if int(path.name.split("-")[3]) > step:
             shutil.rmtree(path)
-    train(config.replace(RUN), again, resume=True)
+    train(pretrained(config, run.parent), again, resume=True)
     assert_alike(run, again)
