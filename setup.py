@@ -1,4 +1,4 @@
-"""Install with ``pip install .``; extras: gpu, coco, import, plot, test."""
+"""Install with ``pip install .``; extras: gpu, coco, import, test."""
 
 import re
 from pathlib import Path
@@ -26,12 +26,12 @@ setup(
         "tensorboard",
         "defusedxml",
         "filelock",
+        "matplotlib",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "coco": ["pycocotools"],
         "import": ["safetensors", "torch"],
-        "plot": ["matplotlib"],
-        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", "jaxlib", "pycocotools", "matplotlib"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "jax", "jaxlib", "pycocotools"],
     },
 )

@@ -3,7 +3,9 @@
 import dataclasses
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from frcnn.fonts import Text
 
 TEXT_WIDTH = 50  # characters of the longest bar
 BAR_WIDTH, ROW_HEIGHT, MARGIN, FONT_SIZE = 420, 22, 14, 14  # pixels
@@ -35,21 +37,23 @@ class Bars:
 
     def picture(self):
         """Return the chart as a Pillow RGB image."""
-        font = ImageFont.load_default(FONT_SIZE)
-        widest = max((round(font.getlength(label)) for label, _, _ in self.rows), default=0)
-        value_width = max((round(font.getlength(shown)) for _, _, shown in self.rows), default=0)
-        left = 2 * MARGIN + widest
-        width = max(left + BAR_WIDTH + value_width, round(font.getlength(self.title))) + 2 * MARGIN
+        title = Text(self.title, FONT_SIZE)
+        labels = [Text(label, FONT_SIZE) for label, _, _ in self.rows]
+        values = [Text(shown, FONT_SIZE) for _, _, shown in self.rows]
+        left = 2 * MARGIN + max((label.width for label in labels), default=0)
+        value_width = max((value.width for value in values), default=0)
+        width = max(left + BAR_WIDTH + value_width, title.width) + 2 * MARGIN
         height = 2 * MARGIN + ROW_HEIGHT * (len(self.rows) + 1)
         image = Image.new("RGB", (width, height), GROUND)
         canvas = ImageDraw.Draw(image)
-        canvas.text((MARGIN, MARGIN), self.title, INK, font)
-        for number, (label, value, shown) in enumerate(self.rows, start=1):
-            y = MARGIN + ROW_HEIGHT * number
+        title.draw(canvas, MARGIN, MARGIN + FONT_SIZE, INK)
+        for number, (_, value, _) in enumerate(self.rows):
+            y = MARGIN + ROW_HEIGHT * (number + 1)
             right = left + BAR_WIDTH * value / self._full()
-            canvas.text((left - MARGIN // 2, y + 2), label, INK, font, anchor="ra")
+            label = labels[number]
+            label.draw(canvas, left - MARGIN // 2 - label.width, y + FONT_SIZE + 1, INK)
             canvas.rectangle([left, y + 3, right, y + ROW_HEIGHT - 4], BAR)
-            canvas.text((right + MARGIN // 2, y + 2), shown, INK, font)
+            values[number].draw(canvas, right + MARGIN // 2, y + FONT_SIZE + 1, INK)
         return image
 
     def _full(self):

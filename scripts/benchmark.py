@@ -5,7 +5,6 @@ medians and quartiles after a warm-up.
 """
 
 import argparse
-import importlib.util
 import os
 import pathlib
 import sys
@@ -149,8 +148,6 @@ def main(argv=None):
     for file in filter(None, (options.json, plot)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise ConfigError(f"{file}: there is no such folder")
-    if plot and not importlib.util.find_spec("matplotlib"):
-        raise ConfigError("--plot needs matplotlib: pip install matplotlib")
     figures = getattr(measures, options.what)(options)
     measures.save(options, figures)
     return int(figures.get("failed", False))

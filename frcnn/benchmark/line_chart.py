@@ -1,4 +1,4 @@
-"""Line charts in one picture, drawn by matplotlib, which only ``--plot`` needs."""
+"""Line charts in one picture, drawn by matplotlib."""
 
 import dataclasses
 import io
