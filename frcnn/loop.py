@@ -4,7 +4,9 @@ What a step is, a schedule knows (``frcnn.schedules``); what is written how, ``f
 ``frcnn.trainer`` puts a run together.
 """
 
+import contextlib
 import time
+import traceback
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from tqdm import tqdm
 from frcnn import checkpoints, run_folder, sanity, workers
 from frcnn.data.cache import ImageCache
 from frcnn.data.pipeline import Pipeline
-from frcnn.errors import ConfigError, Interrupted, RunError
+from frcnn.errors import ConfigError, FrcnnError, Interrupted, RunError
 from frcnn.four_step import FourStep
 from frcnn.interruption import Interruption
 from frcnn.progress import Progress
@@ -62,6 +64,7 @@ class Trainer:
         )
         self.progress = Progress()
         self.saved_at = time.monotonic()  # the last checkpoint
+        self.saved_step = None  # its step, None before the first one
 
     def begin(self, before, allow_config_change, asked):
         """Make the run folder ready, and take over the state of the run in it, if there is one.
@@ -124,13 +127,9 @@ class Trainer:
             while progress.epoch < epochs:
                 self._train_epoch(stream)
                 self._expect_finite()
-                number = progress.epoch + 1
-                val_means, result = {}, None
-                if number % self.config.train.validate_every == 0 or number == epochs:
-                    val_means, result = self._validate()
-                self.writer.gather_left_out((self.batches, self.val_batches))
-                self._write_epoch(val_means, result)
-                progress.end_epoch()
+                self._keep_epoch()
+                with self._explained_faults():
+                    result = self._end_epoch()
             self._save_checkpoint()
         seconds, total = progress.seconds, time.perf_counter() - started
         waited = f"{progress.waited / max(seconds, 1e-9):.1%} of it waiting for data"
@@ -139,6 +138,47 @@ class Trainer:
         if self.cache.limit:
             print(self.cache.summary())
         return result
+
+    def _keep_epoch(self):
+        """Write the weights and a checkpoint of an epoch that is trained, before anything else can fail.
+
+        A run that goes on from this checkpoint validates the epoch again.
+        """
+        self.schedule.share_statistics()
+        self.writer.weights("last")
+        # With several workers, ``share_statistics`` has changed what a checkpoint of this step holds.
+        if self.saved_step != self.progress.step or self.crew.place.count > 1:
+            self._save_checkpoint()
+
+    def _end_epoch(self):
+        """Validate if it is time to, write down the epoch, and return the ``VocAp`` or None."""
+        number = self.progress.epoch + 1
+        val_means, result = {}, None
+        if number % self.config.train.validate_every == 0 or number == self.config.train.epochs:
+            val_means, result = self._validate()
+        self.writer.gather_left_out((self.batches, self.val_batches))
+        self._write_epoch(val_means, result)
+        self.progress.end_epoch()
+        return result
+
+    @contextlib.contextmanager
+    def _explained_faults(self):
+        """Show what is raised in this context without being foreseen, and say what is kept of the run.
+
+        Raises:
+            RunError: in the place of such an exception, whose traceback goes to stderr.
+        """
+        try:
+            yield
+        except (FrcnnError, Interrupted):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            raise RunError(
+                f"validation or logging failed after step {self.progress.step} ({type(error).__name__}, "
+                f"traceback above). The weights are kept in {self.run_dir / 'last.weights.h5'}; "
+                "--resume goes on from the checkpoint of this step and validates again"
+            ) from error
 
     def _stream(self):
         """Yield (batch, seconds waited for it) for ever, epoch after epoch of the data."""
@@ -228,7 +268,7 @@ class Trainer:
         state = {"progress": self.progress.to_json(), "left_out": left_out, "data": self.data}
         state["workers"] = self.crew.place.count
         path = self.writer.checkpoint(self.progress, self.schedule.variables(), state)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), self.progress.step
         return path
 
     def _stop_if_asked(self):
@@ -247,7 +287,6 @@ class Trainer:
         validation will be done anew.
         """
         schedule, batches = self.schedule, self.val_batches
-        schedule.share_statistics()
         means, result = validate(schedule, batches, self.config, self.classes, self._stop_if_asked)
         scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
         scalars |= {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
@@ -266,8 +305,7 @@ class Trainer:
                 print("best.weights.h5 is missing; the checkpoint has the last weights, not these")
 
     def _write_epoch(self, val_means, result):
-        """Write the weights, once more if they are the best yet, and the epoch's row."""
-        self.writer.weights("last")
+        """Write the weights once more if they are the best yet, and the epoch's row."""
         # Without a number to compare (no object in the validation split) the last are the best.
         has_number = self.best_by == "mAP" and result is not None and not np.isnan(result.mean_ap)
         score = float(result.mean_ap) if has_number else 0.0

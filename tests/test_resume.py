@@ -10,10 +10,10 @@ import signal
 import keras
 import numpy as np
 import pytest
-from interrupted_runs import OF_THE_PROCESS, after, assert_alike, is_writing, start, stop
+from interrupted_runs import OF_THE_PROCESS, after, assert_alike, is_writing, start, stop, weights
 from PIL import Image
 
-from frcnn import checkpoints, loop, models, run_folder, schedules, trainer
+from frcnn import checkpoints, loop, models, run_folder, run_writer, schedules, trainer
 from frcnn.benchmark.worker import random_batch
 from frcnn.data import augment
 from frcnn.detector import Detector
@@ -164,7 +164,7 @@ def test_a_signal_stops_the_run_with_a_checkpoint(whole, config, tmp_path, monke
         patch.setattr(loop, "Interruption", lambda: Asking(look))
         with pytest.raises(Interrupted, match=f"SIGUSR1: stopped after step {step} .*--resume"):
             train(rare, tmp_path / "run")
-    (path,) = checkpoints.found(tmp_path / "run" / "checkpoints")
+    *_, path = checkpoints.found(tmp_path / "run" / "checkpoints")
     assert path.name.endswith(f"step-{step:08d}")
     same, found = (
         checkpoints.read(folder / "checkpoints" / path.name) for folder in (whole, tmp_path / "run")
@@ -190,6 +190,39 @@ def test_a_signal_before_the_first_step_is_done_stops_the_run_with_nothing_to_sa
     with pytest.raises(NothingToSave, match="SIGTERM: stopped before the first step of this start"):
         train(config, tmp_path / "run")
     assert checkpoints.found(tmp_path / "run" / "checkpoints") == []
+
+
+# Faults of our own after an epoch's last step.
+
+
+@pytest.mark.parametrize("owner, name", [(loop, "validate"), (run_writer.metrics_csv, "append_row")])
+def test_a_fault_in_scoring_or_logging_loses_no_epoch(
+    whole, config, tmp_path, monkeypatch, capsys, owner, name
+):
+    """The second epoch fails: before anything is scored, or after all but its row is written."""
+    rare = config.replace({"checkpoint.every_steps": 0, "checkpoint.every_minutes": 0.0})
+    run, original, calls = tmp_path / "run", getattr(owner, name), []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise ZeroDivisionError("not foreseen")
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        with pytest.raises(RunError, match="failed after step 8 .ZeroDivisionError.*kept in .*--resume"):
+            trainer.train(rare, run)
+    assert "ZeroDivisionError: not foreseen" in capsys.readouterr().err
+    newest, _ = checkpoints.newest(run / "checkpoints")
+    assert newest.path.name == "epoch-0001-step-00000008"
+    for name, array in weights(run / "last.weights.h5").items():
+        if name.startswith("optimizer"):
+            continue  # Keras' own, which nothing reads
+        assert any(np.array_equal(array, same) for same in newest.arrays.values()), name
+    printed = train(rare, run, resume=True)
+    assert "going on from" in printed
+    assert_alike(whole, run)
 
 
 # What is there to go on with.
