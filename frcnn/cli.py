@@ -1,6 +1,7 @@
 """What the command lines share: a config from options, and errors that a person can mend in one line."""
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -37,8 +38,12 @@ def run(main):
     """Call ``main()`` and end the process with its status.
 
     What ``errors.message_of`` knows becomes one line on stderr and exit status 2; an interrupt, 130.
-    Anything else is a bug and keeps its traceback.
+    Anything else is a bug and keeps its traceback. A character that the console does not know is
+    printed as its escape, such as ``\\u732b``.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = main()
     except Exception as error:

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from frcnn import models, saved_config, weight_files
+from frcnn import models, outputs, saved_config, weight_files
 from frcnn.config import Config
 from frcnn.data import augment
 from frcnn.errors import ConfigError, DataError, WeightsError
@@ -52,20 +52,19 @@ class Detector:
         weight_files.load(built, file)
         return cls(built, config, config.data.classes)
 
-    def save(self, path):
+    def save(self, path, overwrite=False):
         """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled.
 
+        Args:
+            path: the file.
+            overwrite: whether a file that exists is replaced.
+
         Raises:
-            WeightsError: there is no such folder, or it takes no more.
+            OutputError: the file exists, or cannot be written.
         """
-        folder = pathlib.Path(path).parent
-        if not folder.is_dir():
-            raise WeightsError(f"cannot write {path}: there is no folder {folder}")
-        config = self.config.replace({"data.classes": self.classes})
-        try:
-            weight_files.save(self.models, config, path)
-        except OSError as error:
-            raise WeightsError(f"cannot write {path}: {error.strerror or error}") from error
+        path = outputs.new_file(path, overwrite)
+        with outputs.writing(path):
+            weight_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
 
     def predict(self, images, batch_size=1):
         """Return the detections in images of any sizes.
@@ -74,9 +73,9 @@ class Detector:
         does not depend on the others.
 
         Args:
-            images: one image or a list of them: an (H, W, 3) RGB array, uint8 or float 0 to 255; a
-                Pillow image; or a path, whose image is turned upright as its EXIF says. An array or a
-                Pillow image is taken as it is.
+            images: one image or a list of them: an (H, W, 3) RGB array or an (H, W) grey one, numbers
+                of any type from 0 to 255; a Pillow image; or a path, whose image is turned upright as
+                its EXIF says. An array or a Pillow image is taken as it is.
             batch_size: images a batch, at most.
 
         Returns:
@@ -153,14 +152,36 @@ def _pixels(image, number):
             return np.repeat((np.asarray(image) >> 8).astype("uint8")[..., None], 3, axis=2)
         return np.asarray(image.convert("RGB"))
     pixels = np.asarray(image)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or pixels.dtype.kind not in "uif":
+    wanted = "numbers from 0 to 255: (H, W, 3) RGB or (H, W) grey, a Pillow image or a path"
+    if pixels.ndim == 4:
+        raise DataError(f"image {number} has the shape {pixels.shape}; give a batch as list(batch)")
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
         raise DataError(
-            f"image {number} must be (H, W, 3) RGB numbers from 0 to 255, a Pillow image or a path, "
-            f"not {pixels.dtype} {pixels.shape}"
+            f"image {number} has four channels, {pixels.shape}; RGB are wanted: of RGBA, image[..., :3]"
         )
+    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if not is_image or 0 in pixels.shape or pixels.dtype.kind not in "uif":
+        raise DataError(f"image {number} must be {wanted}, not {pixels.dtype} {pixels.shape}")
+    _check_range(pixels, number)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
+
+
+def _check_range(pixels, number):
+    """Raise a ``DataError`` for an array whose numbers are not 0 to 255, as far as that can be told."""
+    if pixels.dtype == np.uint8:
+        return
     if not np.isfinite(pixels).all():
         raise DataError(f"image {number} holds numbers that are not finite")
-    return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
+    low, high = pixels.min(), pixels.max()
+    found = f"image {number} holds {pixels.dtype} numbers from {low:g} to {high:g}; 0 to 255 are wanted"
+    if low < -0.5 or high > 255.5:  # what rounds to 0 or 255 is the noise of a resizing
+        advice = ": of 16 bits, image // 256" if pixels.dtype == np.uint16 else ""
+        raise DataError(found + advice)
+    # All black is the same in both ranges.
+    if pixels.dtype.kind == "f" and 0 < high <= 1:
+        raise DataError(f"{found}: of 0 to 1, 255 * image")
 
 
 def _batches(numbers, size):

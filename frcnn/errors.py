@@ -27,6 +27,10 @@ class WeightsError(FrcnnError):
     """A weight file is missing or does not fit the model."""
 
 
+class OutputError(FrcnnError):
+    """A file or folder cannot be written where it was asked for, or would replace another one."""
+
+
 class RunError(FrcnnError):
     """A run's folder cannot be written to, is in use or is damaged; or the training does not hold."""
 

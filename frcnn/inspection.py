@@ -15,15 +15,18 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from frcnn import charts, draw
+from frcnn import charts, draw, outputs
 from frcnn.anchors import Pyramid
 from frcnn.backbones import BACKBONES
 from frcnn.backend import compiled
 from frcnn.boxes import iou
 from frcnn.data import augment, datasets, faults, image_files
-from frcnn.errors import ConfigError, DataError
+from frcnn.errors import DataError, OutputError
 
 THRESHOLDS = (0.5, 0.7)  # IoU: what counts as found in VOC, and what makes an anchor positive
+MADE_BY = "frcnn inspect_data"
+REPORT_END = f"report by {MADE_BY}"  # by which an earlier report is known
+REPORT_FILES = ("report.txt", "charts.png", "skipped.csv")
 CHUNK = 8  # boxes that are held against all anchors at once
 
 
@@ -41,8 +44,9 @@ def inspect(config, out, images=16):
     Raises:
         DataError: with ``on_bad_data`` "error", the same error as training's, once all is written; or
             no image has no fault.
-        ConfigError: the folder cannot be written.
+        OutputError: the folder cannot be written, or holds files of such names that are not ours.
     """
+    check_folder(out)  # before all images are decoded
     found, known = datasets.collect_split(config.data, config.data.train_split, config.data.classes)
     dataset, damaged, turned = decode_all(found, config.data.workers)
     known = [*known, *damaged]
@@ -54,26 +58,62 @@ def inspect(config, out, images=16):
         pictures = describe(dataset, boxes) + fit(dataset, boxes, best)
         sections += [chart.text() for chart in pictures]
         sections.append(advice(boxes, config, best))
-    out = pathlib.Path(out)
-    report = out / "report.txt"
+    report = pathlib.Path(out) / "report.txt"
     everything = [f"{len(known)} faults", *(f"  {fault}" for fault in known)] if known else ["no faults"]
     shown = [everything[0], *faults.listing(known, report)]
-    try:
-        (out / "boxes").mkdir(parents=True, exist_ok=True)
-        text = "\n\n".join([*sections, "\n".join(everything)]) + "\n"
+    text, printed = (
+        "\n\n".join([*sections, "\n".join(lines), REPORT_END]) + "\n" for lines in (everything, shown)
+    )
+    out = prepare_folder(out)
+    with outputs.writing(out):
         report.write_text(text, encoding="utf-8", errors="backslashreplace")
         if pictures:
             charts.stack([chart.picture() for chart in pictures]).save(out / "charts.png")
+        taken = set()
         for sample in choose(dataset, turned, images):
-            drawn = out / "boxes" / f"{sample.name.replace('/', '_')}.png"
-            draw_boxes(sample, dataset.classes, config.data).save(drawn)
-        print("\n\n".join([*sections, "\n".join(shown)]), f"\nwritten to {out}", sep="\n")
-        (out / "skipped.csv").unlink(missing_ok=True)
+            picture = draw_boxes(sample, dataset.classes, config.data)
+            stem = sample.name.replace("/", "_")
+            outputs.save_picture(picture, out / "boxes", stem, MADE_BY, sample.path, taken)
+        print(f"{printed}\nwritten to {out}")
         (dataset,) = faults.settle([(dataset, known)], config.data.on_bad_data, report)
         if dataset.skipped:
             faults.record(out / "skipped.csv", [(dataset.name, *entry) for entry in dataset.skipped])
-    except OSError as error:
-        raise ConfigError(f"cannot write to the folder {out}: {error}") from error
+
+
+def check_folder(out):
+    """Check that a folder can take a report: it holds an earlier one, or no file of the same name.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    out = pathlib.Path(out)
+    outputs.check_folder(out)
+    outputs.check_folder(out / "boxes")
+    report = out / "report.txt"
+    with outputs.writing(report):
+        if report.is_file() and report.read_bytes().rstrip().endswith(REPORT_END.encode()):
+            return
+    for name in REPORT_FILES:
+        if (out / name).exists():
+            raise OutputError(
+                f"{out / name} exists and is not known as a file of {MADE_BY}: move it away, or give "
+                "another folder by --out"
+            )
+
+
+def prepare_folder(out):
+    """Return a report's folder, made if missing, without the files of the report that it held.
+
+    Raises:
+        OutputError: as ``check_folder`` does.
+    """
+    check_folder(out)
+    out = outputs.new_folder(out)
+    with outputs.writing(out):
+        for name in REPORT_FILES:
+            (out / name).unlink(missing_ok=True)
+    outputs.remove_pictures(outputs.new_folder(out / "boxes"), MADE_BY)
+    return out
 
 
 def decode_all(dataset, workers):
@@ -182,10 +222,20 @@ def advice(boxes, config, best):
     """Return lines with the anchors' recall now, given ``best_overlaps``, and with suggested sizes."""
     sizes = suggest_sizes(sides(boxes), len(config.anchors.sizes))
     lines = [f"anchors on {config.model.backbone}, ratios {_list(config.anchors.ratios)}"]
-    better = best_overlaps(boxes, config, dataclasses.replace(config.anchors, sizes=sizes))
-    for what, chosen, overlaps in (("now", config.anchors.sizes, best), ("suggested", sizes, better)):
+
+    def add(what, chosen, overlaps):
         recall = ", ".join(f"{np.mean(overlaps >= t):.1%} at {t}" for t in THRESHOLDS)
         lines.append(f"  {what}: sizes {_list(chosen)}: recall {recall}")
+
+    add("now", config.anchors.sizes, best)
+    if config.anchors.size_per_level and len(sizes) < len(config.anchors.sizes):
+        lines.append(
+            f"  nothing to suggest: the boxes are of {len(sizes)} sizes ({_list(sizes)}), and the "
+            f"anchors need one for each of {len(config.anchors.sizes)} levels"
+        )
+        return "\n".join(lines)
+    suggested = dataclasses.replace(config.anchors, sizes=sizes)
+    add("suggested", sizes, best_overlaps(boxes, config, suggested))
     lines.append(f"  to take the suggested: --set anchors.sizes={_list(sizes)}")
     return "\n".join(lines)
 
@@ -195,14 +245,14 @@ def _list(numbers):
 
 
 def suggest_sizes(box_sides, count):
-    """Return anchor sizes that stand for the sizes of boxes, rising, whole pixels.
+    """Return anchor sizes that stand for the sizes of boxes, rising, whole pixels, no two the same.
 
     K-means on the logarithm of a box's side, for IoU sees ratios of sizes and not differences. It starts
     from quantiles, so that it always ends the same.
 
     Args:
         box_sides: (G,) as ``sides`` returns them, G at least 1.
-        count: how many sizes.
+        count: how many sizes, at most; boxes of few sizes have no more to tell.
     """
     logs = np.log(box_sides)
     centres = np.quantile(logs, (np.arange(count) + 0.5) / count)
@@ -213,7 +263,7 @@ def suggest_sizes(box_sides, count):
         if np.allclose(moved, centres):
             break
         centres = moved
-    return tuple(float(max(1, round(size))) for size in np.sort(np.exp(centres)))
+    return tuple(sorted({float(max(1, round(size))) for size in np.exp(centres)}))
 
 
 def best_overlaps(boxes, config, anchor_config):

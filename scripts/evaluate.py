@@ -9,9 +9,9 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import presets, settings  # noqa: E402
+from frcnn import outputs, presets, settings  # noqa: E402
 from frcnn.cli import quiet_import, run  # noqa: E402
-from frcnn.errors import ConfigError  # noqa: E402
+from frcnn.metrics import coco_ap  # noqa: E402
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
@@ -42,7 +42,8 @@ def parse(argv):
     parser.add_argument(
         "--metric", choices=["voc07", "voc12", "coco"], help="11-point AP, all-point AP, or COCO's"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the numbers to this file, too")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to this new file, too")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     return parser.parse_args(argv)
 
 
@@ -63,9 +64,10 @@ def make_config(config, arguments):
 
 def main(argv=None):
     arguments = parse(argv)
-    out = pathlib.Path(arguments.json) if arguments.json else None
-    if out and not out.parent.is_dir():
-        raise ConfigError(f"cannot write {out}: there is no folder {out.parent}")
+    # Now, and not after an hour of detection.
+    out = outputs.new_file(arguments.json, arguments.overwrite) if arguments.json else None
+    if arguments.metric == "coco":
+        coco_ap.import_pycocotools()
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import backend, evaluation
@@ -95,7 +97,8 @@ def main(argv=None):
     if out:
         values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
         values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
-        out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        with outputs.writing(out):
+            out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         print(f"written to {out}")
 
 

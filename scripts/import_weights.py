@@ -13,6 +13,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
+from frcnn import outputs  # noqa: E402
 from frcnn.cli import quiet_import, run  # noqa: E402
 from frcnn.config_text import parse_assignments  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
@@ -28,7 +29,7 @@ def parse(argv):
     torchvision = kinds.add_parser("torchvision", help="a state dict of one of torchvision's detectors")
     torchvision.add_argument("file", metavar="FILE", help=".pth, .safetensors or .npz")
     torchvision.add_argument("name", metavar="NAME", help="its builder, as fasterrcnn_resnet50_fpn")
-    torchvision.add_argument("out", metavar="OUT", help="the detector's file")
+    torchvision.add_argument("out", metavar="OUT", help="the detector's new file")
     torchvision.add_argument(
         "--set",
         action="append",
@@ -40,7 +41,7 @@ def parse(argv):
 
     old = kinds.add_parser("keras-frcnn", help="HDF5 weights of a keras-frcnn VGG16")
     old.add_argument("file", metavar="FILE", help=".hdf5")
-    old.add_argument("out", metavar="OUT", help="the detector's file")
+    old.add_argument("out", metavar="OUT", help="the detector's new file")
     old.add_argument(
         "--config-pickle",
         metavar="FILE",
@@ -55,15 +56,15 @@ def parse(argv):
         help="its anchor_box_ratios, WIDTH:HEIGHT, such as the newer 1:1,0.707:1.414,1.414:0.707 "
         "(1:1,1:2,2:1)",
     )
+    for kind in (torchvision, old):
+        kind.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     arguments = parse(argv)
     classes = names(arguments.classes)
-    out = pathlib.Path(arguments.out)
-    if not out.parent.is_dir():
-        raise ConfigError(f"cannot write {out}: there is no folder {out.parent}")
+    out = outputs.new_file(arguments.out, arguments.overwrite, sources=[arguments.file])
     if arguments.kind == "torchvision":
         settings = parse_assignments(arguments.set)
         if "num_classes" in settings:
@@ -88,7 +89,7 @@ def main(argv=None):
     count = sum(math.prod(weight.shape) for layer in layers for weight in layer.weights)
     print(f"{source} used: filled {len(layers)} layers, {count:,} weights")
     print(f"{len(detector.classes)} classes: {', '.join(detector.classes)}")
-    detector.save(out)
+    detector.save(out, arguments.overwrite)
     print(f"detector: {out}\nlook at it:  python scripts/predict.py {out} IMAGE")
 
 

@@ -134,6 +134,23 @@ def test_a_bug_keeps_its_traceback():
         run(main)
 
 
+def test_what_the_console_cannot_show_is_printed_as_its_escape(monkeypatch):
+    """A class name, a path whose bytes are no UTF-8, and an error with both."""
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for encoding in ("ascii", "utf-8")]
+    monkeypatch.setattr("sys.stdout", streams[0])
+    monkeypatch.setattr("sys.stderr", streams[1])
+
+    def main():
+        print("\u732b")
+        raise DataError("\u732b\udcff.jpg is empty")
+
+    assert status(main) == 2
+    for stream in streams:
+        stream.flush()
+    assert streams[0].buffer.getvalue() == b"\\u732b\n"
+    assert streams[1].buffer.getvalue() == "error: \u732b\\udcff.jpg is empty\n".encode()
+
+
 def test_chatter_of_libraries_is_kept_quiet_but_not_what_comes_after(capfd):
     with quiet_import():
         os.write(2, b"greetings\n")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from frcnn import models, saved_config
 from frcnn.detector import Detector
-from frcnn.errors import ConfigError, DataError, WeightsError
+from frcnn.errors import ConfigError, DataError, OutputError, WeightsError
 from frcnn.presets import preset
 
 
@@ -121,8 +121,8 @@ def test_float_images_keep_their_fractions(detector, network):
 @pytest.mark.parametrize(
     "image, says",
     [
-        (np.zeros((40, 60), "uint8"), r"uint8 \(40, 60\)"),
-        (np.zeros((40, 60, 4), "uint8"), r"uint8 \(40, 60, 4\)"),
+        (np.zeros((40, 60, 1), "uint8"), r"uint8 \(40, 60, 1\)"),
+        (np.zeros(40, "uint8"), r"uint8 \(40,\)"),
         (np.zeros((3, 40, 60), "float32"), r"float32 \(3, 40, 60\)"),
         (np.zeros((0, 60, 3), "uint8"), r"uint8 \(0, 60, 3\)"),
         (np.zeros((40, 60, 3), complex), r"complex128 \(40, 60, 3\)"),
@@ -130,7 +130,7 @@ def test_float_images_keep_their_fractions(detector, network):
     ],
 )
 def test_what_is_no_image_is_named_by_its_number(detector, image, says):
-    with pytest.raises(DataError, match=rf"image 1 must be \(H, W, 3\) RGB.* not {says}"):
+    with pytest.raises(DataError, match=rf"image 1 must be numbers .* RGB.* not {says}"):
         detector.predict([np.zeros((40, 60, 3), "uint8"), image])
 
 
@@ -140,6 +140,44 @@ def test_an_image_without_finite_numbers_is_refused(detector, bad):
     image[3, 4, 1] = bad
     with pytest.raises(DataError, match="image 1 holds numbers that are not finite"):
         detector.predict([np.zeros((40, 60, 3), "uint8"), image])
+
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype("uint8")
+PHOTO[0, 0] = (0, 128, 255)
+
+
+@pytest.mark.parametrize(
+    "image, says",
+    [
+        (PHOTO / 255.0, r"float64 numbers from 0 to 1; 0 to 255 are wanted: of 0 to 1, 255 \* image"),
+        ((PHOTO / 255.0).astype("float16"), "float16 numbers from 0 to 1; .* 255"),
+        (PHOTO.astype("uint16") * 257, r"uint16 numbers from 0 to 65535; .*image // 256"),
+        (PHOTO.astype("int16") - 200, "int16 numbers from -200 to 55; 0 to 255 are wanted"),
+        (PHOTO / 127.5 - 1.0, "float64 numbers from -1 to 1;"),
+        (PHOTO.astype("float32") * 2, "float32 numbers from 0 to 510;"),
+        (np.dstack([PHOTO, PHOTO[..., 0]]), r"four channels, \(40, 60, 4\); .*image\[\.\.\., :3\]"),
+        (PHOTO[None], r"the shape \(1, 40, 60, 3\); give a batch as list\(batch\)"),
+    ],
+)
+def test_numbers_of_another_range_are_refused_with_the_way_out(detector, image, says):
+    with pytest.raises(DataError, match=f"image 1 .*{says}"):
+        detector.predict([PHOTO, image])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64", "float16", "float64"])
+def test_numbers_of_any_type_from_0_to_255_are_the_same_image(detector, network, dtype):
+    detector.predict(PHOTO)
+    expected = network.images
+    detector.predict(PHOTO.astype(dtype))
+    np.testing.assert_allclose(network.images, expected, atol=1.0)  # uint8 is rounded when resized
+    assert network.images.max() > 200
+
+
+def test_black_is_an_image_and_grey_is_rgb_of_the_same_numbers(detector, network):
+    detector.predict(np.zeros((40, 60, 3), "float32"))
+    assert (network.images[0, :80, :120] == 0).all()
+    detector.predict(np.full((40, 60), 7, "uint8"))
+    assert network.images.shape[-1] == 3 and (network.images[0, :80, :120] == 7).all()
 
 
 def test_a_batch_has_at_least_one_image(detector):
@@ -227,8 +265,18 @@ def test_a_saved_detector_is_hdf5_without_a_pickle(saved):
 
 
 def test_a_folder_that_is_not_there_is_named_before_anything_is_written(saved, tmp_path):
-    with pytest.raises(WeightsError, match=f"cannot write .*: there is no folder {tmp_path}/none"):
+    with pytest.raises(OutputError, match=f"cannot write .*: there is no folder {tmp_path}/none"):
         saved[0].save(tmp_path / "none" / "a.detector")
+
+
+def test_a_file_that_is_there_is_kept_unless_it_is_to_be_replaced(saved, tmp_path):
+    path = tmp_path / "a.detector"
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="a.detector exists already"):
+        saved[0].save(path)
+    assert path.read_text() == "mine"
+    saved[0].save(path, overwrite=True)
+    assert h5py.is_hdf5(path)
 
 
 def test_what_is_no_run_and_no_detector_is_named(saved, tmp_path):

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -134,10 +135,15 @@ def test_a_detector_of_shapes_is_scored_on_the_folder_that_is_named(script):
         ("RUN --data-dir nowhere", "no VOC2007 in nowhere"),
         ("RUN --batch-size 0", "data.batch_size must be at least 1"),
         ("RUN --json no/folder/a.json", "there is no folder no/folder"),
+        ("RUN --json .", "it is a folder; give the name of a file"),
+        ("RUN --json there.json", "there.json exists already"),
+        ("RUN --metric coco --split other", "COCO AP needs pycocotools"),  # before data is looked for
     ],
 )
 def test_what_is_wrong_is_one_line(script, run, line, says, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)  # as if it were not installed
+    (tmp_path / "there.json").touch()
     with pytest.raises(SystemExit) as caught:
         cli.run(lambda: script.main(line.replace("RUN", str(run)).split()))
     assert caught.value.code == 2

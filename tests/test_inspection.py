@@ -17,7 +17,7 @@ from frcnn.anchors import Pyramid
 from frcnn.boxes import iou
 from frcnn.config import AnchorConfig
 from frcnn.data import datasets
-from frcnn.errors import DataError
+from frcnn.errors import DataError, OutputError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -82,7 +82,16 @@ def test_suggested_sizes_are_the_middles_of_groups():
 
 
 def test_there_may_be_fewer_boxes_than_sizes():
-    assert inspection.suggest_sizes(np.array([50.0]), 3) == (50.0, 50.0, 50.0)
+    assert inspection.suggest_sizes(np.array([50.0]), 3) == (50.0,)
+
+
+def test_no_size_is_suggested_twice(small_config):
+    assert inspection.suggest_sizes(np.array([50.0, 50.2, 50.3, 90.0]), 4) == (50.0, 90.0)
+    pyramid = AnchorConfig(sizes=(16.0, 32.0), ratios=(1.0,), size_per_level=True)
+    config = small_config.replace({"model.backbone": "tiny"})
+    config = dataclasses.replace(config, anchors=pyramid)
+    text = inspection.advice([boxes_of((4, 4, 20, 20))], config, np.array([1.0]))
+    assert "nothing to suggest: the boxes are of 1 sizes (16)" in text and "--set" not in text
 
 
 def test_suggested_sizes_find_boxes_that_others_miss(small_config):
@@ -142,6 +151,26 @@ def test_the_report_and_its_pictures(script, small_config, tmp_path, capsys):
         assert min(image.size) > 300
     assert len(list((out / "boxes").glob("*.png"))) == 3
     assert {path.name for path in out.iterdir()} == {"report.txt", "charts.png", "boxes"}
+
+
+def test_a_second_report_replaces_the_first_and_nothing_else(small_config, tmp_path):
+    out = tmp_path / "out"
+    inspection.inspect(small_config, out, images=3)
+    (out / "notes.txt").write_text("mine")
+    Image.new("RGB", (4, 4)).save(out / "boxes" / "mine.png")
+    (out / "skipped.csv").write_text("of an earlier report")
+    inspection.inspect(small_config, out, images=1)
+    assert {path.name for path in out.iterdir()} == {"report.txt", "charts.png", "boxes", "notes.txt"}
+    drawn = {path.name for path in (out / "boxes").iterdir()}
+    assert len(drawn) == 2 and "mine.png" in drawn
+
+
+@pytest.mark.parametrize("name", ["report.txt", "charts.png", "skipped.csv"])
+def test_a_file_that_is_no_report_s_is_left_alone(small_config, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{name} exists and is not known as a file of"):
+        inspection.inspect(small_config, tmp_path)
+    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_drawn_boxes_lie_where_the_objects_are(small_config):

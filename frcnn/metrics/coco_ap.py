@@ -47,6 +47,22 @@ class CocoAp:
         return self.summary["AP"]
 
 
+def import_pycocotools():
+    """Return the classes ``COCO`` and ``COCOeval``; call it early to learn whether they are there.
+
+    Raises:
+        FrcnnError: ``pycocotools`` is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise FrcnnError(
+            f"COCO AP needs pycocotools: `pip install pycocotools` ({error}); voc07 and voc12 do not"
+        ) from error
+    return COCO, COCOeval
+
+
 def coco_ap(detections, ground_truths, num_classes):
     """Return the COCO numbers of detections.
 
@@ -61,13 +77,7 @@ def coco_ap(detections, ground_truths, num_classes):
         FrcnnError: ``pycocotools`` is not installed.
         ValueError: as ``voc_ap`` does.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise FrcnnError(
-            f"COCO AP needs pycocotools: `pip install pycocotools` ({error}); voc07 and voc12 do not"
-        ) from error
+    COCO, COCOeval = import_pycocotools()
     # For its checks of the arrays, and for the counts.
     counts = voc_ap(detections, ground_truths, num_classes)
 
