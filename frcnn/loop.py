@@ -15,7 +15,7 @@ from tqdm import tqdm
 from frcnn import checkpoints, run_folder, sanity, workers
 from frcnn.data.cache import ImageCache
 from frcnn.data.pipeline import Pipeline
-from frcnn.errors import ConfigError, FrcnnError, Interrupted, RunError
+from frcnn.errors import ConfigError, Interrupted, RunError, message_of
 from frcnn.four_step import FourStep
 from frcnn.interruption import Interruption
 from frcnn.progress import Progress
@@ -170,9 +170,9 @@ class Trainer:
         """
         try:
             yield
-        except (FrcnnError, Interrupted):
-            raise
         except Exception as error:
+            if message_of(error) is not None:
+                raise
             traceback.print_exc()
             raise RunError(
                 f"validation or logging failed after step {self.progress.step} ({type(error).__name__}, "
