@@ -14,6 +14,7 @@ import time
 import filelock
 
 from frcnn import safe_files
+from frcnn.untrusted import shown
 
 LEASE_SECONDS = 180.0  # without a sign of life from the holder
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -89,7 +90,7 @@ class FileLock:
     def holder(self):
         """Return a text that names the process that holds the lock."""
         try:
-            return self.owner.read_text(encoding="utf-8", errors="replace")[:200]
+            return shown(self.owner.read_text(encoding="utf-8", errors="replace"))
         except OSError:
             return "another process"
 
@@ -98,9 +99,7 @@ class FileLock:
         with contextlib.suppress(OSError):
             if not self.is_lost:
                 self.owner.unlink(missing_ok=True)
-                if (
-                    self.remove
-                ):  # before it is given back: who waits for this file notices and makes its own
+                if self.remove:  # while it is held: who waits for this file notices, and makes another
                     self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._lock.release()

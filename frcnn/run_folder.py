@@ -104,72 +104,7 @@ def refuse_links(run_dir):
             )
 
 
-def check(run_dir, resume):
-    """Check that a run can start in a folder, or go on there, without a loss of what lies there.
-
-    A run that was killed before its first checkpoint starts afresh when it is resumed. It has a config
-    and the logs of its first steps, but no weights, no finished epoch.
-
-    Args:
-        run_dir: ``pathlib.Path``; it may be missing.
-        resume: whether a run that the folder holds is to go on.
-
-    Raises:
-        ConfigError: the folder holds a run, and ``resume`` is false.
-        RunError: files of somebody else are in the way, or the run has lost its config or checkpoints.
-    """
-    with _reading(run_dir):
-        has_config = any(os.path.lexists(run_dir / name) for name in CONFIGS)
-        lost = _lost_configs(run_dir)
-        there = [name for name in WRITTEN if _holds_something(run_dir / name)]
-        saved = _names(run_dir / "checkpoints")
-        saved = [name for name in saved if not name.startswith(("part-", "."))]
-        is_whole = has_config and bool(checkpoints.found(run_dir / "checkpoints"))
-        has_rows = metrics_csv.has_rows(run_dir / METRICS)
-    if has_config and not resume:
-        raise ConfigError(
-            f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
-        )
-    if lost and resume:
-        way = _way_to_restore(run_dir, lost)
-        raise RunError(f"{run_dir} has checkpoints, but no {' and no '.join(lost)}: {way}")
-    if not has_config and there:
-        raise RunError(
-            f"{run_dir} has no {CONFIG}, so it holds no run, but a run would write over what is there: "
-            f"{', '.join(there)}. Give an empty or new folder by --out, or move these away"
-        )
-    if not has_config or is_whole:
-        return
-    done = [name for name in (*WEIGHTS, "validation") if name in there]
-    done += [METRICS] if has_rows else []
-    done += [f"checkpoints/{name}" for name in saved]
-    if done:
-        raise RunError(
-            f"{run_dir} holds a run ({', '.join(done)}) without a checkpoint to go on from: put "
-            f"{run_dir / 'checkpoints'} back; or start afresh in another folder by --out, from these "
-            f"weights with --weights {run_dir / WEIGHTS[0]}; or move {run_dir} away"
-        )
-
-
-def _lost_configs(run_dir):
-    """Return the names of the config files that a run with checkpoints had, and has no longer."""
-    paths = checkpoints.found(run_dir / "checkpoints")
-    had = {name for name in CONFIGS for path in paths if (path / name).is_file()}
-    lost = [name for name in CONFIGS if not os.path.lexists(run_dir / name)]
-    # Runs of earlier versions have no resolved.json, and no copies in their checkpoints.
-    return [name for name in lost if name in had or (paths and lost == [*CONFIGS] and name == CONFIG)]
-
-
-def _holds_something(path):
-    """Return whether a path is a file, a link, or a folder with anything in it."""
-    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or bool(_names(path)))
-
-
-def _names(folder):
-    return sorted(os.listdir(folder)) if folder.is_dir() else []
-
-
-def _way_to_restore(run_dir, names):
+def way_to_restore(run_dir, names):
     """Return how a person can put back files of a run's config."""
     for path in reversed(checkpoints.found(run_dir / "checkpoints")):
         copies = [path / name for name in names]
@@ -183,7 +118,7 @@ def _way_to_restore(run_dir, names):
 
 
 @contextlib.contextmanager
-def _reading(run_dir):
+def reading(run_dir):
     """Context in which a folder that cannot be looked into, other than a missing one, is one line."""
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -224,7 +159,7 @@ def read_asked(run_dir):
 
 
 def _config_text(run_dir, name):
-    with _reading(run_dir):
+    with reading(run_dir):
         if not os.path.lexists(run_dir / name):
             return None
     return config_text.read_text(run_dir / name)
@@ -237,9 +172,7 @@ def _restorable(run_dir, name):
         yield
     except ConfigError as error:
         if checkpoints.found(run_dir / "checkpoints"):
-            raise ConfigError(
-                f"{error}; if it is damaged, {_way_to_restore(run_dir, [name])}"
-            ) from error
+            raise ConfigError(f"{error}; if it is damaged, {way_to_restore(run_dir, [name])}") from error
         raise
 
 

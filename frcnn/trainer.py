@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from frcnn import backend, discovery, pretrained, run_folder, weights, workers
+from frcnn import backend, discovery, pretrained, run_check, run_folder, weights, workers
 from frcnn.config import KEYS
 from frcnn.data import datasets
 from frcnn.errors import DataError
@@ -26,7 +26,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
             missing.
         resume: go on with the run that ``run_dir`` holds, from its newest checkpoint; start afresh where
             there is no run, or one that was killed before its first checkpoint
-            (``run_folder.check``). A run that has been trained to its end returns None at once.
+            (``frcnn.run_check``). A run that has been trained to its end returns None at once.
         allow_config_change: a run that goes on may do so with another config.
         make_trainer: what is called in the place of ``Trainer``, to watch a run.
         asked: {key: value} for ``config.json``; None: every value of ``config``.
@@ -36,7 +36,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         Interrupted: a signal asked for it (``frcnn.interruption``); ``resume`` goes on.
     """
     run_dir = pathlib.Path(run_dir)
-    run_folder.check(run_dir, resume)
+    run_check.check(run_dir, resume)
     before = run_folder.read_config(run_dir)
     print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
     crew = workers.join()
@@ -63,7 +63,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
 
     with run_folder.claimed(run_dir) if crew.is_first else contextlib.nullcontext():
         if crew.is_first:
-            run_folder.check(run_dir, resume)  # again: another process may have begun a run meanwhile
+            run_check.check(run_dir, resume)  # again: another process may have begun a run meanwhile
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
         trainer.begin(before, allow_config_change, asked)
         return trainer.fit()

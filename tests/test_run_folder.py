@@ -13,7 +13,7 @@ import time
 import h5py
 import pytest
 
-from frcnn import checkpoints, file_lock, nonfinite_log, run_folder, saved_config
+from frcnn import checkpoints, file_lock, nonfinite_log, run_check, run_folder, saved_config
 from frcnn.config import Config
 from frcnn.errors import ConfigError, FrcnnError, RunError
 
@@ -247,7 +247,7 @@ def test_files_of_others_are_in_the_way(tmp_path, name, resume):
     put(tmp_path, name)
     before = content(tmp_path)
     with pytest.raises(RunError, match=f"{name.split('/')[0]}|has checkpoints") as error:
-        run_folder.check(tmp_path, resume)
+        run_check.check(tmp_path, resume)
     assert "\n" not in str(error.value) and content(tmp_path) == before
 
 
@@ -256,13 +256,13 @@ def test_a_folder_without_anything_that_a_run_writes_will_do(tmp_path):
     (tmp_path / "train").mkdir()
     for run in (tmp_path, tmp_path / "missing"):
         for resume in (False, True):
-            run_folder.check(run, resume)
+            run_check.check(run, resume)
 
 
 def test_a_folder_with_a_run_needs_resume(tmp_path):
     run_folder.write_config(tmp_path, {}, Config())
     with pytest.raises(ConfigError, match="holds a run already"):
-        run_folder.check(tmp_path, False)
+        run_check.check(tmp_path, False)
 
 
 def save_checkpoint(run, **options):
@@ -274,7 +274,7 @@ def test_a_run_killed_before_its_first_checkpoint_may_start_afresh(tmp_path):
     put(tmp_path, "train/events.out.tfevents.1.host", "nonfinite.jsonl", "skipped.csv")
     put(tmp_path, "checkpoints/part-epoch-0000-step-00000001/variables.npz")
     (tmp_path / "metrics.csv").write_text("epoch,step\n")
-    run_folder.check(tmp_path, True)
+    run_check.check(tmp_path, True)
     logs = content(tmp_path / "train")
     first, second = run_folder.set_aside_logs(tmp_path)
     assert "kept as events.out.earlier.1.host" in first and "nonfinite.jsonl.earlier" in second
@@ -291,9 +291,9 @@ def test_a_run_that_lost_its_checkpoints_does_not_start_afresh(tmp_path, name):
     with pytest.raises(
         RunError, match="without a checkpoint to go on from: put .*checkpoints back.*--out"
     ):
-        run_folder.check(tmp_path, True)
+        run_check.check(tmp_path, True)
     save_checkpoint(tmp_path)
-    run_folder.check(tmp_path, True)
+    run_check.check(tmp_path, True)
     shutil.rmtree(tmp_path / "checkpoints")
     assert content(tmp_path) == before
 
@@ -303,7 +303,7 @@ def test_checkpoints_under_other_names_are_named(tmp_path, name):
     run_folder.write_config(tmp_path, {}, Config())
     put(tmp_path, f"checkpoints/{name}/state.json")
     with pytest.raises(RunError, match=f"checkpoints/{name}"):
-        run_folder.check(tmp_path, True)
+        run_check.check(tmp_path, True)
 
 
 @pytest.mark.parametrize(
@@ -319,23 +319,23 @@ def test_a_lost_config_can_be_put_back_from_the_checkpoint(tmp_path, lost):
         (run / name).unlink()
     said = f"has checkpoints, but no {' and no '.join(lost)}: put it back with `(.*)`"
     with pytest.raises(RunError, match=said) as error:
-        run_folder.check(run, True)
+        run_check.check(run, True)
     subprocess.run(str(error.value).split("`")[1], shell=True, check=True)
-    run_folder.check(run, True)
+    run_check.check(run, True)
     assert run_folder.read_config(run) == config and run_folder.read_asked(run) == asked
 
 
 def test_a_config_that_an_earlier_version_lost_can_be_put_back_from_its_weights(small_config, tmp_path):
     save_checkpoint(tmp_path)
     with pytest.raises(RunError, match="but no config.json: put it back from a copy"):
-        run_folder.check(tmp_path, True)
+        run_check.check(tmp_path, True)
     with h5py.File(tmp_path / "last.weights.h5", "w") as file:
         file.attrs[saved_config.ATTRIBUTE] = small_config.to_json()
     with pytest.raises(RunError, match="but no config.json: put it back with `python -c") as error:
-        run_folder.check(tmp_path, True)
+        run_check.check(tmp_path, True)
     command = str(error.value).split("`")[1].replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, check=True, cwd=ROOT)
-    run_folder.check(tmp_path, True)
+    run_check.check(tmp_path, True)
     assert run_folder.read_config(tmp_path) == small_config
 
 
@@ -358,7 +358,7 @@ def test_a_config_that_cannot_be_read_is_one_line(tmp_path):
 
 def test_a_name_that_is_too_long_is_one_line(tmp_path):
     run = tmp_path / ("x" * 300)
-    for ask in (run_folder.read_config, lambda path: run_folder.check(path, True)):
+    for ask in (run_folder.read_config, lambda path: run_check.check(path, True)):
         with pytest.raises(RunError, match="File name too long"):
             ask(run)
 
