@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from frcnn import class_names, class_weights, config_text
+from frcnn import class_names, class_weights, config_bounds, config_text
 from frcnn.errors import ConfigError, DataError
 
 BACKBONES = (
@@ -223,31 +223,7 @@ class Config:
         ):
             if self.get(key) not in allowed:
                 raise ConfigError(f"{key} is {self.get(key)!r}, not one of {', '.join(allowed)}")
-        for key in AT_LEAST_ONE:
-            if self.get(key) < 1:
-                raise ConfigError(f"{key} must be at least 1, not {self.get(key)}")
-        for key in NOT_NEGATIVE:
-            if any(value < 0 for value in _numbers(self.get(key))):
-                raise ConfigError(f"{key} must not be below 0, but is {self.get(key)}")
-        for key, limit in AT_MOST.items():
-            if any(value > limit for value in _numbers(self.get(key))):
-                raise ConfigError(f"{key} must not be above {limit:g}, but is {self.get(key)}")
-        if self.train.seed >= 2**32:
-            raise ConfigError(f"train.seed must be below 2**32, not {self.train.seed}")
-        for key in SHARES:
-            if not all(0.0 <= value <= 1.0 for value in _numbers(self.get(key))):
-                raise ConfigError(f"{key} must lie between 0 and 1, not be {self.get(key)}")
-        if self.optimizer.momentum == 1.0:
-            raise ConfigError("optimizer.momentum must be below 1")
-        if self.detection.ap_iou == 0.0:
-            raise ConfigError("detection.ap_iou must be above 0")
-        for key in POSITIVE:
-            values = self.get(key)
-            if not values or min(values) <= 0:
-                raise ConfigError(f"{key} needs values above 0, not {values}")
-        for key, length in (("roi.delta_weights", 4), ("loss.rpn", 2), ("loss.classifier", 2)):
-            if len(self.get(key)) != length:
-                raise ConfigError(f"{key} needs {length} values, not {self.get(key)}")
+        config_bounds.check(self.get)
         if self.rpn.negative_iou > self.rpn.positive_iou:
             raise ConfigError("rpn.negative_iou must not be above rpn.positive_iou")
         if len(set(self.data.classes)) != len(self.data.classes):
@@ -309,91 +285,9 @@ def _clean_classes(names):
         raise ConfigError(f"data.classes: {error}") from error
 
 
-def _numbers(value):
-    return value if isinstance(value, tuple) else (value,)
-
-
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config))
 KEYS = {
     f"{section.name}.{setting.name}": setting.type
     for section in dataclasses.fields(Config)
     for setting in dataclasses.fields(section.type)
 }
-
-AT_LEAST_ONE = (
-    "data.short_side",
-    "data.batch_size",
-    "data.workers",
-    "data.prefetch",
-    "model.rpn_channels",
-    "model.head_width",
-    "model.pool_size",
-    "model.pool_samples",
-    "rpn.samples",
-    "rpn.pre_nms_train",
-    "rpn.post_nms_train",
-    "rpn.pre_nms_test",
-    "rpn.post_nms_test",
-    "roi.samples",
-    "detection.max_detections",
-    "train.epochs",
-    "train.log_every",
-    "train.validate_every",
-    "train.max_nonfinite_steps",
-    "checkpoint.keep",
-)
-NOT_NEGATIVE = (
-    "data.cache_mib",
-    "data.pad_multiple",
-    "model.trainable_stages",
-    "model.batch_norm_epsilon",
-    "detection.min_size",
-    "rpn.min_size",
-    "optimizer.learning_rate",
-    "optimizer.bias_rate",
-    "optimizer.weight_decay",
-    "optimizer.clip_norm",
-    "optimizer.warmup_steps",
-    "optimizer.decay_factor",
-    "loss.rpn",
-    "loss.classifier",
-    "train.steps_per_epoch",
-    "train.seed",
-    "checkpoint.every_steps",
-    "checkpoint.every_minutes",
-)
-# Far beyond any use. What is computed with these numbers in float32 overflows at 3e38.
-AT_MOST = {
-    "anchors.sizes": 1e6,
-    "anchors.ratios": 1e4,
-    "roi.delta_weights": 1e6,
-    "detection.min_size": 1e6,
-    "rpn.min_size": 1e6,
-    "model.batch_norm_epsilon": 1e3,
-    "optimizer.learning_rate": 1e4,
-    "optimizer.weight_decay": 1e4,
-    "optimizer.clip_norm": 1e12,
-    "optimizer.decay_factor": 1e4,
-    "loss.rpn": 1e6,
-    "loss.classifier": 1e6,
-}
-SHARES = (
-    "data.flip",
-    "model.head_dropout",
-    "anchors.offset",
-    "rpn.positive_iou",
-    "rpn.negative_iou",
-    "rpn.positive_fraction",
-    "rpn.nms_iou",
-    "rpn.score_threshold",
-    "roi.positive_fraction",
-    "roi.positive_iou",
-    "roi.negative_iou_low",
-    "detection.score_threshold",
-    "detection.nms_iou",
-    "detection.ap_iou",
-    "optimizer.momentum",
-    "optimizer.decay_at",
-    "optimizer.worker_warmup",
-)
-POSITIVE = ("anchors.sizes", "anchors.ratios", "roi.delta_weights")

@@ -328,5 +328,5 @@ def test_class_weights_are_of_the_classes_there_are():
     + [("optimizer.learning_rate", "1e5"), ("roi.delta_weights", "1,1,1,1e300")],
 )
 def test_numbers_that_overflow_are_refused(key, value):
-    with pytest.raises(ConfigError, match=f"{key} must not be above 1"):
+    with pytest.raises(ConfigError, match=f"{key} must be at most 1"):
         Config().replace({key: value})
