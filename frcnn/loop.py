@@ -311,7 +311,8 @@ class Trainer:
         score = float(result.mean_ap) if has_number else 0.0
         score = [self.schedule.phase, score]
         # What is validated is what the file holds, unless detections take a second network.
-        if score >= self.progress.best and self.schedule.validated is self.models:
+        is_best = self.best_by == "last" or score >= self.progress.best
+        if is_best and self.schedule.validated is self.models:
             self.progress.best = score
             self.writer.weights("best")
         self.writer.row(self.progress, val_means, result)

@@ -375,7 +375,7 @@ class Counting(Schedule):
 def counted(small_config, tmp_path, monkeypatch):
     """Return a function that runs epochs of one step with given mAPs, and returns the run's folder."""
 
-    def go(aps, more=(), schedule=Counting, **values):
+    def go(aps, more=(), schedule=Counting, resume=(), **values):
         def scores(*_):
             ap = next(left)
             return VocAp(np.full(3, ap), ap, np.ones(3, int), np.ones(3, int), (), (), 0.5, "all-point")
@@ -386,7 +386,7 @@ def counted(small_config, tmp_path, monkeypatch):
         one = {"train.steps_per_epoch": 1, "train.log_every": 1}
         config = {f"train.{name}": value for name, value in values.items()}
         with contextlib.redirect_stderr(io.StringIO()):
-            trainer.train(small_config.replace(one | config | dict(more)), tmp_path / "run")
+            trainer.train(small_config.replace(one | config | dict(more)), tmp_path / "run", *resume)
         assert next(left, None) is None  # as many validations as expected
         return tmp_path / "run"
 
@@ -436,6 +436,12 @@ def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, spl
     assert steps_behind(run, "best.weights.h5") == steps
     config = Config().replace({"train.best": best, "data.val_split": split})
     assert says in validation.best_by(config, Dataset("some", (), ()))[1]
+
+
+def test_a_run_that_goes_on_with_the_last_weights_forgets_a_better_map(counted):
+    counted([0.6], epochs=1, best="mAP")
+    run = counted([0.4], resume=(True, True), epochs=2, best="last")
+    assert steps_behind(run, "best.weights.h5") == steps_behind(run, "last.weights.h5") > 0
 
 
 def test_weights_that_are_not_finite_end_the_run_and_are_never_the_best(counted, tmp_path, monkeypatch):
