@@ -179,7 +179,7 @@ def config_of(state, monkeypatch):
     class Asked(Exception):
         pass
 
-    def build(config, num_object_classes):
+    def build(config, num_object_classes, allow_random_frozen):
         raise Asked(config, num_object_classes)
 
     def config(name=MOBILE, given=state, **arguments):
