@@ -140,15 +140,16 @@ class Trainer:
         return result
 
     def _keep_epoch(self):
-        """Write the weights and a checkpoint of an epoch that is trained, before anything else can fail.
+        """Write a checkpoint and the weights of an epoch that is trained, before anything else can fail.
 
-        A run that goes on from this checkpoint validates the epoch again.
+        A run that goes on from this checkpoint validates the epoch again. The checkpoint comes first:
+        weights without any tell ``frcnn.run_check`` of a run that has lost its checkpoints.
         """
         self.schedule.share_statistics()
-        self.writer.weights("last")
         # With several workers, ``share_statistics`` has changed what a checkpoint of this step holds.
         if self.saved_step != self.progress.step or self.crew.place.count > 1:
             self._save_checkpoint()
+        self.writer.weights("last")
 
     def _end_epoch(self):
         """Validate if it is time to, write down the epoch, and return the ``VocAp`` or None."""

@@ -244,6 +244,24 @@ def test_a_run_killed_before_its_first_checkpoint_starts_afresh(whole, config, t
     assert_alike(whole, run)
 
 
+class Killed(BaseException):
+    """Stands for the end of the process: nothing handles it."""
+
+
+def test_a_run_killed_before_its_first_weights_goes_on(whole, config, tmp_path, monkeypatch):
+    rare = config.replace({"checkpoint.every_steps": 0, "checkpoint.every_minutes": 0.0})
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_writer.weight_files, "save", killed)
+        with pytest.raises(Killed):
+            train(rare, tmp_path / "run")
+    assert "going on from" in train(rare, tmp_path / "run", resume=True)
+    assert_alike(whole, tmp_path / "run")
+
+
 def test_a_run_that_lost_its_checkpoints_is_left_as_it_is(whole, config, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(run / "checkpoints")
