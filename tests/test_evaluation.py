@@ -73,7 +73,7 @@ def test_other_metrics(script, run, tmp_path, capsys):
     pytest.importorskip("pycocotools")
     values = {}
     for metric in evaluation.METRICS:
-        script.main(f"{run} --metric {metric} --json {tmp_path / 'a.json'}".split())
+        script.main(f"{run} --metric {metric} --overwrite --json {tmp_path / 'a.json'}".split())
         values[metric] = json.loads((tmp_path / "a.json").read_text())
         assert values[metric]["metric"] == metric
     assert "11-point" in capsys.readouterr().out

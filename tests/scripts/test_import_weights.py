@@ -75,7 +75,7 @@ def test_keras_frcnn(script, calls):
         "--config-pickle config.pickle",
         "--config-pickle config.pickle " + options,
     ):
-        script.main(f"keras-frcnn old.hdf5 out.h5 {line}".split())
+        script.main(f"keras-frcnn old.hdf5 out.h5 --overwrite {line}".split())
     told = {
         "classes": ["a", "b", "c"],
         "short_side": "300",
