@@ -5,8 +5,14 @@ JAX.
 """
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A shell's background job ignores SIGINT, one under nohup SIGHUP; so would the commands that tests start.
+for _name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGTERM"):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), signal.SIG_DFL)
 
 from pathlib import Path
 
