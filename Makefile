@@ -3,13 +3,17 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test clean
+.PHONY: train test test-all clean
 
 train: $(VENV)/installed
 	$(VENV)/bin/python scripts/train.py --dataset shapes
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4
+
+# Every row of the table of faults (tests/faults), too; `make test` runs a tenth of them.
+test-all: $(VENV)/installed-test
+	FRCNN_FAULTS=all $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'

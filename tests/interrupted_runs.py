@@ -1,7 +1,8 @@
-"""A run killed again and again beside one left alone: ``python interrupted_runs.py [KILLS] [SCHEDULE]``.
+"""A run killed again and again beside one left alone.
 
-The command line trains on ``shapes``, kills at random moments, every fourth time as soon as a checkpoint
-is being written, and says whether both runs ended alike.
+``python interrupted_runs.py KILLS SCHEDULE WORKERS`` trains on ``shapes``, kills at random moments,
+every fourth time as soon as a checkpoint is being written, and says whether both runs ended alike. With
+several workers the launcher is killed, which ends its workers.
 """
 
 import pathlib
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 
+import filelock
 import h5py
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -113,12 +115,25 @@ def assert_alike(run, other):
     assert rows(run) == rows(other)
 
 
-def main(kills, schedule):
+def wait_until_free(run, limit=60.0):
+    """Return when no process holds a run any longer; workers end seconds after their launcher."""
+    end = time.monotonic() + limit
+    lock = filelock.FileLock(run / ".lock")
+    while run.exists() and time.monotonic() < end:
+        try:
+            with lock.acquire(timeout=0):
+                return
+        except filelock.Timeout:
+            time.sleep(0.2)
+
+
+def main(kills, schedule, workers):
     options = ["--dataset", "shapes", "--schedule", schedule, "--epochs", "12"]
     options += ["--set", "train.steps_per_epoch=40"]
     options += ["--set", "data.short_side=96", "--set", "data.long_side=128"]
     options += ["--set", "checkpoint.every_steps=7", "--set", "model.head_dropout=0.5"]
     options += ["--deterministic"]
+    options += ["--workers-per-node", str(workers)] if workers > 1 else []
     folder = pathlib.Path(tempfile.mkdtemp())
     print(folder)
     whole, torn, log = folder / "whole", folder / "torn", folder / "log"
@@ -130,6 +145,7 @@ def main(kills, schedule):
         # Early enough that the run does not come to its end before all kills.
         moment = is_writing(torn) if kill % 4 == 3 else after(draw.uniform(0.0, seconds / 5))
         status = stop(start(torn, options, log), signal.SIGKILL, moment)
+        wait_until_free(torn)
         done = sorted(path.name for path in (torn / "checkpoints").glob("*")) if torn.exists() else []
         print(f"kill {kill + 1}: status {status}, left {', '.join(done) or 'nothing'}", flush=True)
         if status == 0:
@@ -140,4 +156,7 @@ def main(kills, schedule):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if sys.argv[1:] else 20, sys.argv[2] if sys.argv[2:] else "alternating")
+    given = sys.argv[1:]
+    defaults = ["20", "alternating", "1"]
+    kills, schedule, workers = [*given, *defaults[len(given) :]]
+    main(int(kills), schedule, int(workers))
