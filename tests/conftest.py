@@ -9,11 +9,6 @@ import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# A shell's background job ignores SIGINT, one under nohup SIGHUP; so would the commands that tests start.
-for _name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGTERM"):
-    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) == signal.SIG_IGN:
-        signal.signal(getattr(signal, _name), signal.SIG_DFL)
-
 from pathlib import Path
 
 import keras
@@ -30,6 +25,13 @@ GOLDEN = Path(__file__).parent / "golden"
 # the time of one, as the first of them may wait for TensorFlow to load a kernel.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("repeatable")
+
+
+def pytest_configure():
+    """Hear signals that a background job or nohup ignores, as the commands that tests start would."""
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGTERM"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -90,7 +90,8 @@ def test_when_a_score_was_reached():
 def test_both_are_told_the_images_the_numbers_and_the_rates(folder):
     config = settings(folder, optimizer__warmup_steps=2, optimizer__learning_rate=0.01)
     spec = json.loads(json.dumps(time_to_map.specification(config, "run")))
-    resolved = config.replace({"detection.ap_interpolation": "all-point"})  # which the peer does not know
+    # The peer knows no "auto".
+    resolved = config.replace({"detection.ap_interpolation": "all-point"})
     assert Config().updated_from_json(json.dumps(spec["config"])) == resolved
     assert spec["classes"] == sorted(shapes.CLASSES) and spec["steps_per_epoch"] == 8
     assert len(spec["train"]) == 8 and len(spec["val"]) == 4 and Path(spec["val"][0]["path"]).is_file()
