@@ -12,7 +12,7 @@ LARGEST = 1e6  # pixels and factors: beyond it float32 has no fractions to speak
 # Setting -> (lowest, highest) of its value, or of each of its values.
 BOUNDS = {
     "data.short_side": (1, 2**14),
-    "data.long_side": (1, 2**14),
+    "data.long_side": (1, 2**20),  # keras-frcnn has no limit of it
     "data.batch_size": (1, 2**12),
     "data.pad_multiple": (0, 2**12),
     "data.workers": (1, 2**10),
