@@ -161,8 +161,8 @@ def test_the_config_in_a_weight_file_is_text_and_json(tmp_path):
             Detector.load(path)
 
 
-def test_hdf5_files_of_any_lesser_length_are_refused(tmp_path):
-    """As a full disk and a broken download leave them.
+def test_hdf5_files_of_any_lesser_length_are_refused(tmp_path, monkeypatch):
+    """As a full disk and a broken download leave them; also where no child process has read them first.
 
     No bytes are changed: with some of them, HDF5's own library ends the process, which nothing on this
     side of it can catch.
@@ -175,6 +175,10 @@ def test_hdf5_files_of_any_lesser_length_are_refused(tmp_path):
         file["layer/kernel"] = np.arange(4.0)
     whole = path.read_bytes()
     assert list(weights.read(path)) == ["layer"] and saved_config.read(path) == "{}"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="cannot read weights from .*a.h5"):
+        weights.read(path)
+    monkeypatch.setattr(stored_arrays, "_check_in_child", lambda *_: None)  # half a second for each
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
         assert saved_config.read(path) is None
