@@ -237,7 +237,7 @@ def validated(monkeypatch, **values):
     generators = []
 
     class Batches(list):
-        share, dataset = 0, None
+        share, dataset = 0, SimpleNamespace(name="own val")
 
         def epoch(self):
             return iter(self)
@@ -296,7 +296,8 @@ def test_a_steps_chance_comes_of_the_seed():
             drawn.append(generator.random())
             return {}
 
-    schedule = Drawing(None, changed(train__seed=7), 10)
+    no_layers = SimpleNamespace(detector=SimpleNamespace(layers=()))
+    schedule = Drawing(no_layers, changed(train__seed=7), 10)
     schedule.train_step(None)
     schedule.train_step(None)
     assert drawn == [chance.generator(7, chance.ROIS, step).random() for step in (0, 1)]
@@ -330,7 +331,8 @@ def looped(monkeypatch, tmp_path):
     )
 
     def make(**values):
-        samples = tuple(SimpleNamespace(difficult=np.zeros(1, bool)) for _ in range(10))
+        box = {"boxes": np.array([[0, 0, 64, 64]]), "difficult": np.zeros(1, bool)}
+        samples = tuple(SimpleNamespace(width=64, height=64, **box) for _ in range(10))
 
         class Images(SimpleNamespace):
             def __len__(self):
@@ -388,9 +390,9 @@ def test_checkpoints_are_due_as_configured(looped, monkeypatch):
 
 def test_as_many_checkpoints_are_kept_as_configured(looped, monkeypatch):
     kept = []
-    monkeypatch.setattr(checkpoints, "save", lambda *given: kept.append(given[-1]))
+    monkeypatch.setattr(checkpoints, "save", lambda *given: kept.append(given[5]))
     made = looped(checkpoint__keep=5)
-    made.writer.logger = SimpleNamespace(flush=lambda: None)
+    made.writer.logger, made.writer.texts = SimpleNamespace(flush=lambda: None), {}
     made.writer.checkpoint(made.progress, {}, {})
     assert kept == [5]
 
