@@ -1,7 +1,7 @@
 """The table of faults: what is broken, the command, how it must end, what it must say and leave alone.
 
 Each row was a fault once: data read wrong, weights or files lost, a traceback, a wait without end. Its
-``setup`` breaks something in a ``command.Place``. ``test_faults.py`` runs the rows.
+``setup`` breaks something in a ``fault_command.Place``. ``test_fault_table.py`` runs the rows.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable
 
 import h5py
-from command import TRAIN
+from fault_command import TRAIN
 from PIL import Image
 
 RESUME = (*TRAIN, "--resume")

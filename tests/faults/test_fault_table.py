@@ -8,8 +8,8 @@ import datetime
 import os
 
 import pytest
-from command import Place, prepare
-from table import ROWS
+from fault_command import Place, prepare
+from fault_table import ROWS
 
 TURNS = 10
 

@@ -1,6 +1,6 @@
 """Run the real command as a user does, on a small data set and a small trained run.
 
-Each row of ``table.py`` has a ``Place``, a folder of its own: the row breaks something in it, the
+Each row of ``fault_table.py`` has a ``Place``, a folder of its own: the row breaks something in it, the
 command runs in it, and afterwards every file that the row names must hold what it held before.
 """
 
