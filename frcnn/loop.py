@@ -126,7 +126,6 @@ class Trainer:
             stream = self._stream()
             while progress.epoch < epochs:
                 self._train_epoch(stream)
-                self._expect_finite()
                 self._keep_epoch()
                 with self._explained_faults():
                     result = self._end_epoch()
