@@ -6,8 +6,8 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Detector": ("frcnn.detector", "Detector"),
-    "build_pretrained": ("frcnn.pretrained", "build"),
-    "import_torchvision": ("frcnn.importers", "import_torchvision"),
+    "build_pretrained": ("frcnn.weights.pretrained", "build"),
+    "import_torchvision": ("frcnn.convert.torchvision", "import_torchvision"),
 }
 __all__ = [*_WHERE]
 

@@ -35,10 +35,10 @@ def compiled(function, shapes=None):
         return jax.jit(function)  # compiles for each set of shapes
     if shapes is None:
         return tf.function(function, reduce_retracing=True)
-    return Open(function, lambda _: shapes)
+    return OpenShapeFunction(function, lambda _: shapes)
 
 
-class Open:
+class OpenShapeFunction:
     """A TensorFlow function that is traced once, the sizes that may change left open from the start.
 
     Else the first call would be traced for its own sizes and the second anew. That costs seconds; and
@@ -109,11 +109,11 @@ def on_batches(model, step):
         # The last axis tells what the numbers mean; of weights there is but the batch's.
         return (None,) * len(sizes) + (sizes[-1:] or (None,))
 
-    run = Open(step, shapes_of)
+    run = OpenShapeFunction(step, shapes_of)
     return lambda batches: run(next(iter(batches)))
 
 
-class Held:
+class Snapshot:
     """The present values of Keras variables, to go back to.
 
     With TensorFlow nothing is copied here: a variable whose value is held gets new memory at its next
@@ -205,12 +205,12 @@ def native_momentum(variable, velocity, gradient, learning_rate, momentum):
     )
 
 
-# The tf.distribute strategy that joins several workers (frcnn.workers); None: this process is alone.
+# The tf.distribute strategy of ``frcnn.distributed.process_group``; None: this process trains alone.
 _strategy = None
 
 
 def use_workers(strategy):
-    """Have ``sum_over_workers`` and ``gather_over_workers`` reach the workers of a strategy.
+    """Have ``all_reduce_sum`` and ``all_gather`` reach the workers of a strategy.
 
     Models and optimizers are made and run as in one process, outside the strategy's scope: all that
     workers tell each other goes through these two functions.
@@ -227,7 +227,7 @@ def num_workers():
     return _strategy.num_replicas_in_sync if _strategy else 1
 
 
-def sum_over_workers(tensors):
+def all_reduce_sum(tensors):
     """Return the sums over all workers of a list of tensors; None in it stays None.
 
     All workers must come here, in the same order and with the same shapes: so not inside a branch that
@@ -260,7 +260,7 @@ def _summed(tensors):
 PACK_BYTES = 32 * 2**20
 
 
-def gather_over_workers(array):
+def all_gather(array):
     """Return a numpy array, its first axis all workers' one after the other; the others are alike.
 
     float32, int32 or int64. Not inside a compiled step.

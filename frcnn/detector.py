@@ -6,17 +6,20 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from frcnn import models, outputs, saved_config, weight_files
-from frcnn.config import Config
-from frcnn.data import augment
+from frcnn.config import in_weights
+from frcnn.config.schema import Config
+from frcnn.data import transforms
 from frcnn.errors import ConfigError, DataError, WeightsError
+from frcnn.files import outputs
+from frcnn.models import faster_rcnn
+from frcnn.weights import detector_files
 
 
 class Detector:
     """Detects objects with the sub-models of a run.
 
     Args:
-        models: ``frcnn.models.Models``.
+        models: ``frcnn.models.faster_rcnn.FasterRCNN``.
         config: the ``Config`` they were built from.
         classes: the object classes' names.
     """
@@ -39,17 +42,17 @@ class Detector:
         """
         if weights and pathlib.Path(path).is_file():
             raise ConfigError(f"{path} is a file of weights itself, in which {weights} cannot be chosen")
-        file = saved_config.file_of(path, weights or "best.weights.h5")
+        file = in_weights.file_of(path, weights or "best.weights.h5")
         if not file.is_file():
             raise WeightsError(f"{path} is not a training run or a saved detector: there is no {file}")
-        text = saved_config.read(file)
+        text = in_weights.read(file)
         if text is None:
             raise ConfigError(f"{file} is not a detector's file: it holds no config")
         config = Config().updated_from_json(text, f"the config in {file}")
         if not config.data.classes:
             raise ConfigError(f"{file} is not a detector's file: its config names no class")
-        built = models.build(config, len(config.data.classes), allow_random_frozen=True)
-        weight_files.load(built, file)
+        built = faster_rcnn.build(config, len(config.data.classes), allow_random_frozen=True)
+        detector_files.load(built, file)
         return cls(built, config, config.data.classes)
 
     def save(self, path, overwrite=False):
@@ -64,7 +67,7 @@ class Detector:
         """
         path = outputs.new_file(path, overwrite)
         with outputs.writing(path):
-            weight_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
+            detector_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
 
     def predict(self, images, batch_size=1):
         """Return the detections in images of any sizes.
@@ -108,8 +111,8 @@ class Detector:
     def _input(self, image, number):
         """Return an image's size as resized, its padded pixels, and its own size (height, width)."""
         pixels = _pixels(image, number)
-        resized, _ = augment.resize(pixels, np.zeros((0, 4), "float32"), self.config.data)
-        padded = augment.pad([resized], self.models.size_multiple)[0]
+        resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), self.config.data)
+        padded = transforms.pad([resized], self.models.size_multiple)[0]
         return resized.shape[:2], padded, pixels.shape[:2]
 
     def detect(self, images, image_sizes, original_sizes):
@@ -144,7 +147,7 @@ class Detector:
 def _pixels(image, number):
     """Return any kind of image as an (H, W, 3) array of RGB."""
     if isinstance(image, (str, pathlib.Path)):
-        return augment.load(str(image))
+        return transforms.load(str(image))
     if isinstance(image, Image.Image):
         if image.mode in ("I", "F"):
             raise DataError(f"image {number} is a Pillow image of mode {image.mode}, of unknown range")

@@ -4,7 +4,7 @@ The command lines print them as one line and exit with status 2; anything else t
 bug of ours and keeps its traceback.
 """
 
-from frcnn.untrusted import shown
+from frcnn.text import shown
 
 
 class FrcnnError(ValueError):

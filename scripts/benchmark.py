@@ -13,9 +13,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import config as configs  # noqa: E402
-from frcnn.benchmark import measures  # noqa: E402
-from frcnn.cli import run  # noqa: E402
+from benchmark import measures  # noqa: E402
+
+from frcnn.cli.common import run  # noqa: E402
+from frcnn.config import schema as configs  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from frcnn.cli import run  # noqa: E402
-from frcnn.data.download import ARCHIVES, download  # noqa: E402
+from frcnn.cli.common import run  # noqa: E402
+from frcnn.data.download import (
+    ARCHIVES,  # noqa: E402
+    download,  # noqa: E402
+)
 
 
 def main(argv=None):

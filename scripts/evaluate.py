@@ -9,9 +9,16 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import outputs, presets, settings  # noqa: E402
-from frcnn.cli import quiet_import, run  # noqa: E402
-from frcnn.metrics import coco_ap  # noqa: E402
+from frcnn.cli.common import (
+    quiet_import,  # noqa: E402
+    run,  # noqa: E402
+)
+from frcnn.config import (
+    precedence,  # noqa: E402
+    presets,  # noqa: E402
+)
+from frcnn.evaluation import coco_ap  # noqa: E402
+from frcnn.files import outputs  # noqa: E402
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
@@ -50,13 +57,13 @@ def parse(argv):
 def make_config(config, arguments):
     """Return the detector's config with the options put over it, and notes about what they leave out.
 
-    A config's year and splits say nothing about other data than its own (``frcnn.settings``).
+    A config's year and splits say nothing about other data than its own (``frcnn.config.precedence``).
     """
     options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
     changes = {key: value for key, value in options.items() if value is not None}
     keys = ("data.dataset", "data.dir", "data.year", "data.val_split")
     own = {key: config.get(key) for key in keys}
-    kept, notes = settings.drop_other_data(own, changes, arguments.run)
+    kept, notes = precedence.drop_other_data(own, changes, arguments.run)
     of_dataset = presets.preset(changes.get("data.dataset", own["data.dataset"]))
     dropped = {key: of_dataset.get(key) for key in keys if key not in kept}
     return config.replace(dropped | kept | changes), notes
@@ -70,27 +77,28 @@ def main(argv=None):
         coco_ap.import_pycocotools()
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
-        from frcnn import backend, evaluation
-        from frcnn.data import datasets
+        from frcnn import backend
+        from frcnn.data import build
         from frcnn.detector import Detector
+        from frcnn.evaluation import evaluator
 
     print(f"device: {backend.prepare_device()}")
     detector = Detector.load(arguments.run, arguments.weights)
     config, notes = make_config(detector.config, arguments)
     print(*notes, sep="\n", end="\n" if notes else "")
-    dataset = datasets.load_split(
+    dataset = build.load_split(
         config.data,
         config.data.val_split,
         detector.classes,
         advice="the detector knows no such class: correct the class names",
     )
-    print(f"data: {datasets.folder(config.data)}: {dataset.summary()}")
+    print(f"data: {build.folder(config.data)}: {dataset.summary()}")
     detection = config.detection
-    names = {interpolation: name for name, interpolation in evaluation.METRICS.items()}
-    metric = arguments.metric or names[evaluation.ap_interpolation(detection, dataset)]
+    names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
+    metric = arguments.metric or names[evaluator.ap_interpolation(detection, dataset)]
     skipped = [(dataset.name, *entry) for entry in dataset.skipped]
-    found, truths = evaluation.detect(detector, dataset, config.data, lambda *row: skipped.append(row))
-    scores = evaluation.score(found, truths, detector.classes, metric, detection.ap_iou)
+    found, truths = evaluator.detect(detector, dataset, config.data, lambda *row: skipped.append(row))
+    scores = evaluator.score(found, truths, detector.classes, metric, detection.ap_iou)
     print(scores.table)
     for row in skipped:
         print("left out:", *row[1:])

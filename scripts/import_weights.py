@@ -13,11 +13,14 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import outputs  # noqa: E402
-from frcnn.cli import quiet_import, run  # noqa: E402
-from frcnn.config_text import parse_assignments  # noqa: E402
+from frcnn.cli.common import (
+    quiet_import,  # noqa: E402
+    run,  # noqa: E402
+)
+from frcnn.config.text_format import parse_assignments  # noqa: E402
+from frcnn.convert.keras_frcnn_config import read_config  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
-from frcnn.keras_frcnn_config import read_config  # noqa: E402
+from frcnn.files import outputs  # noqa: E402
 
 
 def parse(argv):
@@ -73,10 +76,10 @@ def main(argv=None):
         settings = old_settings(arguments)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
-        from frcnn import weights
-        from frcnn.importers import import_torchvision
-        from frcnn.keras_frcnn import import_keras_frcnn
-        from frcnn.state_files import read_state
+        from frcnn.convert.keras_frcnn import import_keras_frcnn
+        from frcnn.convert.torchvision import import_torchvision
+        from frcnn.weights import initial
+        from frcnn.weights.state_dicts import read_state
 
     if arguments.kind == "torchvision":
         state = read_state(arguments.file)
@@ -85,7 +88,7 @@ def main(argv=None):
     else:
         detector = import_keras_frcnn(arguments.file, **settings)
         source = f"all layers of {arguments.file}"
-    layers = weights.weighted_layers(detector.models.detector)
+    layers = initial.weighted_layers(detector.models.detector)
     count = sum(math.prod(weight.shape) for layer in layers for weight in layer.weights)
     print(f"{source} used: filled {len(layers)} layers, {count:,} weights")
     print(f"{len(detector.classes)} classes: {', '.join(detector.classes)}")

@@ -8,8 +8,13 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import presets  # noqa: E402
-from frcnn.cli import PRECEDENCE, quiet_import, run, settings_of  # noqa: E402
+from frcnn.cli.common import (
+    PRECEDENCE,  # noqa: E402
+    quiet_import,  # noqa: E402
+    run,  # noqa: E402
+    settings_of,  # noqa: E402
+)
+from frcnn.config import presets  # noqa: E402
 from frcnn.errors import ConfigError  # noqa: E402
 
 # Command-line option -> the setting it changes.
@@ -56,10 +61,10 @@ def main(argv=None):
         raise ConfigError(f"--images must not be below 0, but is {arguments.images}")
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
-        from frcnn import inspection
+        from frcnn.inspection import inspector
 
     print(settings.summary())
-    inspection.inspect(settings.config, arguments.out, arguments.images)
+    inspector.inspect(settings.config, arguments.out, arguments.images)
 
 
 if __name__ == "__main__":

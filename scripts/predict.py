@@ -8,9 +8,15 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import outputs  # noqa: E402
-from frcnn.cli import quiet_import, run  # noqa: E402
-from frcnn.errors import ConfigError, DataError  # noqa: E402
+from frcnn.cli.common import (
+    quiet_import,  # noqa: E402
+    run,  # noqa: E402
+)
+from frcnn.errors import (
+    ConfigError,  # noqa: E402
+    DataError,  # noqa: E402
+)
+from frcnn.files import outputs  # noqa: E402
 
 
 def parse(argv):
@@ -50,9 +56,9 @@ def main(argv=None):
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import backend
-        from frcnn.data.augment import load
+        from frcnn.data.transforms import load
         from frcnn.detector import Detector
-        from frcnn.draw import draw
+        from frcnn.inspection.draw import draw
 
     backend.prepare_device()
     detector = Detector.load(arguments.run, arguments.weights)

@@ -8,18 +8,32 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from frcnn import interruption, lifeline  # noqa: E402
+from frcnn.distributed import lifeline  # noqa: E402
+from frcnn.runs import signals  # noqa: E402
 
 if __name__ == "__main__":  # before the imports that take seconds and start threads
-    interruption.listen()
+    signals.listen()
     lifeline.follow()
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from frcnn import config as configs  # noqa: E402
-from frcnn import discovery, launcher, presets, run_folder  # noqa: E402
-from frcnn.cli import PRECEDENCE, quiet_import, run, settings_of  # noqa: E402
-from frcnn.errors import ConfigError, Interrupted  # noqa: E402
+from frcnn.cli.common import (
+    PRECEDENCE,  # noqa: E402
+    quiet_import,  # noqa: E402
+    run,  # noqa: E402
+    settings_of,  # noqa: E402
+)
+from frcnn.config import presets  # noqa: E402
+from frcnn.config import schema as configs  # noqa: E402
+from frcnn.distributed import (
+    discovery,  # noqa: E402
+    launcher,  # noqa: E402
+)
+from frcnn.errors import (
+    ConfigError,  # noqa: E402
+    Interrupted,  # noqa: E402
+)
+from frcnn.runs import run_directory  # noqa: E402
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
@@ -48,7 +62,7 @@ OPTIONS = {
 def parse(argv):
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Every other setting: --set KEY=VALUE, with the keys of frcnn/config.py or of any "
+        epilog="Every other setting: --set KEY=VALUE, with the keys of frcnn/config/schema.py or of any "
         "RUN/resolved.json, such as --set rpn.samples=128 --set anchors.sizes=64,128,256. " + PRECEDENCE,
     )
     parser.add_argument("--dataset", help=f"{' or '.join(presets.PRESETS)} (default voc)")
@@ -107,8 +121,8 @@ def main(argv=None):
     if arguments.resume:
         if not arguments.out:
             raise ConfigError("--resume needs the run's folder: --out RUN")
-        base = run_folder.read_config(pathlib.Path(arguments.out))
-        asked = run_folder.read_asked(pathlib.Path(arguments.out))
+        base = run_directory.read_config(pathlib.Path(arguments.out))
+        asked = run_directory.read_asked(pathlib.Path(arguments.out))
     elif arguments.allow_config_change:
         raise ConfigError("--allow-config-change goes with --resume")
     settings = settings_of(arguments, OPTIONS, base, arguments.out)
@@ -127,15 +141,16 @@ def main(argv=None):
         return launcher.run(command, arguments.workers_per_node)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
-        from frcnn import trainer, workers
+        from frcnn.distributed import process_group
+        from frcnn.training import train
 
     if discovery.find().count > 1 and not arguments.out:
         raise ConfigError("several workers need one run folder: give it with --out")
     try:
-        with interruption.reacting(interruption.stop_main), workers.session(out):
+        with signals.reacting(signals.stop_main), process_group.session(out):
             if discovery.find().rank == 0:
                 print(settings.summary())
-            trainer.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)
+            train.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)
     except Interrupted as stop:  # as asked for: whoever asked is to see success
         print(stop)
         return

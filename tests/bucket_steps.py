@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from train_steps import CONFIG
 
-from frcnn.data.dataset import Dataset, Sample
-from frcnn.data.pipeline import Pipeline
-from frcnn.models import build
-from frcnn.schedules import Joint
-from frcnn.targets import RpnTargeter
+from frcnn.data.anchor_targets import AnchorTargetCreator
+from frcnn.data.loader import DataLoader
+from frcnn.data.sample import Dataset, Sample
+from frcnn.models.faster_rcnn import build
+from frcnn.training.joint import Joint
 
 
 def random_images(folder, count, seed=0):
@@ -45,11 +45,11 @@ def results(multiple, count=8, epochs=2):
     schedule = Joint(models, config, 100)
     sizes, shapes, traces = set(), set(), []
     with tempfile.TemporaryDirectory() as folder:
-        batches = Pipeline(
+        batches = DataLoader(
             random_images(folder, count),
             config.data,
             models.size_multiple,
-            make_targets=RpnTargeter(models.pyramid, config.rpn),
+            make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn),
         )
         for epoch in range(epochs):
             for batch in batches.epoch(epoch):

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from frcnn.config.presets import preset
 from frcnn.data import shapes
-from frcnn.presets import preset
 
 GOLDEN = Path(__file__).parent / "golden"
 

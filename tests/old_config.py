@@ -1,4 +1,4 @@
-"""Writes the ``config.pickle`` of keras-frcnn, as its trainers do, without having them here."""
+"""Writes the ``schema.pickle`` of keras-frcnn, as its trainers do, without having them here."""
 
 import pickle
 import sys

@@ -1,4 +1,4 @@
-"""``backend.Open``: one graph for all sizes, another one for other arguments."""
+"""``backend.OpenShapeFunction``: one graph for all sizes, another one for other arguments."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ def traces():
 
 @pytest.fixture
 def step(traces):
-    """Return an ``Open`` of (x, (weights, bias)) that notes when it is traced."""
+    """Return an ``OpenShapeFunction`` of (x, (weights, bias)) that notes when it is traced."""
 
     def function(x, others):
         traces.append([other is not None for other in others])
         weights, bias = others
         return (x if weights is None else x * weights) + (0.0 if bias is None else bias)
 
-    return backend.Open(function, lambda leaves: [(None,)] * len(leaves))
+    return backend.OpenShapeFunction(function, lambda leaves: [(None,)] * len(leaves))
 
 
 def test_other_sizes_are_no_reason_to_trace_again(step, traces):

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn import models, saved_config
+from frcnn.config import in_weights
+from frcnn.config.presets import preset
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, OutputError, WeightsError
-from frcnn.presets import preset
+from frcnn.models import faster_rcnn
 
 
 class FourBoxes:
-    """Stands in for ``models.detector``: always two detections and two rows of padding."""
+    """Stands in for ``faster_rcnn.detector``: always two detections and two rows of padding."""
 
     def predict_on_batch(self, inputs):
         self.images, self.sizes = inputs
@@ -214,7 +215,7 @@ def saved(small_config, tmp_path_factory):
     config = small_config.replace(
         {"data.classes": "circle,square,triangle", "detection.score_threshold": 0.01}
     )
-    built = Detector(models.build(config, 3), config, config.data.classes)
+    built = Detector(faster_rcnn.build(config, 3), config, config.data.classes)
     path = tmp_path_factory.mktemp("saved") / "shapes.detector"
     built.save(path)
     return built, path
@@ -287,6 +288,6 @@ def test_what_is_no_run_and_no_detector_is_named(saved, tmp_path):
     with pytest.raises(ConfigError, match="a.weights.h5 is not a detector's file: it holds no config"):
         Detector.load(tmp_path / "a.weights.h5")
     for text, says in (("{", "is not JSON"), ('{"rpn": {"size": 3}}', "no setting 'rpn.size'")):
-        saved_config.write(tmp_path / "a.weights.h5", text)
+        in_weights.write(tmp_path / "a.weights.h5", text)
         with pytest.raises(ConfigError, match=f"the config in .*a.weights.h5.*{says}"):
             Detector.load(tmp_path / "a.weights.h5")

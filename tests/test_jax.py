@@ -17,20 +17,13 @@ import train_steps
 HERE = Path(__file__).parent
 # Two halves that take about as long as each other, a process each.
 HALVES = (
-    "boxes anchors sampling nms models blocks".split(),
-    [
-        "targets",
-        "losses",
-        "proposals",
-        "roi_align",
-        "roi_pool",
-        "rpn_at_cells",
-        "detections",
-        "optimizers",
-    ],
+    "ops/test_boxes ops/test_anchors ops/test_sampling ops/test_nms "
+    "models/test_faster_rcnn layers/test_conv".split(),
+    "ops/test_targets ops/test_losses ops/test_proposals layers/test_roi_align layers/test_roi_pool "
+    "layers/test_sparse_rpn ops/test_postprocessing training/test_optimizers".split(),
 )
 # Three whole detectors, from torchvision's weights to its boxes.
-DETECTORS = "test_importers.py::test_detections_are_torchvision_s"
+DETECTORS = "convert/test_torchvision.py::test_detections_are_torchvision_s"
 # Left to TensorFlow, so that all this takes no minute: JAX compiles for every shape, and networks of
 # keras.applications for long. What these test besides is in the training steps and in the other tests.
 LEFT_OUT = (
@@ -51,7 +44,7 @@ def start(*arguments):
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
     }
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -69,8 +62,7 @@ def core_tests():
     selection = " and ".join(f"not {name}" for name in LEFT_OUT.split())
     options = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     processes = [start(*options, str(HERE / DETECTORS), str(HERE / "benchmark" / "test_gpu.py"))] + [
-        start(*options, "-k", selection, *(str(HERE / f"test_{name}.py") for name in half))
-        for half in HALVES
+        start(*options, "-k", selection, *(str(HERE / f"{name}.py") for name in half)) for half in HALVES
     ]
     yield processes
     for process in processes:

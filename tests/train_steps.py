@@ -8,11 +8,11 @@ import json
 
 import numpy as np
 
-from frcnn import presets
-from frcnn.models import build
-from frcnn.sampling import random_order
-from frcnn.schedules import compile_sub_models
-from frcnn.targets import RpnTargeter
+from frcnn.config import presets
+from frcnn.data.anchor_targets import AnchorTargetCreator
+from frcnn.models.faster_rcnn import build
+from frcnn.ops.sampling import random_order
+from frcnn.training.compile import compile_sub_models
 
 CONFIG = presets.preset("shapes").replace(
     {
@@ -45,7 +45,7 @@ class Batch:
 
 
 def made_models(config=CONFIG):
-    """Return ``Models`` for 3 object classes whose weights numpy drew."""
+    """Return ``FasterRCNN`` for 3 object classes whose weights numpy drew."""
     models = build(config, num_object_classes=3)
     rng = np.random.default_rng(1)
     # The classifier's first: those that the RPN shares with it are drawn once, in one order.
@@ -64,7 +64,7 @@ def results(steps=3):
     models, batch = made_models(), Batch()
     compile_sub_models(models, CONFIG.replace({"optimizer.warmup_steps": 0}), total_steps=100)
     generator = np.random.default_rng(2)
-    targets = RpnTargeter(models.pyramid, CONFIG.rpn)(batch, generator)
+    targets = AnchorTargetCreator(models.anchor_generator, CONFIG.rpn)(batch, generator)
     options = {"sample_weight": batch.weights, "return_dict": True}
     logs = {"rpn": [], "classifier": []}
     order = random_order(generator, 2, CONFIG.rpn.post_nms_train + 2)

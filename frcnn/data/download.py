@@ -15,9 +15,9 @@ from urllib.error import HTTPError
 
 from tqdm import tqdm
 
-from frcnn import file_lock
-from frcnn.data import guarded_http
+from frcnn.data import stalling_http
 from frcnn.errors import DataError
+from frcnn.files import file_lock
 
 CHUNK = 1 << 18
 WAIT = 24 * 3600.0  # seconds for another process that fetches the same file
@@ -164,7 +164,7 @@ def _transfer(url, part, may_start_anew):
         OSError, HTTPException: it failed otherwise.
     """
     have = _size(part)
-    with guarded_http.Guard() as guard:
+    with stalling_http.Guard() as guard:
         try:
             response = guard.open(url, {"Range": f"bytes={have}-"} if have else {})
             with response:

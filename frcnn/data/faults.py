@@ -39,7 +39,7 @@ class Fault:
         return f"{self.place}: {self.what}"
 
 
-def settle(collected, on_bad_data, report=None):
+def apply_policy(collected, on_bad_data, report=None):
     """Apply the policy to all faults of all splits that are to be worked with.
 
     Args:

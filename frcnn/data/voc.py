@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from frcnn import class_names
-from frcnn.data import image_files, voc_annotation, voc_layout, voc_pairing
-from frcnn.data.dataset import Dataset, Sample
-from frcnn.data.faults import Fault, settle
+from frcnn.config import class_names
+from frcnn.data import image_io, voc_annotation, voc_layout, voc_pairing
+from frcnn.data.faults import Fault, apply_policy
+from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import ConfigError, DataError
-from frcnn.untrusted import shown
-from frcnn.wording import did_you_mean, listed
+from frcnn.text import did_you_mean, listed, shown
 
 # Of an image. Every box is held against every anchor at once: a pyramid's 240,000 need 4 MB a box.
 MAX_BOXES = 2000
@@ -37,7 +36,7 @@ def read(root, split, year=None, classes=None, on_bad_data="error"):
     Raises:
         DataError, ConfigError: as ``collect`` and ``faults.settle``.
     """
-    return settle([collect(root, split, year, classes)], on_bad_data)[0]
+    return apply_policy([collect(root, split, year, classes)], on_bad_data)[0]
 
 
 def collect(root, split, year=None, classes=None, advice=ADD_CLASS):
@@ -190,7 +189,7 @@ class _Reader:
         try:
             path = self.folder / "JPEGImages" / files.image_of(identifier, filename)
             self.users.setdefault(str(path), []).append(identifier)
-            header = image_files.read_header(path)
+            header = image_io.read_header(path)
             size = voc_annotation.labelled_size(root, header, path)
         except DataError as error:
             place = path if header is None else annotation
@@ -219,7 +218,7 @@ class _Reader:
             return None, [], faults
         boxes = np.array(boxes, np.float32).reshape(-1, 4)
         if size != header.upright:
-            boxes = image_files.turn_boxes(boxes, header)
+            boxes = image_io.turn_boxes(boxes, header)
         labels, difficult = np.zeros(0, np.int32), np.array(difficult, bool)
         return Sample(name, str(path), *header.upright, boxes, labels, difficult), names, []
 

@@ -19,9 +19,10 @@ import math
 
 from defusedxml import ElementTree
 
-from frcnn import class_names, untrusted
+from frcnn.config import class_names
 from frcnn.errors import DataError
-from frcnn.untrusted import shown
+from frcnn.files import untrusted
+from frcnn.text import shown
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # Elements of other tools, in lower case, that hold a box in another way.

@@ -9,11 +9,11 @@ import os
 import stat
 from pathlib import Path
 
-from frcnn import untrusted
-from frcnn.data import foreign_layouts
-from frcnn.data.image_files import ENDINGS
+from frcnn.data import unsupported_layouts
+from frcnn.data.image_io import ENDINGS
 from frcnn.errors import ConfigError, DataError
-from frcnn.wording import did_you_mean, listed
+from frcnn.files import untrusted
+from frcnn.text import did_you_mean, listed
 
 VOC_CLASSES = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
@@ -86,7 +86,7 @@ def _devkit(root, year):
 
 def _nothing_there(root, missing, asked):
     """Return what to say of a root without the devkits of the years that are missing."""
-    other = foreign_layouts.describe(root)
+    other = unsupported_layouts.describe(root)
     if other and not asked:
         return f"{root} {other}"
     years = f"no VOC{' and no VOC'.join(missing)} in {root}"

@@ -11,13 +11,12 @@ boxes of others.
 
 import functools
 
-from frcnn.data import foreign_files, image_files
+from frcnn.data import image_io, unsupported_files
 from frcnn.errors import DataError
-from frcnn.untrusted import shown
-from frcnn.wording import listed
+from frcnn.text import listed, shown
 
 COLUMN = ("-1", "0", "1")  # of the split files of a single class: is it there?
-LINE_ENDINGS = (".xml", *image_files.ENDINGS, *foreign_files.ENDINGS)
+LINE_ENDINGS = (".xml", *image_io.ENDINGS, *unsupported_files.ENDINGS)
 
 
 class Files:
@@ -32,7 +31,7 @@ class Files:
         self.annotations = annotations
         self.images = set(images)
         self.by_stem = {}
-        endings = (*image_files.ENDINGS, *foreign_files.ENDINGS)
+        endings = (*image_io.ENDINGS, *unsupported_files.ENDINGS)
         for name in images:
             stem, ending = _parts(name)
             if ending.lower() in endings:
@@ -79,7 +78,7 @@ class Files:
         if taken:
             owner = self._owner(taken[0])
             raise DataError(f"there is no image of its own: {shown(taken[0])} belongs to {shown(owner)}")
-        tried = ", ".join(image_files.ENDINGS)
+        tried = ", ".join(image_io.ENDINGS)
         raise DataError(f"there is no image for it (tried {tried} and <filename>)")
 
     def _owner(self, image):
@@ -143,7 +142,7 @@ def _only(names, named):
         return names[0]
     if named in names:
         return named
-    readable = [name for name in names if name.lower().endswith(image_files.ENDINGS)]
+    readable = [name for name in names if name.lower().endswith(image_io.ENDINGS)]
     if len(readable) == 1:
         return readable[0]
     raise DataError(

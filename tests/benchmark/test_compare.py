@@ -3,8 +3,8 @@
 import sys
 
 import pytest
+from benchmark import compare
 
-from frcnn.benchmark import compare
 from frcnn.errors import FrcnnError
 
 ANSWERING = """

@@ -2,7 +2,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from frcnn.benchmark import convolutions  # noqa: E402
+from benchmark import convolutions  # noqa: E402
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -3,16 +3,15 @@
 import os
 import time
 
+from benchmark.pipeline import Feed
 from test_worker import SPEC
-
-from frcnn.benchmark.pipeline import Feed
 
 
 def test_images_are_written_prepared_counted_and_trained_on(tmp_path):
     feed = Feed(tmp_path, SPEC)
     assert len(list(tmp_path.glob("*.jpg"))) == 32
     assert (feed.config.data.short_side, feed.config.data.long_side) == (64, 96)
-    assert feed.models.pyramid.strides == (8,)  # of the backbone in the spec
+    assert feed.models.anchor_generator.strides == (8,)  # of the backbone in the spec
     cores = os.sched_getaffinity(0)
     rates = feed.images_per_second(workers=1, windows=2, seconds=0.05)
     assert len(rates) == 2 and min(rates) > 0

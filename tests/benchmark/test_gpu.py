@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from benchmark import gpu
+from benchmark.protocol import busy_union
 
 from frcnn.backend import IS_TENSORFLOW, compiled
-from frcnn.benchmark import gpu
-from frcnn.benchmark.protocol import busy_union
 
 
 @pytest.fixture

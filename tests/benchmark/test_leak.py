@@ -1,8 +1,8 @@
 """Memory early and late in a run: how it is compared, and that a real run is watched."""
 
 import pytest
+from benchmark import leak
 
-from frcnn.benchmark import leak
 from frcnn.data import shapes
 
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from benchmark.line_chart import HEIGHT, WIDTH, Lines, figure, save
 from PIL import Image
-
-from frcnn.benchmark.line_chart import HEIGHT, WIDTH, Lines, figure, save
 
 TWO = Lines("AP50", "s", "score", {"ours": ((1.0, 0.2), (2.0, 0.8)), "peer": ((1.0, 0.1), (3.0, 0.7))})
 ONE = Lines("cost", "pixels", "s", {"step": ((10, 1.0), (1000, 50.0))}, logarithmic=True)

@@ -1,12 +1,12 @@
 """What a step does besides forward and backward passes: every part runs, and shares add up."""
 
 import pytest
+from benchmark.operations import operations, optimizers_of, shares
+from benchmark.worker import config_of
 from test_worker import SPEC
 
-from frcnn import models
-from frcnn.benchmark.operations import operations, optimizers_of, shares
-from frcnn.benchmark.worker import config_of
-from frcnn.loop import SCHEDULES
+from frcnn.models import faster_rcnn
+from frcnn.training.trainer import SCHEDULES
 
 
 def test_every_part_runs():
@@ -31,7 +31,7 @@ def test_shares_of_a_step():
 @pytest.mark.parametrize("schedule", ["alternating", "joint"])
 def test_the_optimizers_part_is_a_step_of_each(schedule):
     config = config_of(SPEC)
-    made = SCHEDULES[schedule](models.build(config, 4), config, 100)
+    made = SCHEDULES[schedule](faster_rcnn.build(config, 4), config, 100)
     run = optimizers_of(made)
     before = [variable.numpy() for step in made.steps for variable in step.trainable_variables]
     run()

@@ -4,8 +4,7 @@ import json
 import time
 
 import pytest
-
-from frcnn.benchmark.protocol import busy_union, serve
+from benchmark.protocol import busy_union, serve
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from benchmark import scaling
 from support import load_script
-
-from frcnn.benchmark import scaling
 
 SIZES = np.array([1, 8, 32, 125, 500])
 

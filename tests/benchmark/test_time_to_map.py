@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark import compare, time_to_map
 
-from frcnn.benchmark import compare, time_to_map
-from frcnn.config import Config
+from frcnn.config.presets import preset
+from frcnn.config.schema import Config
 from frcnn.data import shapes
 from frcnn.errors import ConfigError
-from frcnn.presets import preset
 
 ROOT = Path(__file__).parents[2]
 CARDS = {"model.weights": "none"}

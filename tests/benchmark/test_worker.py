@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from frcnn.benchmark import worker
-from frcnn.benchmark.protocol import serve
+from benchmark import worker
+from benchmark.protocol import serve
 
 SPEC = {
     "what": "step",

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from frcnn.config import Config, DataConfig
-from frcnn.data import augment, pipeline
+from frcnn.config.schema import Config, DataConfig
+from frcnn.data import loader, transforms
 from frcnn.data.cache import ImageCache
-from frcnn.data.dataset import Dataset, Sample
+from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import ConfigError
 
 CONFIG = DataConfig(short_side=24, long_side=64, batch_size=2, workers=3)
@@ -34,7 +34,7 @@ def dataset(tmp_path):
 
 
 def epochs(dataset, cache, count=3, config=CONFIG):
-    batches = pipeline.Pipeline(dataset, config, 16, seed=3, cache=cache)
+    batches = loader.DataLoader(dataset, config, 16, seed=3, cache=cache)
     return [batch for number in range(count) for batch in batches.epoch(number)]
 
 
@@ -58,13 +58,13 @@ def test_batches_are_the_same_with_and_without(dataset, limit, whole_levels):
 
 
 def test_what_is_kept_is_not_decoded_again(dataset, monkeypatch):
-    loaded, load = [], augment.load
-    monkeypatch.setattr(augment, "load", lambda path: loaded.append(path) or load(path))
+    loaded, load = [], transforms.load
+    monkeypatch.setattr(transforms, "load", lambda path: loaded.append(path) or load(path))
     cache = ImageCache(1)
     epochs(dataset, cache, count=4)
     assert len(loaded) == 9 == len(cache)  # the file that is listed twice has two samples
     # Another pipeline, such as validation's, shares it.
-    list(pipeline.Pipeline(dataset, CONFIG, 16, training=False, cache=cache).epoch())
+    list(loader.DataLoader(dataset, CONFIG, 16, training=False, cache=cache).epoch())
     assert len(loaded) == 9
     epochs(dataset, ImageCache(0))
     assert len(loaded) == 9 + 27

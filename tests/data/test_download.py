@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from frcnn.data import download, guarded_http
+from frcnn.data import download, stalling_http
 from frcnn.data.download import Archive
 from frcnn.errors import DataError
 
@@ -131,7 +131,7 @@ def test_a_body_that_is_cut_off_again_and_again_is_gone_on_with(server, tmp_path
 
 @pytest.mark.parametrize("drip", ["headers", "body"])
 def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server, tmp_path, monkeypatch, drip):
-    monkeypatch.setattr(guarded_http, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr(stalling_http, "SLOW_SECONDS", 0.5)
     server.drip = drip
     started = time.monotonic()
     with pytest.raises(DataError, match="the server sent less than 1048576 bytes in .* run the same"):

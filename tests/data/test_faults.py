@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn import anchors
-from frcnn.config import AnchorConfig, DataConfig, RpnConfig
-from frcnn.data import datasets, faults
-from frcnn.data.pipeline import Pipeline
+from frcnn.config.schema import AnchorConfig, DataConfig, RpnConfig
+from frcnn.data import build, faults
+from frcnn.data.anchor_targets import AnchorTargetCreator
+from frcnn.data.loader import DataLoader
 from frcnn.errors import DataError
-from frcnn.targets import RpnTargeter
+from frcnn.ops import anchors
 
 GOOD = ("cat", 3, 4, 20, 25)
 
@@ -184,7 +184,7 @@ def config(root, **settings):
 def test_each_fault_is_an_error_that_says_where(root, spoil, says):
     spoil(root)
     with pytest.raises(DataError) as caught:
-        datasets.load(config(root))
+        build.load(config(root))
     message = str(caught.value)
     assert says in message and "--on-bad-data skip" in message
     assert "\n" not in message and len(message) < 1000
@@ -193,12 +193,12 @@ def test_each_fault_is_an_error_that_says_where(root, spoil, says):
 @pytest.mark.parametrize("spoil, says", FAULTS.values(), ids=FAULTS)
 def test_each_fault_is_left_out_and_listed_with_skip(root, spoil, says):
     spoil(root)
-    train, val = datasets.load(config(root, on_bad_data="skip"))
+    train, val = build.load(config(root, on_bad_data="skip"))
     assert [sample.name for sample in train.samples] == ["a", "c"]
     ((_, reason),) = train.skipped
     assert says in reason
     assert len(val) == 2 and not val.skipped
-    (batch,) = Pipeline(train, config(root, batch_size=2), 8).epoch()
+    (batch,) = DataLoader(train, config(root, batch_size=2), 8).epoch()
     assert len(batch.samples) == 2
 
 
@@ -228,11 +228,11 @@ NO_FAULTS = {
 @pytest.mark.parametrize("change", NO_FAULTS.values(), ids=NO_FAULTS)
 def test_what_is_odd_but_right_is_read_and_trained_on(root, change):
     change(root)
-    train, _ = datasets.load(config(root))
+    train, _ = build.load(config(root))
     assert [sample.name for sample in train.samples] == ["a", "b", "c"] and not train.skipped
     odd = train.samples[1]
     assert (odd.width, odd.height) == (40, 30)
-    batches = list(Pipeline(train, config(root, flip=0.0), 8, training=False).epoch())
+    batches = list(DataLoader(train, config(root, flip=0.0), 8, training=False).epoch())
     assert (batches[1].gt_labels >= 0).sum() == len(odd.boxes)
     if len(odd.boxes):
         np.testing.assert_allclose(batches[1].gt_boxes[0, 0], [2, 3, 20, 25])
@@ -240,10 +240,10 @@ def test_what_is_odd_but_right_is_read_and_trained_on(root, change):
 
 def test_thousands_of_boxes_are_trained_on(root):
     boxes(*[GOOD] * 2000)(root)
-    train, _ = datasets.load(config(root))
-    pyramid, rpn = anchors.Pyramid(AnchorConfig(sizes=(16.0,)), (8,)), RpnConfig()
-    options = {"training": False, "make_targets": RpnTargeter(pyramid, rpn)}
-    batch = list(Pipeline(train, config(root), 8, **options).epoch())[1]
+    train, _ = build.load(config(root))
+    anchor_generator, rpn = anchors.AnchorGenerator(AnchorConfig(sizes=(16.0,)), (8,)), RpnConfig()
+    options = {"training": False, "make_targets": AnchorTargetCreator(anchor_generator, rpn)}
+    batch = list(DataLoader(train, config(root), 8, **options).epoch())[1]
     assert (batch.gt_labels == 0).sum() == 2000
     assert all(np.isfinite(target).all() for target in batch.targets)
 
@@ -255,8 +255,8 @@ def test_an_image_of_two_annotations_in_two_splits_is_a_fault(root):
     (root / "ImageSets/Main/train.txt").write_text("a\nd\n")
     (root / "ImageSets/Main/val.txt").write_text("e\nc\n")
     with pytest.raises(DataError, match="photo.jpg: is the only image that fits e.xml and d.xml of"):
-        datasets.load(config(root))
-    train, val = datasets.load(config(root, on_bad_data="skip"))
+        build.load(config(root))
+    train, val = build.load(config(root, on_bad_data="skip"))
     assert [sample.name for sample in (*train.samples, *val.samples)] == ["a", "d", "c"]
 
 
@@ -264,7 +264,7 @@ def test_a_class_that_only_validation_has_is_told_the_ways_out(root):
     (root / "Annotations/c.xml").write_text(xml(("dog", 3, 4, 20, 25)))
     split("a\nb\n")(root)
     with pytest.raises(DataError) as caught:
-        datasets.load(dataclasses.replace(config(root), classes=()))
+        build.load(dataclasses.replace(config(root), classes=()))
     message = str(caught.value)
     assert "unknown class 'dog'; expected one of cat; no object of the training split, train," in message
     assert "--set data.classes=" in message
@@ -286,11 +286,11 @@ def turned(root, size, orientation=6):
 @pytest.mark.parametrize("size", [(40, 30), (30, 40)], ids=["as stored", "as shown"])
 def test_boxes_belong_to_the_orientation_whose_size_is_declared(root, size):
     turned(root, size)
-    train, _ = datasets.load(config(root))
+    train, _ = build.load(config(root))
     sample = train.samples[1]
     assert (sample.width, sample.height) == (30, 40)
     np.testing.assert_array_equal(sample.boxes, [[22, 0, 30, 20]])
-    batch = list(Pipeline(train, config(root), 2, training=False).epoch())[1]
+    batch = list(DataLoader(train, config(root), 2, training=False).epoch())[1]
     y, x = np.nonzero(batch.images[0, :40, :30, 0] > 127)
     assert (x.min(), y.min(), x.max() + 1, y.max() + 1) == (22, 0, 30, 20)
 
@@ -299,13 +299,13 @@ def test_boxes_are_held_against_the_orientation_they_belong_to(root):
     turned(root, (40, 30))
     boxes(("cat", 1, 31, 20, 39), size=(40, 30))(root)
     with pytest.raises(DataError, match="reaches out of the 40x30 image"):
-        datasets.load(config(root))
+        build.load(config(root))
 
 
 def test_where_no_size_tells_boxes_belong_to_the_image_as_shown(root):
     turned(root, (30, 40))
     boxes(("cat", 23, 1, 30, 20), size=(0, 0))(root)
-    np.testing.assert_array_equal(datasets.load(config(root))[0].samples[1].boxes, [[22, 0, 30, 20]])
+    np.testing.assert_array_equal(build.load(config(root))[0].samples[1].boxes, [[22, 0, 30, 20]])
 
 
 # The report as a whole.
@@ -316,7 +316,7 @@ def test_the_faults_of_both_splits_are_reported_at_once(root):
     boxes(("cat", 9, 9, 3, 3), ("rat", 3, 4, 20, 25))(root)
     (root / "JPEGImages" / "b.jpg").write_bytes(b"")
     with pytest.raises(DataError) as caught:
-        datasets.load(config(root))
+        build.load(config(root))
     first, *lines = str(caught.value).splitlines()
     assert first.startswith(f"{root.name} train and {root.name} val: 4 faults in 2 images")
     places = ["JPEGImages/b.jpg", "Annotations/b.xml box 1", "Annotations/b.xml box 2"]
@@ -330,7 +330,7 @@ def test_a_report_fits_a_screen_and_the_rest_is_in_a_file(root, tmp_path, monkey
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     boxes(*[("cat", 9, 9, 3, 3)] * 700)(root)
     with pytest.raises(DataError) as caught:
-        datasets.load(config(root))
+        build.load(config(root))
     first, *lines, last = str(caught.value).splitlines()
     assert "700 faults in 1 image" in first and len(lines) == faults.MOST < 20
     (report,) = tmp_path.glob("frcnn-faults-*.txt")
@@ -341,7 +341,7 @@ def test_a_report_fits_a_screen_and_the_rest_is_in_a_file(root, tmp_path, monkey
     # The same faults are no other file, and that one is not written to again.
     report.write_text("a note of somebody's")
     with pytest.raises(DataError, match=str(report)):
-        datasets.load(config(root))
+        build.load(config(root))
     assert report.read_text() == "a note of somebody's"
 
 
@@ -349,12 +349,12 @@ def test_a_report_without_room_for_its_file_says_how_many_there_are(root, monkey
     monkeypatch.setattr(tempfile, "tempdir", str(root / "no such folder"))
     boxes(*[("cat", 9, 9, 3, 3)] * 700)(root)
     with pytest.raises(DataError, match="and 688 more$"):
-        datasets.load(config(root))
+        build.load(config(root))
 
 
 def test_the_record_of_an_image_stays_readable(root):
     boxes(*[("cat", 9, 9, 3, 3)] * 700)(root)
-    train, _ = datasets.load(config(root, on_bad_data="skip"))
+    train, _ = build.load(config(root, on_bad_data="skip"))
     ((_, reason),) = train.skipped
     assert "b.xml box 12: is inverted" in reason and reason.endswith("; and 688 more")
 
@@ -363,7 +363,7 @@ def test_one_split_for_training_and_validation_reports_a_fault_once(root):
     boxes(("cat", 9, 9, 3, 3))(root)
     settings = dataclasses.replace(config(root), val_split="train")
     with pytest.raises(DataError) as caught:
-        datasets.load(settings)
+        build.load(settings)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -372,7 +372,7 @@ def test_a_class_that_only_a_faulty_image_has_is_no_fault_elsewhere(root):
     (root / "Annotations" / "c.xml").write_text(xml(("dog", 3, 4, 20, 25)))
     (root / "ImageSets/Main/train.txt").write_text("a\nb\n")
     with pytest.raises(DataError) as caught:
-        datasets.load(dataclasses.replace(config(root), classes=()))
+        build.load(dataclasses.replace(config(root), classes=()))
     assert "unknown class" not in str(caught.value)
 
 
@@ -381,13 +381,13 @@ def test_a_class_that_only_a_faulty_image_has_is_no_fault_elsewhere(root):
 def test_an_empty_data_set_is_an_error(root, policy, lines, says):
     split(lines)(root)
     with pytest.raises(DataError, match=says):
-        datasets.load(config(root, on_bad_data=policy))
+        build.load(config(root, on_bad_data=policy))
 
 
 def test_nothing_but_faults_is_an_error_with_skip(root):
     split("x\ny\n")(root)
     with pytest.raises(DataError, match="train: every image has a fault; the first is .*line 1"):
-        datasets.load(config(root, on_bad_data="skip"))
+        build.load(config(root, on_bad_data="skip"))
 
 
 # What no header tells, found while training.
@@ -395,16 +395,16 @@ def test_nothing_but_faults_is_an_error_with_skip(root):
 
 def test_a_damaged_image_is_found_when_it_is_decoded(root):
     image(replace_by_png)(root)
-    train, _ = datasets.load(config(root))
+    train, _ = build.load(config(root))
     with pytest.raises(DataError, match="b.jpg cannot be decoded"):
-        list(Pipeline(train, config(root), 8).epoch())
+        list(DataLoader(train, config(root), 8).epoch())
 
 
 def test_with_skip_it_is_left_out_of_its_batch_and_recorded_once(root):
     image(replace_by_png)(root)
     settings, found = config(root, on_bad_data="skip", batch_size=3), []
-    train, _ = datasets.load(settings)
-    pipeline = Pipeline(train, settings, 8, record=lambda *row: found.append(row))
+    train, _ = build.load(settings)
+    pipeline = DataLoader(train, settings, 8, record=lambda *row: found.append(row))
     for number in range(3):
         (batch,) = pipeline.epoch(number)
         assert sorted(sample.name for sample in batch.samples) == ["a", "c"]
@@ -416,8 +416,8 @@ def test_with_skip_it_is_left_out_of_its_batch_and_recorded_once(root):
 def test_batches_without_any_image_left_are_passed_over(root):
     image(replace_by_png)(root)
     settings = config(root, on_bad_data="skip")
-    train, _ = datasets.load(settings)
-    batches = list(Pipeline(train, settings, 8, training=False).epoch())
+    train, _ = build.load(settings)
+    batches = list(DataLoader(train, settings, 8, training=False).epoch())
     assert [batch.samples[0].name for batch in batches] == ["a", "c"]
 
 
@@ -425,23 +425,23 @@ def test_if_nothing_can_be_decoded_it_is_an_error_also_with_skip(root):
     image(replace_by_png)(root)
     split("b\n")(root)
     settings = config(root, on_bad_data="skip")
-    train, _ = datasets.load(settings)
+    train, _ = build.load(settings)
     with pytest.raises(DataError, match="no image of .* can be decoded: b: .*b.jpg"):
-        list(Pipeline(train, settings, 8).epoch())
+        list(DataLoader(train, settings, 8).epoch())
 
 
 def test_what_is_left_out_is_said_unless_it_is_recorded(root, capsys):
     image(replace_by_png)(root)
     settings = config(root, on_bad_data="skip")
-    list(Pipeline(datasets.load(settings)[0], settings, 8).epoch())
+    list(DataLoader(build.load(settings)[0], settings, 8).epoch())
     assert f"left out: {root.name} train: b: the image" in capsys.readouterr().err
 
 
 def test_an_image_that_changed_since_it_was_read_is_a_fault(root):
-    train, _ = datasets.load(config(root))
+    train, _ = build.load(config(root))
     picture(size=(60, 30)).save(root / "JPEGImages" / "b.jpg")
     with pytest.raises(DataError, match="b.jpg has become 60x30 pixels, and was 40x30"):
-        list(Pipeline(train, config(root), 8).epoch())
+        list(DataLoader(train, config(root), 8).epoch())
 
 
 def test_names_that_are_no_text_can_be_recorded(root):

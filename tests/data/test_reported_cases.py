@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.data import augment, voc
+from frcnn.data import transforms, voc
 from frcnn.errors import DataError
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
@@ -53,4 +53,4 @@ def test_the_class_name_on_two_lines_is_one():
 def test_the_transparent_tiff_has_pillows_pixels():
     path = case("rgba-tiff") / "a.tif"
     with Image.open(path) as image:
-        np.testing.assert_array_equal(augment.load(path), np.asarray(image.convert("RGB")))
+        np.testing.assert_array_equal(transforms.load(path), np.asarray(image.convert("RGB")))

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 from support import damage
 
-from frcnn.anchors import Pyramid
-from frcnn.data import datasets
-from frcnn.data.pipeline import Pipeline
-from frcnn.targets import RpnTargeter
+from frcnn.data import build
+from frcnn.data.anchor_targets import AnchorTargetCreator
+from frcnn.data.loader import DataLoader
+from frcnn.ops.anchors import AnchorGenerator
 
 
 @pytest.fixture(scope="module")
 def epoch(small_config, shapes_folder):
     """Return a function from workers, and images for each, to every worker's batches."""
-    dataset, _ = datasets.load(small_config.data)
-    targeter = RpnTargeter(Pyramid(small_config.anchors, (8,)), small_config.rpn)
+    dataset, _ = build.load(small_config.data)
+    targeter = AnchorTargetCreator(AnchorGenerator(small_config.anchors, (8,)), small_config.rpn)
 
     def batches(shares, each, of=dataset, **options):
         data = dataclasses.replace(small_config.data, batch_size=each, **options)
         supply = {"make_targets": targeter, "record": lambda *_: None}
         return [
-            list(Pipeline(of, data, 8, 3, share=(share, shares), **supply).epoch(1))
+            list(DataLoader(of, data, 8, 3, share=(share, shares), **supply).epoch(1))
             for share in range(shares)
         ]
 

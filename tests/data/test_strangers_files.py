@@ -7,9 +7,9 @@ import zlib
 import pytest
 from PIL import Image
 
-from frcnn import untrusted
-from frcnn.data import augment, image_files, voc
+from frcnn.data import image_io, transforms, voc
 from frcnn.errors import DataError
+from frcnn.files import untrusted
 
 XML = "<annotation><size><width>4</width><height>3</height></size></annotation>"
 
@@ -52,14 +52,14 @@ def test_a_folder_of_another_layout_may_hold_a_pipe(tmp_path):
 def test_a_picture_to_detect_in_may_not_be_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="a.jpg cannot be read: is a named pipe"):
-        augment.load(tmp_path / "a.jpg")
+        transforms.load(tmp_path / "a.jpg")
 
 
 def test_a_sparse_file_is_not_read(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("RGB", (4, 3)).save(path)
     os.truncate(path, untrusted.MAX_IMAGE_BYTES + 1)
-    for read in (image_files.read_header, augment.load):
+    for read in (image_io.read_header, transforms.load):
         with pytest.raises(DataError, match="has 268,435,457 bytes; the limit is 268,435,456"):
             read(path)
 
@@ -79,10 +79,10 @@ def test_a_png_that_declares_more_than_it_holds_is_not_decoded(tmp_path):
     with pytest.raises(
         DataError, match="declares 11585x11585 pixels, more than its 4,995 bytes can hold"
     ):
-        augment.load(tmp_path / "a.png")
+        transforms.load(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
 def test_a_png_of_one_colour_is_read_however_well_it_compresses(tmp_path, mode):
     Image.new(mode, (3000, 2000)).save(tmp_path / "a.png", optimize=True)
-    assert image_files.read_header(tmp_path / "a.png").stored == (3000, 2000)
+    assert image_io.read_header(tmp_path / "a.png").stored == (3000, 2000)

@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from frcnn.config import DataConfig
-from frcnn.data import datasets, voc
+from frcnn.config.schema import DataConfig
+from frcnn.data import build, voc
 from frcnn.errors import DataError
 
 
@@ -89,7 +89,7 @@ def test_a_folder_that_is_no_voc_folder_is_one_line(tmp_path, case):
     for policy in ("error", "skip"):
         config = DataConfig(dir=str(root), train_split="train", val_split="train", on_bad_data=policy)
         with pytest.raises(DataError) as caught:
-            datasets.load(config)
+            build.load(config)
         message = str(caught.value)
         assert says.format(root=root) in message and "\n" not in message and len(message) < 500
 

@@ -29,7 +29,7 @@ class Row:
 
     Attributes:
         name: of the row, unique.
-        setup: what breaks a ``Place``.
+        setup: what breaks a ``ProcessInfo``.
         command: name of a script, and its arguments.
         words: regular expressions that the output must hold.
         status: the exit status.

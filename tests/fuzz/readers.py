@@ -11,19 +11,16 @@ import tempfile
 
 from PIL import Image
 
-from frcnn import (
-    event_files,
-    keras_frcnn_config,
-    metrics_csv,
-    run_folder,
-    saved_config,
-    weights,
-    workers,
-)
-from frcnn.config import Config
-from frcnn.config_text import parse_assignments
-from frcnn.data import augment, voc
-from frcnn.state_files import read_state
+from frcnn.config import in_weights
+from frcnn.config.schema import Config
+from frcnn.config.text_format import parse_assignments
+from frcnn.convert import keras_frcnn_config
+from frcnn.data import transforms, voc
+from frcnn.distributed import process_group
+from frcnn.logging import event_files
+from frcnn.runs import metrics_csv, run_directory
+from frcnn.weights import initial
+from frcnn.weights.state_dicts import read_state
 
 _FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="frcnn-fuzz-"))
 _ANNOTATION = """<annotation><size><width>40</width><height>30</height></size>
@@ -62,7 +59,7 @@ def split(content):
 
 
 def image(content):
-    return augment.load(str(_written("image", content)))
+    return transforms.load(str(_written("image", content)))
 
 
 def config(content):
@@ -77,7 +74,7 @@ def assignments(content):
 
 def hdf5(content):
     path = _written("weights.h5", content)
-    return saved_config.read(path), weights.read(path, None)
+    return in_weights.read(path), initial.read(path, None)
 
 
 def npz(content):
@@ -107,7 +104,7 @@ def nonfinite(content):
     folder = _FOLDER / "run"
     folder.mkdir(exist_ok=True)
     (folder / "nonfinite.jsonl").write_bytes(content)
-    return run_folder.rewind(folder, 3, 3)
+    return run_directory.rewind(folder, 3, 3)
 
 
 def environment(content):
@@ -115,7 +112,7 @@ def environment(content):
     lines = content.decode("utf-8", "replace").split("\n")
     names = ("TF_CONFIG", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID")
     names += ("SLURM_STEP_TASKS_PER_NODE", "SLURM_STEP_NODELIST", "SLURM_LOCALID")
-    return workers.find(dict(zip(names, lines)))
+    return process_group.find(dict(zip(names, lines)))
 
 
 READERS = {

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from strategies import boxes
 from support import at_once
 
-from frcnn import anchors
-from frcnn import boxes as box_ops
-from frcnn.anchors import IGNORED, NEGATIVE, POSITIVE, Pyramid
-from frcnn.config import AnchorConfig
+from frcnn.config.schema import AnchorConfig
+from frcnn.ops import anchors
+from frcnn.ops import boxes as box_ops
+from frcnn.ops.anchors import IGNORED, NEGATIVE, POSITIVE, AnchorGenerator
 
 sizes = st.lists(st.sampled_from([8.0, 16.0, 24.0, 100.0, 512.0]), min_size=1, max_size=3, unique=True)
 ratios = st.lists(st.sampled_from([0.25, 0.5, 1.0, 2.0, 3.0]), min_size=1, max_size=3, unique=True)
@@ -46,7 +46,7 @@ def test_a_pyramid_covers_inputs_of_any_size(some_sizes, some_ratios, height, wi
     config = AnchorConfig(
         sizes=tuple(some_sizes), ratios=tuple(some_ratios), size_per_level=size_per_level
     )
-    laid, counts = Pyramid(config, strides)(height, width)
+    laid, counts = AnchorGenerator(config, strides)(height, width)
     laid = np.asarray(laid)
     assert len(laid) == sum(counts) and len(counts) == len(strides)
     centres = (laid[:, :2] + laid[:, 2:]) / 2
@@ -71,7 +71,7 @@ thresholds = st.sampled_from([(0.7, 0.3), (0.5, 0.5), (1.0, 0.0)])
 
 def assign(grid, gt_boxes, valid, size, positive, negative):
     sizes = np.array([size], "float32")
-    labels, matches = anchors.assign(grid, gt_boxes[None], valid[None], sizes, positive, negative)
+    labels, matches = anchors.match_anchors(grid, gt_boxes[None], valid[None], sizes, positive, negative)
     return labels[0], matches[0]
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import CANVAS, boxes
 
-from frcnn.metrics.coco_ap import coco_ap
-from frcnn.metrics.voc_ap import INTERPOLATIONS, voc_ap
+from frcnn.evaluation.coco_ap import coco_ap
+from frcnn.evaluation.voc_ap import INTERPOLATIONS, voc_ap
 
 CLASSES = 3
 NOWHERE = [CANVAS + 10, 0, CANVAS + 20, 10]

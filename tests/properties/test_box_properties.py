@@ -7,8 +7,8 @@ from hypothesis.extra import numpy as arrays
 from strategies import CANVAS, boxes
 from support import at_once
 
-from frcnn import boxes as box_ops
-from frcnn.boxes import HEAD_DELTA_WEIGHTS, MAX_LOG_GROWTH, RPN_DELTA_WEIGHTS
+from frcnn.ops import boxes as box_ops
+from frcnn.ops.boxes import BBOX_XFORM_CLIP, HEAD_DELTA_WEIGHTS, RPN_DELTA_WEIGHTS
 
 N, M = 6, 5
 weights = st.sampled_from([RPN_DELTA_WEIGHTS, HEAD_DELTA_WEIGHTS])
@@ -80,7 +80,7 @@ def test_decoding_undoes_encoding(some, references, delta_weights):
 # Within what decoding does not clip, and no further than a few widths off.
 some_deltas = arrays.arrays(
     "float32", (N, 4), elements=st.floats(-3, 3, width=32), fill=st.nothing()
-).filter(lambda deltas: deltas[:, 2:].max() < MAX_LOG_GROWTH)
+).filter(lambda deltas: deltas[:, 2:].max() < BBOX_XFORM_CLIP)
 
 
 @given(some_deltas, boxes(N), weights)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from strategies import boxes
 from support import at_once
 
-from frcnn import boxes as box_ops
-from frcnn.nms import blocked_nms, nms, nms_by_class
+from frcnn.ops import boxes as box_ops
+from frcnn.ops.nms import blocked_nms, nms, nms_by_class
 
 COUNT = 14
 thresholds = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.95])

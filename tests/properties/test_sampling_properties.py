@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from strategies import boxes, order
 from support import at_once
 
-from frcnn import boxes as box_ops
-from frcnn.anchors import IGNORED, NEGATIVE, POSITIVE
-from frcnn.sampling import random_order, sample_anchors, sample_rois
+from frcnn.ops import boxes as box_ops
+from frcnn.ops.anchors import IGNORED, NEGATIVE, POSITIVE
+from frcnn.ops.sampling import random_order, sample_anchors, sample_rois
 
 N = 24
 labels = st.lists(st.sampled_from([POSITIVE, NEGATIVE, IGNORED]), min_size=N, max_size=N).map(

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frcnn.data import augment, voc
-from frcnn.data.dataset import Dataset
+from frcnn.data import transforms, voc
+from frcnn.data.sample import Dataset
 from frcnn.errors import DataError, FrcnnError
 
 XML = """<?xml version="1.0" encoding="utf-8"?>
@@ -209,7 +209,7 @@ def test_mutated_images(folder, kind):
                 if sample.name != "a":
                     continue
                 try:
-                    image = augment.load(sample.path)
+                    image = transforms.load(sample.path)
                 except DataError:
                     continue
                 decoded += 1

@@ -4,14 +4,14 @@ import functools
 import json
 
 import pytest
+from benchmark import compare, convolutions, leak, operations, time_to_map
+from benchmark.pipeline import Feed
 from support import load_script
 
 from frcnn import backend
-from frcnn.benchmark import compare, convolutions, leak, operations, time_to_map
-from frcnn.benchmark.pipeline import Feed
+from frcnn.config.presets import preset
 from frcnn.errors import ConfigError
-from frcnn.presets import preset
-from frcnn.schedules import Joint
+from frcnn.training.joint import Joint
 
 NARROW = ["--set=model.weights=none", "--set=model.rpn_channels=8", "--set=model.head_width=8"]
 SMALL = ["--backbone", "tiny", "--size", "48x64", "--rounds", "1", "--times", "2"]

@@ -1,6 +1,6 @@
 """``scripts/import_weights.py``: what its options mean, and one clear line for what is wrong.
 
-What is imported is tested in ``test_importers.py`` and ``test_keras_frcnn.py``; here both are replaced
+What is imported is tested under ``convert/``; here both importers are replaced
 by a small detector.
 """
 
@@ -13,8 +13,10 @@ import pytest
 from old_config import write_config
 from support import load_script
 
-from frcnn import cli, importers, keras_frcnn, models
+from frcnn.cli import common
+from frcnn.convert import keras_frcnn, torchvision
 from frcnn.detector import Detector
+from frcnn.models import faster_rcnn
 
 STATE = {"roi_heads.box_predictor.cls_score.weight": np.zeros((4, 8), "float32")}
 
@@ -27,7 +29,7 @@ def script():
 @pytest.fixture(scope="module")
 def detector(small_config):
     config = small_config.replace({"data.classes": "a,b,c"})
-    return Detector(models.build(config, 3), config, ("a", "b", "c"))
+    return Detector(faster_rcnn.build(config, 3), config, ("a", "b", "c"))
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def calls(detector, monkeypatch, tmp_path):
         calls.append((args, kwargs))
         return detector
 
-    monkeypatch.setattr(importers, "import_torchvision", importer)
+    monkeypatch.setattr(torchvision, "import_torchvision", importer)
     monkeypatch.setattr(keras_frcnn, "import_keras_frcnn", importer)
     monkeypatch.chdir(tmp_path)
     np.savez("state.npz", **STATE)
@@ -123,7 +125,7 @@ def test_what_is_wrong_is_one_line(script, line, says, tmp_path, monkeypatch, ca
     np.savez("trap.npz", a=np.array([Trap()], object))
     Path("trap.pickle").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(SystemExit) as caught:
-        cli.run(lambda: script.main(line.split()))
+        common.run(lambda: script.main(line.split()))
     assert caught.value.code == 2
     (error,) = capfd.readouterr().err.splitlines()
     assert error.startswith("error: ") and says in error

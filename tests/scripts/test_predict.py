@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from support import load_script
 
-from frcnn import cli
+from frcnn.cli import common
 from frcnn.detector import Detector
 
 
@@ -29,7 +29,7 @@ def predict(tmp_path, monkeypatch):
 
     def run(line):
         with pytest.raises(SystemExit) as caught:
-            cli.run(lambda: script.main(line.split()))
+            common.run(lambda: script.main(line.split()))
         return caught.value.code
 
     return run
@@ -94,6 +94,6 @@ def test_what_is_wrong_is_one_line(predict, line, says, tmp_path, capsys):
 def test_it_hides_what_tensorflow_says_at_its_start(predict, tmp_path, monkeypatch):
     """As ``train.py`` does: what is imported within ``quiet_import`` cannot greet."""
     script, quiet = load_script("predict"), []
-    monkeypatch.setattr(script, "quiet_import", lambda: quiet.append(1) or cli.quiet_import())
+    monkeypatch.setattr(script, "quiet_import", lambda: quiet.append(1) or common.quiet_import())
     photo(tmp_path / "p.png")
     assert script.main(["run", "p.png"]) == 0 and quiet == [1]

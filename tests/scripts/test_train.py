@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 from support import load_script
 
-from frcnn import cli, discovery, presets, run_folder, saved_config, workers
+from frcnn.cli import common
+from frcnn.config import in_weights, presets
+from frcnn.config.presets import preset
 from frcnn.data import shapes
+from frcnn.distributed import discovery, process_group
 from frcnn.errors import Interrupted
-from frcnn.presets import preset
+from frcnn.runs import run_directory
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 
@@ -33,7 +36,7 @@ def script():
 @pytest.fixture
 def config_of(script):
     """Return a function from a command line to the config it asks for."""
-    return lambda line: cli.settings_of(script.parse(line.split()), script.OPTIONS).config
+    return lambda line: common.settings_of(script.parse(line.split()), script.OPTIONS).config
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def error_of(script, tmp_path, monkeypatch, capfd):
 
     def error(line):
         with pytest.raises(SystemExit) as caught:
-            cli.run(lambda: script.main(line.split()))
+            common.run(lambda: script.main(line.split()))
         assert caught.value.code == 2
         # Nothing is left behind that would be taken for a run.
         assert not list(tmp_path.glob("runs/*")) and not (tmp_path / "run" / "config.json").exists()
@@ -115,7 +118,7 @@ def weight_file(tmp_path):
     }
     config = preset("voc").replace(values)
     h5py.File(tmp_path / "a.detector", "w").close()
-    saved_config.write(tmp_path / "a.detector", config.to_json())
+    in_weights.write(tmp_path / "a.detector", config.to_json())
     return tmp_path / "a.detector", config
 
 
@@ -188,8 +191,8 @@ def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, ca
         calls.append((config, Path(out), resume, allow_config_change, asked))
 
     trainer = types.SimpleNamespace(train=train)
-    monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
-    monkeypatch.setattr("frcnn.trainer", trainer, raising=False)
+    monkeypatch.setitem(sys.modules, "frcnn.training.train", trainer)
+    monkeypatch.setattr("frcnn.training.train", trainer, raising=False)
     script.main(["--dataset", "shapes", "--out", str(tmp_path / "run")])
     script.main(["--dataset", "shapes"])
     (config, out, *flags), (_, default, *_) = calls
@@ -207,7 +210,7 @@ def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, ca
     (tmp_path / "run").mkdir()
     config = config.replace({"train.epochs": 3, "roi.samples": 7})
     asked = {"data.dataset": "shapes", "train.epochs": 3}
-    run_folder.write_config(out, asked, config)
+    run_directory.write_config(out, asked, config)
     capsys.readouterr()
     script.main(["--resume", "--out", str(out)])
     assert calls[3] == (config, out, True, False, asked)
@@ -219,11 +222,11 @@ def test_the_config_and_the_run_folder_reach_the_trainer(script, monkeypatch, ca
 
 def test_the_first_worker_alone_says_where_the_settings_are_from(script, monkeypatch, capsys, tmp_path):
     trainer = types.SimpleNamespace(train=lambda *_, **__: None)
-    monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
-    monkeypatch.setattr("frcnn.trainer", trainer, raising=False)
-    monkeypatch.setattr(workers, "session", lambda _: contextlib.nullcontext())
+    monkeypatch.setitem(sys.modules, "frcnn.training.train", trainer)
+    monkeypatch.setattr("frcnn.training.train", trainer, raising=False)
+    monkeypatch.setattr(process_group, "session", lambda _: contextlib.nullcontext())
     for rank in (0, 1):
-        place = discovery.Place(rank, ("localhost:1", "localhost:2"))
+        place = discovery.ProcessInfo(rank, ("localhost:1", "localhost:2"))
         monkeypatch.setattr(discovery, "find", lambda place=place: place)
         script.main(["--dataset", "shapes", "--seed", "5", "--out", str(tmp_path / "run")])
         assert ("train.seed=5" in capsys.readouterr().out) == (rank == 0)
@@ -234,8 +237,8 @@ def test_a_run_that_stopped_as_asked_has_done_no_wrong(script, monkeypatch, caps
         raise Interrupted("SIGTERM: stopped after step 3")
 
     trainer = types.SimpleNamespace(train=train)
-    monkeypatch.setitem(sys.modules, "frcnn.trainer", trainer)
-    monkeypatch.setattr("frcnn.trainer", trainer, raising=False)
+    monkeypatch.setitem(sys.modules, "frcnn.training.train", trainer)
+    monkeypatch.setattr("frcnn.training.train", trainer, raising=False)
     assert script.main(["--dataset", "shapes", "--out", str(tmp_path / "run")]) is None
     assert "SIGTERM: stopped after step 3" in capsys.readouterr().out
 
@@ -273,7 +276,7 @@ def line(tmp_path, shapes_folder):
 
 
 def test_weights_with_a_damaged_config(error_of, line, weight_file):
-    saved_config.write(weight_file[0], "{")
+    in_weights.write(weight_file[0], "{")
     assert f"{weight_file[0]} is not JSON" in error_of(f"{line} --weights {weight_file[0]}")
 
 

@@ -1,1 +1,0 @@
-"""What ``scripts/benchmark.py`` measures: ours and a peer's, alternating in one run."""

@@ -1,0 +1,81 @@
+"""What the command lines share: a config from options, and errors that a person can mend in one line."""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+
+from frcnn.config import precedence
+from frcnn.config.text_format import parse_assignments
+from frcnn.errors import message_of
+
+
+@contextlib.contextmanager
+def quiet_import():
+    """Keep what is written to stderr within this context to itself, unless an exception leaves it.
+
+    TensorFlow's libraries greet there before they look at any setting; an error that is one line
+    should not have to be looked for among six others.
+    """
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(shown, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(shown, 2)
+            os.close(shown)
+
+
+def run(main):
+    """Call ``main()`` and end the process with its status.
+
+    What ``errors.message_of`` knows becomes one line on stderr and exit status 2; an interrupt, 130.
+    Anything else is a bug and keeps its traceback. A character that the console does not know is
+    printed as its escape, such as ``\\u732b``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = main()
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+# What --help says of the order that frcnn.config.precedence keeps.
+PRECEDENCE = (
+    "Each source of settings goes over those before it: defaults; presets of optimizer, data set and "
+    "backbone; the network in a weight file; --config FILE; options; --set."
+)
+
+
+def settings_of(arguments, options, base=None, base_name="the run"):
+    """Return the ``Settings`` of a command line.
+
+    Args:
+        arguments: of argparse; it has ``config`` and ``set``.
+        options: {name of an argument: the setting it changes}.
+        base: ``Config`` of the run to go on with, None for a new one.
+        base_name: what messages call that run.
+
+    Raises:
+        ConfigError: as ``frcnn.config.precedence.gather``.
+    """
+    values = {key: getattr(arguments, name) for name, key in options.items()}
+    values = {key: value for key, value in values.items() if value is not None}
+    return precedence.gather(values, parse_assignments(arguments.set), arguments.config, base, base_name)

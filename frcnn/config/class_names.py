@@ -1,0 +1,56 @@
+"""Names of classes as text of one line.
+
+A class name becomes a TensorBoard tag, a column of ``evaluation.csv`` and a label in a picture. So it is
+made one line where it is read, from an annotation or a setting: white space of any kind and length, line
+ends included, becomes one blank, and letters with accents get their composed form (Unicode NFC), because
+names that look the same must be the same class. Other characters that nobody can see are refused.
+"""
+
+import functools
+import unicodedata
+
+from frcnn.errors import DataError
+from frcnn.text import shown
+
+MAX_LENGTH = 200  # characters; csv.reader gives up on fields of 131,072
+# Control characters, formatting ones such as U+202E (right to left), and halves of surrogate pairs.
+UNSEEN = ("Cc", "Cf", "Cs")
+# Two formatting characters that some scripts, and emoji, are spelt with.
+JOINERS = "\u200c\u200d"
+
+
+@functools.lru_cache(maxsize=4096)
+def clean(name):
+    """Return a class name in one line, empty where it holds nothing but white space.
+
+    Raises:
+        DataError: it is too long, or holds a character that cannot be seen.
+    """
+    name = unicodedata.normalize("NFC", " ".join(name.split()))
+    if len(name) > MAX_LENGTH:
+        raise DataError(
+            f"the class name {shown(name)!r} has {len(name)} characters; the limit is {MAX_LENGTH}"
+        )
+    for character in name:
+        if unicodedata.category(character) in UNSEEN and character not in JOINERS:
+            raise DataError(
+                f"the class name '{shown(name)}' holds U+{ord(character):04X}, a character that cannot "
+                "be seen: take it out"
+            )
+    return name
+
+
+def clean_all(names):
+    """Return class names, each in one line, as a tuple.
+
+    Raises:
+        DataError: a name is empty or refused by ``clean``, or two are the same once they are clean.
+    """
+    cleaned = tuple(clean(name) for name in names)
+    for index, name in enumerate(cleaned):
+        if not name:
+            raise DataError(f"class {index + 1} of {len(cleaned)} has no name")
+    if len(set(cleaned)) != len(cleaned):
+        twice = next(name for index, name in enumerate(cleaned) if name in cleaned[:index])
+        raise DataError(f"the class {twice!r} is named twice (names that differ in white space are one)")
+    return cleaned

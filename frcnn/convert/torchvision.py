@@ -1,0 +1,99 @@
+"""Detectors that others trained, as ours: the same network, settings and weights, so the same boxes."""
+
+from frcnn.config.presets import backbone_preset
+from frcnn.config.schema import Config
+from frcnn.detector import Detector
+from frcnn.errors import ConfigError
+from frcnn.models import faster_rcnn, freezing
+from frcnn.weights import by_name, torchvision_state
+
+# torchvision's arguments and our settings.
+SETTINGS = {
+    "min_size": "data.short_side",
+    "max_size": "data.long_side",
+    "box_score_thresh": "detection.score_threshold",
+    "box_nms_thresh": "detection.nms_iou",
+    "box_detections_per_img": "detection.max_detections",
+    "rpn_pre_nms_top_n_test": "rpn.pre_nms_test",
+    "rpn_post_nms_top_n_test": "rpn.post_nms_test",
+    "rpn_nms_thresh": "rpn.nms_iou",
+    "rpn_score_thresh": "rpn.score_threshold",
+}
+
+# What all of torchvision's detectors have and ours do not by default.
+_COMMON = {
+    "data.short_side": 800,
+    "data.long_side": 1333,
+    "data.interpolation": "bilinear",
+    "data.size_rounding": "down",
+    "data.whole_levels": False,
+    "model.preprocessing": "torch",
+    "model.pool_aligned": False,
+    "anchors.offset": 0.0,
+    "anchors.rounded": True,
+    "rpn.min_size": 1e-3,
+    "roi.samples": 512,
+    "detection.min_size": 1e-2,
+}
+_OF_NAME = {
+    "fasterrcnn_resnet50_fpn": backbone_preset("resnet50_fpn"),
+    "fasterrcnn_resnet50_fpn_v2": backbone_preset("resnet50_fpn_v2"),
+    "fasterrcnn_mobilenet_v3_large_fpn": backbone_preset("mobilenet_v3_large_fpn"),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": backbone_preset("mobilenet_v3_large_fpn")
+    | {
+        "data.short_side": 320,
+        "data.long_side": 640,
+        "rpn.pre_nms_test": 150,
+        "rpn.post_nms_test": 150,
+    },
+}
+
+
+def import_torchvision(name, state, classes=None, batch_norm_epsilon=None, **settings):
+    """Return a ready ``Detector`` with the weights of one of torchvision's.
+
+    Args:
+        name: torchvision's builder, such as ``"fasterrcnn_resnet50_fpn"``.
+        state: {parameter name: numpy array}, the whole state dict.
+        classes: names of the classes 1 to C-1; None: COCO's where there are 90, else numbers.
+        batch_norm_epsilon: None: as torchvision has it when it loads its published weights
+            (``torchvision_state.batch_norm_epsilon``).
+        **settings: by torchvision's names, those in ``SETTINGS``; and ``num_classes``, which must be
+            the state's.
+
+    Raises:
+        WeightsError: an entry is missing, left over or of the wrong shape, or the name is not known.
+        ConfigError: an unknown setting, or a value that does not fit.
+    """
+    torchvision_state.check_name(name)
+    num_classes = torchvision_state.num_classes(state)
+    wanted = settings.pop("num_classes", num_classes)
+    if wanted != num_classes:
+        raise ConfigError(f"num_classes is {wanted}, but the state has {num_classes} with background")
+    unknown = [key for key in settings if key not in SETTINGS]
+    if unknown:
+        raise ConfigError(
+            f"no setting {', '.join(unknown)}; there are num_classes, {', '.join(SETTINGS)}"
+        )
+    if batch_norm_epsilon is None:
+        batch_norm_epsilon = torchvision_state.batch_norm_epsilon(name, state)
+    if classes is None:
+        known = torchvision_state.COCO_CLASSES
+        classes = known if num_classes == len(known) + 1 else [str(k) for k in range(1, num_classes)]
+    if len(classes) != num_classes - 1:
+        raise ConfigError(f"classes names {len(classes)}, but the state has {num_classes - 1} of them")
+    config = Config().replace(
+        _COMMON
+        | _OF_NAME[name]
+        | {
+            "model.weights": name,
+            "model.batch_norm_epsilon": batch_norm_epsilon,
+            "data.classes": classes,
+        }
+        | {SETTINGS[key]: value for key, value in settings.items()}
+    )
+    built = faster_rcnn.build(config, num_classes - 1, allow_random_frozen=True)
+    layers = freezing.weighted_layers(built.detector)
+    arrays = torchvision_state.convert(name, state, layers, config.model.pool_size)
+    by_name.fill_layers(built.detector, arrays, name)
+    return Detector(built, config, config.data.classes)

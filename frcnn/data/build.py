@@ -1,0 +1,88 @@
+"""From ``DataConfig`` to the training and validation splits."""
+
+import dataclasses
+import pathlib
+
+from frcnn.data import shapes, voc
+from frcnn.data.faults import Fault, apply_policy
+
+
+def load(config, seed=0):
+    """Return the (training, validation) ``Dataset`` that a ``DataConfig`` names.
+
+    Both have the same classes: those in the config, else those that the training split brings.
+
+    Args:
+        config: ``DataConfig``.
+        seed: that ``shapes`` are drawn from, when they are not there yet.
+
+    Raises:
+        DataError: no such data, or faults in it: those of both splits at once.
+    """
+    train, faults = collect_split(config, config.train_split, config.classes, seed)
+    classes, advice = config.classes, {}
+    # An image with a fault may hold a class that no other has; that is no fault of the other split.
+    if not classes and not (faults and config.on_bad_data == "error"):
+        classes = train.classes
+        advice = {
+            "advice": f"no object of the training split, {config.train_split}, has this class: put such "
+            "an image into that split, or name all classes with --set data.classes=NAME,NAME,..."
+        }
+    val, val_faults = collect_split(config, config.val_split, classes, seed, **advice)
+    val, shared = _without_shared(val, train)
+    return tuple(apply_policy([(train, faults), (val, val_faults + shared)], config.on_bad_data))
+
+
+def _without_shared(dataset, other):
+    """Return a data set without the images that are another's under another name, and their faults.
+
+    Two annotations of one image, in one split each, are seen nowhere else. (The same image of the same
+    name may well be in both.)
+    """
+    owner = {sample.path: sample.name for sample in other.samples}
+    samples, faults = [], []
+    for sample in dataset.samples:
+        name = owner.get(sample.path, sample.name)
+        if name == sample.name:
+            samples.append(sample)
+        else:
+            what = f"is the only image that fits {sample.name}.xml and {name}.xml of {other.name}"
+            faults.append(Fault(sample.name, sample.path, what))
+    return dataclasses.replace(dataset, samples=tuple(samples)), faults
+
+
+def load_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
+    """Return the ``Dataset`` of one split, its faults settled.
+
+    Args:
+        config, split, classes, seed, advice: as for ``collect_split``.
+
+    Raises:
+        DataError: no such data, or faults in it.
+    """
+    return apply_policy([collect_split(config, split, classes, seed, advice)], config.on_bad_data)[0]
+
+
+def collect_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
+    """Return the ``Dataset`` of one split without its faulty images, and the list of its ``Fault``.
+
+    Args:
+        config: ``DataConfig``.
+        split: its name.
+        classes: names in the order of the labels; empty: those that the split brings.
+        seed: as for ``load``.
+        advice: as for ``voc.collect``.
+
+    Raises:
+        DataError: no such data.
+    """
+    root, year = folder(config), config.year or None
+    if config.dataset == "shapes":
+        shapes.ensure(root, seed=seed)
+    return voc.collect(root, split, year, classes or None, advice)
+
+
+def folder(config):
+    """Return the folder that a ``DataConfig`` names, ``pathlib.Path``."""
+    root = pathlib.Path(config.dir)
+    return root / "shapes" if config.dataset == "shapes" else root

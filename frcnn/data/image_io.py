@@ -1,0 +1,199 @@
+"""Image files as strangers made them: what their header says, whether they are whole, which way is up.
+
+Decided here:
+
+- Pixels are upright, everywhere: an EXIF orientation is applied when a file is read, so that training,
+  prediction and drawing see what a viewer shows. It is taken from the header once and applied by
+  ``turn``, because OpenCV and Pillow differ in which files they turn.
+- What a file declares is believed only up to ``MAX_PIXELS``: a file of a few bytes can declare
+  20000x20000 pixels, and a decoder would make room for them.
+- A file that was cut off is found without decoding it, by its format's end mark; decoders fill a cut
+  JPEG up with grey and say nothing. Damage in the middle of a file shows only when it is decoded, and
+  in a JPEG not even then.
+"""
+
+import dataclasses
+import io
+import re
+import struct
+import warnings
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from frcnn.data import unsupported_files
+from frcnn.errors import DataError
+from frcnn.files import untrusted
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # by content: a PNG may be named .jpg
+# Of their files, in lower case.
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+MAX_PIXELS = 2**27  # of an image: 400 MB of RGB, more than the largest telephone's 108 megapixels
+
+# MAX_PIXELS stands in for Pillow's warning, which would be a second voice on stderr.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+EXIF_ORIENTATION = 0x0112
+# EXIF orientation -> how the stored pixels become upright: first whether x and y change places, then
+# whether x and whether y run the other way.
+TURNS = {
+    1: (False, False, False),
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
+
+TAIL = 64  # bytes in which an end mark is looked for first
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+# In a JPEG, FF before 00 is data, before FF filling, before D0 to D7 a mark within the pixels.
+JPEG_MARK = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What an image file declares.
+
+    Attributes:
+        stored: (width, height) of the pixels as stored.
+        orientation: 1 to 8, as EXIF numbers them; 1 is upright.
+        kind: Pillow's name of the format, such as ``"JPEG"``.
+        mode: Pillow's name of what a pixel holds, such as ``"RGB"``.
+    """
+
+    stored: tuple[int, int]
+    orientation: int = 1
+    kind: str = dataclasses.field(default="", compare=False)
+    mode: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def upright(self):
+        """(width, height) of the image as shown, and as ``augment.load`` returns it."""
+        return self.stored[::-1] if TURNS[self.orientation][0] else self.stored
+
+
+def read_header(file):
+    """Return the ``Header`` of an image, without decoding its pixels.
+
+    Args:
+        file: a path, or a binary file that can seek.
+
+    Raises:
+        DataError: the file cannot be read, is empty, is no image of ``FORMATS``, declares no pixels or
+            more than ``MAX_PIXELS``, or was cut off. The message is what is to follow the file's name.
+    """
+    if not hasattr(file, "seek"):
+        try:
+            with untrusted.open_regular(file, untrusted.MAX_IMAGE_BYTES) as opened:
+                return read_header(opened)
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror or error}") from error
+    if not file.seek(0, io.SEEK_END):
+        raise DataError("is empty (0 bytes)")
+    file.seek(0)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return _checked(image, file)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"declares more than the limit of {MAX_PIXELS:,} pixels") from error
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        known = unsupported_files.describe(file.read(unsupported_files.HEAD))
+        unknown = f"is not an image, or its header is damaged ({', '.join(FORMATS)})"
+        raise DataError(known or unknown) from error
+    except DataError:
+        raise
+    except Exception as error:  # whatever a broken header makes Pillow's readers raise
+        raise DataError(f"cannot be opened as an image: {error}") from error
+
+
+def _checked(image, file):
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise DataError(f"declares {width}x{height} pixels")
+    if width * height > MAX_PIXELS:
+        raise DataError(f"declares {width}x{height} pixels; the limit is {MAX_PIXELS:,}")
+    size = file.seek(0, io.SEEK_END)
+    if image.format == "PNG" and _png_bytes(file) > size * untrusted.DEFLATE_LIMIT:
+        raise DataError(f"declares {width}x{height} pixels, more than its {size:,} bytes can hold")
+    # OpenCV turns some of these and fails on others, whatever it is told.
+    if image.format == "TIFF" and image.tag_v2.get(EXIF_ORIENTATION, 1) != 1:
+        raise DataError("is a TIFF that is not stored upright: save it upright")
+    if not _is_whole(image, file):
+        raise DataError("is cut off: the end of the image is missing")
+    return Header((width, height), _orientation(image), image.format, image.mode)
+
+
+def _png_bytes(file):
+    """Return how many bytes a PNG declares before compression: rows of pixels, and a byte for each."""
+    file.seek(16)  # behind the signature and the head of the first chunk
+    width, height, depth, kind = struct.unpack(">IIBB", file.read(10))
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    return height * (1 + (width * depth * channels + 7) // 8)
+
+
+def _orientation(image):
+    """Return the EXIF orientation, 1 where there is none or it is nonsense, as viewers do."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(EXIF_ORIENTATION, 1)
+    except Exception:  # whatever broken EXIF makes Pillow raise
+        return 1
+    return orientation if orientation in TURNS else 1
+
+
+def _is_whole(image, file):
+    """Say whether a file reaches to the end that its format marks; True where it marks none."""
+    size = file.seek(0, io.SEEK_END)
+    if image.format in ("JPEG", "MPO", "PNG"):
+        file.seek(max(0, size - TAIL))
+        tail = file.read()
+        is_png = image.format == "PNG"
+        if PNG_END in tail if is_png else tail.rstrip(b"\0").endswith(JPEG_END):
+            return True
+        # Cameras and editors append things of their own, so a missing mark is looked for at leisure.
+        file.seek(0)
+        content = file.read()
+        return PNG_END in content if is_png else _jpeg_ends(content)
+    if image.format == "WEBP":
+        file.seek(4)
+        return 8 + int.from_bytes(file.read(4), "little") <= size
+    if image.format == "BMP" and image.tile and image.tile[0][0] == "raw":
+        _, _, offset, (_, stride, _) = image.tile[0]
+        return offset + stride * image.size[1] <= size
+    return True
+
+
+def _jpeg_ends(content):
+    """Say whether a JPEG's own end mark is there; that of a thumbnail in its header does not count."""
+    position = 2
+    while mark := JPEG_MARK.search(content, position):
+        if mark[0] == JPEG_END:
+            return True
+        position = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
+    return False
+
+
+def turn(image, orientation):
+    """Return an (H, W, 3) image upright, given its EXIF orientation."""
+    swap, mirror_x, mirror_y = TURNS[orientation]
+    if swap:
+        image = image.transpose(1, 0, 2)
+    image = image[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1]
+    return np.ascontiguousarray(image)
+
+
+def turn_boxes(boxes, header):
+    """Return (G, 4) boxes in pixels as stored as those of the upright image."""
+    swap, mirror_x, mirror_y = TURNS[header.orientation]
+    width, height = header.upright
+    x1, y1, x2, y2 = boxes[:, [1, 0, 3, 2]].T if swap else boxes.T
+    if mirror_x:
+        x1, x2 = width - x2, width - x1
+    if mirror_y:
+        y1, y2 = height - y2, height - y1
+    return np.stack([x1, y1, x2, y2], axis=1)

@@ -1,0 +1,176 @@
+"""COCO average precision: the twelve numbers of the COCO benchmark, computed by its own ``pycocotools``.
+
+It parts from VOC AP (``frcnn.evaluation.voc_ap``) in this: a detection goes on to the best object still
+free; precision is taken at 101 recalls; the mean goes over ten IoU thresholds, 0.5 to 0.95; and only
+an image's best 100 detections count.
+
+Decided here: an object marked ``difficult`` is a COCO crowd, the benchmark's own way of saying that
+something counts neither for nor against a detector, however often it is found. A detection belongs to
+a crowd by the share of its own area that lies inside, not by IoU. An object's size is its box's area,
+where COCO itself takes its mask's: boxes are all that we have.
+"""
+
+import contextlib
+import dataclasses
+import io
+
+import numpy as np
+
+from frcnn.errors import FrcnnError
+from frcnn.evaluation.voc_ap import voc_ap
+
+# The benchmark's names of its numbers, in its order. S, M and L are objects below 32 x 32 pixels of the
+# image file, below 96 x 96, and the rest; AR@k is the recall with k detections an image, AR* with 100.
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@10", "AR@100", "ARs", "ARm", "ARl")
+CLASS_NAMES = NAMES[:6]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CocoAp:
+    """What ``coco_ap`` found. C is the number of object classes.
+
+    Attributes:
+        summary: {name: number} for each of ``NAMES``, in [0, 1]; NaN where no object is of that size.
+        ap: (C, 6) float64, the ``CLASS_NAMES`` of each class; NaN likewise.
+        objects: (C,) int, objects that are not difficult.
+        detections: (C,) int, all detections.
+    """
+
+    summary: dict[str, float]
+    ap: np.ndarray
+    objects: np.ndarray
+    detections: np.ndarray
+
+    @property
+    def mean_ap(self):
+        """The benchmark's first number, by which detectors are ranked."""
+        return self.summary["AP"]
+
+
+def import_pycocotools():
+    """Return the classes ``COCO`` and ``COCOeval``; call it early to learn whether they are there.
+
+    Raises:
+        FrcnnError: ``pycocotools`` is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise FrcnnError(
+            f"COCO AP needs pycocotools: `pip install pycocotools` ({error}); voc07 and voc12 do not"
+        ) from error
+    return COCO, COCOeval
+
+
+def coco_ap(detections, ground_truths, num_classes):
+    """Return the COCO numbers of detections.
+
+    Args:
+        detections, ground_truths, num_classes: as for ``voc_ap``. Boxes must be in pixels of the image
+            files, which is what the sizes mean.
+
+    Returns:
+        ``CocoAp``.
+
+    Raises:
+        FrcnnError: ``pycocotools`` is not installed.
+        ValueError: as ``voc_ap`` does.
+    """
+    COCO, COCOeval = import_pycocotools()
+    # For its checks of the arrays, and for the counts.
+    counts = voc_ap(detections, ground_truths, num_classes)
+
+    def index(images, extra):
+        """Return a ``COCO`` of boxes; ``extra`` gives what else an annotation holds."""
+        coco = COCO()
+        annotations = []
+        for image, boxes in enumerate(images):
+            for row, (x1, y1, x2, y2) in enumerate(np.asarray(boxes["boxes"], "float64").tolist()):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,  # pycocotools takes 0 for "no match"
+                        "image_id": image,
+                        "category_id": int(boxes["labels"][row]),
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": (x2 - x1) * (y2 - y1),
+                        **extra(boxes, row),
+                    }
+                )
+        coco.dataset = {
+            "images": [{"id": image} for image in range(len(ground_truths))],
+            "categories": [{"id": label} for label in range(num_classes)],
+            "annotations": annotations,
+        }
+        coco.createIndex()
+        return coco
+
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+        truth = index(ground_truths, lambda boxes, row: {"iscrowd": int(boxes["difficult"][row])})
+        found = index(detections, lambda boxes, row: {"score": float(boxes["scores"][row])})
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    ap = np.array(
+        [_class_row(evaluation.eval["precision"][:, :, label, :, -1]) for label in range(num_classes)]
+    )
+    return CocoAp(
+        summary=dict(zip(NAMES, _nan(evaluation.stats).tolist(), strict=True)),
+        ap=ap.reshape(num_classes, len(CLASS_NAMES)),
+        objects=counts.objects,
+        detections=counts.detections,
+    )
+
+
+def _class_row(precision):
+    """Return the ``CLASS_NAMES`` of one class.
+
+    Args:
+        precision: (10, 101, 4) at each IoU threshold, recall and size (all, s, m, l); -1: no object.
+    """
+    everything = precision[:, :, 0]
+    # Of the thresholds 0.5, 0.55, ..., 0.95 the first is 0.5 and the sixth 0.75.
+    parts = (everything, everything[0], everything[5], *np.moveaxis(precision[:, :, 1:], 2, 0))
+    return _nan([part.mean() for part in parts])
+
+
+def _nan(values):
+    """Return an array with NaN for pycocotools' -1, "nothing to find"."""
+    values = np.asarray(values, "float64")
+    return np.where(values < 0, np.nan, values)
+
+
+def format_table(result, class_names):
+    """Return the text of two tables: AP by class and size with the mean below, and the recalls.
+
+    Args:
+        result: a ``CocoAp``.
+        class_names: one a class, in the order of the labels.
+
+    Returns:
+        Lines without a newline at the end. What has no object to find has ``-``.
+    """
+    if len(class_names) != len(result.ap):
+        raise ValueError(f"{len(class_names)} class names for {len(result.ap)} classes")
+    width = max(len(name) for name in ("class", *class_names))
+
+    def line(name, objects, detections, cells):
+        return f"{name:{width}}  {objects:>8}  {detections:>10}  " + "  ".join(
+            f"{cell:>6}" for cell in cells
+        )
+
+    lines = [line("class", "objects", "detections", CLASS_NAMES)]
+    for name, *counts, ap in zip(class_names, result.objects, result.detections, result.ap):
+        lines.append(line(name, *counts, _cells(ap)))
+    mean = _cells(result.summary[name] for name in CLASS_NAMES)
+    lines.append(line("mean", result.objects.sum(), result.detections.sum(), mean))
+    recalls = NAMES[6:]
+    lines.append("")
+    lines.append("  ".join(f"{name:>6}" for name in recalls))
+    lines.append("  ".join(f"{cell:>6}" for cell in _cells(result.summary[name] for name in recalls)))
+    return "\n".join(lines)
+
+
+def _cells(values):
+    return ["-" if np.isnan(value) else f"{value:.4f}" for value in values]

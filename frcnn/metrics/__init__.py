@@ -1,1 +1,0 @@
-"""Average precision, as VOC and as COCO define it."""

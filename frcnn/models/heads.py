@@ -1,0 +1,136 @@
+"""The two heads: the region proposal network, and the classifier of regions.
+
+Letters: B images, L feature cells, A anchors a cell, R RoIs, P pool size, C classes with background
+last, D numbers a box regression has (4, or 6 for oriented boxes).
+"""
+
+import keras
+from keras import initializers, layers, ops
+
+from frcnn.layers import conv
+
+
+def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
+    """Slide one small network over the features of every level. Ren et al. 2015, section 3.1.
+
+    Args:
+        features: (B, h, w, K) Keras tensor, or a list of them: a pyramid's levels (Lin et al. 2017,
+            section 4.1), which share the weights.
+        num_anchors: A.
+        channels: of the 3x3 convolutions.
+        box_dim: D.
+        conv_depth: how many 3x3 convolutions; the paper has 1.
+
+    Returns:
+        ``rpn_out_class`` (B, L, A) objectness scores and ``rpn_out_regress`` (B, L, A·D) deltas, level
+        after level. The layer ``rpn_class_cells`` holds the scores' logits.
+    """
+    small = initializers.RandomNormal(stddev=0.01)
+    convolutions = [
+        conv.Conv2D(channels, 3, padding="same", activation="relu", kernel_initializer=small, name=name)
+        for name in ("rpn_conv", *(f"rpn_conv{number}" for number in range(2, conv_depth + 1)))
+    ]
+    # float32 whatever the precision inside: 8 bits of a logit are too few to rank 10,000 proposals
+    # by, and of a delta too few to place a box.
+    last = {"kernel_initializer": small, "dtype": "float32"}
+    to_logits = layers.Conv2D(num_anchors, 1, **last, name="rpn_class_logits")
+    to_deltas = layers.Conv2D(num_anchors * box_dim, 1, **last, name="rpn_deltas")
+    logits, deltas = [], []
+    for x in [features] if isinstance(features, keras.KerasTensor) else features:
+        for convolution in convolutions:
+            x = convolution(x)
+        logits.append(layers.Reshape((-1, num_anchors), dtype="float32")(to_logits(x)))
+        deltas.append(layers.Reshape((-1, num_anchors * box_dim), dtype="float32")(to_deltas(x)))
+    logits = layers.Concatenate(axis=1, dtype="float32", name="rpn_class_cells")(logits)
+    scores = layers.Activation("sigmoid", dtype="float32", name="rpn_out_class")(logits)
+    deltas = layers.Concatenate(axis=1, dtype="float32", name="rpn_out_regress")(deltas)
+    return scores, deltas
+
+
+def classifier(features, rois, num_classes, roi_align, head, box_dim=4):
+    """Classify regions and refine their boxes. Girshick 2015, sections 2.1 and 2.2.
+
+    Args:
+        features: list of (B, h, w, K) Keras tensors, finest first.
+        rois: (B, R, 4) Keras tensor.
+        num_classes: C.
+        roi_align: ``RoiAlign`` for the levels of ``features``.
+        head: function of pooled RoIs, (N, P, P, K) to (N, k), such as ``dense_head``.
+        box_dim: D.
+
+    Returns:
+        ``dense_class_C`` (B, R, C) class scores and ``dense_regress_C`` (B, R, (C-1)·D) deltas.
+    """
+    x = head(FlattenRois(name="fold_rois")(roi_align(features, rois)))
+    logits, deltas = predictor(x, num_classes, box_dim)
+    logits = UnflattenRois(dtype="float32", name="class_rois")(logits, rois)
+    scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
+    deltas = UnflattenRois(dtype="float32", name=f"dense_regress_{num_classes}")(deltas, rois)
+    return scores, deltas
+
+
+def dense_head(x, widths=(4096, 4096), dropout=0.0):
+    """Flatten pooled RoIs (N, P, P, K) and put dense layers on them; (N, last width) comes out."""
+    x = layers.Flatten(name="head_flatten")(x)
+    for number, width in enumerate(widths, start=1):
+        x = layers.Dense(
+            width, activation="relu", kernel_initializer="he_normal", name=f"head_dense{number}"
+        )(x)
+        x = layers.Dropout(dropout, name=f"head_dropout{number}")(x)
+    return x
+
+
+def convolutional_head(
+    x, depth=4, channels=256, width=1024, epsilon=conv.EPSILON, frozen_batch_norm=False
+):
+    """Put 3x3 convolutions with batch normalization on pooled RoIs, then one dense layer.
+
+    Wu and He 2018 ("Group normalization"), section 4.2, there with group normalization.
+
+    Args:
+        x: (N, P, P, K) Keras tensor.
+        depth, channels: of the convolutions.
+        width: of the dense layer.
+        epsilon: of batch normalization.
+        frozen_batch_norm: whether batch normalization keeps its statistics and scales.
+
+    Returns:
+        (N, width) Keras tensor.
+    """
+    for number in range(1, depth + 1):
+        names = (f"head_conv{number}", f"head_conv{number}_bn")
+        x = conv.conv_bn(x, channels, 3, names, 1, "relu", epsilon, trainable_norm=not frozen_batch_norm)
+    return dense_head(x, (width,))
+
+
+def predictor(x, num_classes, box_dim=4):
+    """Return class logits (N, C) and box deltas (N, (C-1)·D) from (N, k) regions, in float32."""
+
+    def dense(units, stddev, name):
+        small = initializers.RandomNormal(stddev=stddev)
+        return layers.Dense(units, kernel_initializer=small, dtype="float32", name=name)(x)
+
+    logits = dense(num_classes, 0.01, "class_logits")
+    return logits, dense((num_classes - 1) * box_dim, 0.001, "box_deltas")
+
+
+@keras.saving.register_keras_serializable(package="frcnn")
+class FlattenRois(layers.Layer):
+    """Put the RoIs of all images into one axis: (B, R, P, P, K) to (B·R, P, P, K)."""
+
+    def call(self, pooled):
+        return ops.reshape(pooled, (-1, *pooled.shape[2:]))
+
+    def compute_output_shape(self, input_shape):
+        return (None, *input_shape[2:])
+
+
+@keras.saving.register_keras_serializable(package="frcnn")
+class UnflattenRois(layers.Layer):
+    """Give RoIs their images back: (B·R, k), with the (B, R, 4) rois, to (B, R, k)."""
+
+    def call(self, values, rois):
+        return ops.reshape(values, (ops.shape(rois)[0], ops.shape(rois)[1], values.shape[-1]))
+
+    def compute_output_shape(self, values_shape, rois_shape):
+        return (*rois_shape[:2], values_shape[-1])

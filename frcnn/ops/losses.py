@@ -1,0 +1,200 @@
+"""The four losses, with the names and layouts of keras-frcnn.
+
+Ren et al. 2015, section 3.1.2, equation 1, for the RPN, and Girshick 2015, section 2.3, for the
+classifier. Targets carry their own masks, so that any leading axes are allowed: (B, L, ...),
+(B, R, ...), or none but one.
+
+Decided here:
+
+- Predictions are scores (after sigmoid or softmax), as the sub-models give them. A score of exactly
+  0 or 1 gives a large finite loss and a finite gradient, also when it comes in float16: everything is
+  computed in float32.
+- A loss is a sum over the batch divided by the number of anchors or RoIs sampled in the batch.
+- ``sample_weight`` multiplies summands of that sum: per image (B,), per RoI (B, R), per cell (B, L), or
+  per anchor (B, L, A). The number that divides counts each anchor or RoI once, whatever its weight, as
+  Keras' own losses do: so a weight of 2 counts an anchor twice, and weights of 1 change nothing.
+  Weights of classes (``weighted_class_loss_cls``) multiply in the same way.
+- Smooth L1 bends at 1/9 (``SMOOTH_L1_BETA``) in both sub-models.
+"""
+
+import keras
+from keras import losses, ops
+
+SMOOTH_L1_BETA = 1.0 / 9.0
+
+# The logarithm's argument never falls below these. A small score still has its gradient, -1/score,
+# wherever float32 can express both; 1 - score cannot be told from 0 below 2**-24.
+SMALLEST_SCORE = 1e-30
+SMALLEST_COMPLEMENT = 2.0**-24
+# A score that comes in float16 gets its gradient in float16, which ends at 65504.
+SMALLEST_FLOAT16_SCORE = 2.0**-14
+
+
+class _SummedLoss(losses.Loss):
+    """A sum of summands, each of which may have a weight.
+
+    Args:
+        summands: function of ``y_true`` (..., k), ``y_pred`` (..., m) and, with ``num_anchors``, weights
+            (..., A) or None, that returns the summands (...,).
+        name: of the loss.
+        of_scores: whether ``y_pred`` holds scores.
+        num_anchors: A, if the last axis of ``y_pred`` holds A anchors that may each have a weight.
+    """
+
+    def __init__(self, summands, name, of_scores=False, num_anchors=None):
+        super().__init__(name=name, reduction="sum", dtype="float32")
+        self.summands = summands
+        self.of_scores = of_scores
+        self.num_anchors = num_anchors
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.convert_to_tensor(y_pred)
+        if self.of_scores and keras.backend.standardize_dtype(y_pred.dtype) == "float16":
+            y_pred = ops.maximum(ops.cast(y_pred, "float32"), SMALLEST_FLOAT16_SCORE)
+        if sample_weight is None:
+            return super().__call__(y_true, y_pred)
+        leading = tuple(y_pred.shape[:-1])
+        weights = self._checked(ops.convert_to_tensor(sample_weight, dtype="float32"), leading)
+        if len(weights.shape) <= min(len(leading), 1):
+            return super().__call__(y_true, y_pred, weights)
+        y_true, y_pred = (ops.convert_to_tensor(y, dtype="float32") for y in (y_true, y_pred))
+        if len(weights.shape) > len(leading):
+            return ops.sum(self.summands(y_true, y_pred, weights))
+        values = self.summands(y_true, y_pred)
+        weights = ops.reshape(weights, (*ops.shape(weights), *[1] * (len(leading) - len(weights.shape))))
+        # Only the weights are broadcast. A graph may not know the sizes; values must not be repeated.
+        return ops.sum(values * ops.broadcast_to(weights, ops.shape(values)))
+
+    def call(self, y_true, y_pred):
+        values = self.summands(y_true, y_pred)
+        # Add up all but the first axis: one value per image, which a weight per image multiplies.
+        return ops.sum(values, axis=tuple(range(1, len(values.shape))))
+
+    def _checked(self, weights, leading):
+        """Return weights whose axes are the first of those that may have weights.
+
+        Args:
+            weights: (...) float32.
+            leading: shape of the predictions without their last axis; None for a size not known yet.
+
+        Raises:
+            ValueError: another shape.
+        """
+        finest = leading if self.num_anchors is None else (*leading, self.num_anchors)
+
+        def fits(shape):
+            return len(shape) <= len(finest) and all(
+                size is None or of_loss is None or size == of_loss
+                for size, of_loss in zip(shape, finest)
+            )
+
+        if len(weights.shape) > 1 and weights.shape[-1] == 1 and not fits(weights.shape):
+            weights = ops.squeeze(weights, -1)  # as Keras does
+        if not fits(weights.shape):
+            allowed = [finest[:rank] for rank in range(1, len(finest) + 1)] or [()]
+            raise ValueError(
+                f"sample_weight of {self.name} has the shape {tuple(weights.shape)}, but must have one "
+                f"of {', '.join(map(str, allowed))}. Give each output its own: sample_weight=[..., ...]"
+            )
+        return weights
+
+
+def rpn_loss_cls(num_anchors):
+    """Return the RPN's objectness loss: binary cross-entropy.
+
+    ``y_true`` (..., 2·A): valid mask (1 for sampled anchors, else 0), then label (1 object,
+    0 background). ``y_pred`` (..., A): scores in [0, 1]. The value is the sum over valid anchors divided
+    by their number.
+
+    Args:
+        num_anchors: A, anchors a cell.
+    """
+
+    def summands(y_true, y_pred, weights=None):
+        valid, label = y_true[..., :num_anchors], y_true[..., num_anchors:]
+        if_object = ops.log(ops.maximum(y_pred, SMALLEST_SCORE))
+        if_background = ops.log(ops.maximum(1.0 - y_pred, SMALLEST_COMPLEMENT))
+        entropy = -(label * if_object + (1.0 - label) * if_background)
+        of_anchors = valid * entropy
+        if weights is not None:
+            of_anchors = of_anchors * weights
+        return ops.sum(of_anchors, axis=-1) / ops.maximum(ops.sum(valid), 1.0)
+
+    return _SummedLoss(summands, "rpn_loss_cls", of_scores=True, num_anchors=num_anchors)
+
+
+def rpn_loss_regr(num_anchors, box_dim=4):
+    """Return the RPN's box loss: smooth L1 of the deltas.
+
+    ``y_true`` (..., 2·A·D): mask, then target deltas. ``y_pred`` (..., A·D): deltas. The value is
+    the sum of mask times smooth L1. The paper divides by the number of sampled anchors, negatives
+    included, which is not in this ``y_true``: it is folded into the mask, 1 / number for positive
+    anchors and 0 for the others (``frcnn.ops.targets``).
+
+    Args:
+        num_anchors: A, anchors a cell.
+        box_dim: D, numbers a box regression has.
+    """
+    return _masked_smooth_l1(num_anchors, box_dim, "rpn_loss_regr", num_anchors)
+
+
+def weighted_class_loss_cls(class_weights=None):
+    """Return ``class_loss_cls`` with the summands of each class multiplied by a weight.
+
+    This takes the place of Keras' ``class_weight``, which models with several outputs do not take. The
+    sum is still divided by the number of RoIs that are not padding, not by the sum of their weights.
+
+    Args:
+        class_weights: C numbers, background last; None: 1 for each class.
+    """
+
+    def summands(y_true, y_pred):
+        entropy = -y_true * ops.log(ops.maximum(y_pred, SMALLEST_SCORE))
+        if class_weights is not None:
+            if len(class_weights) != y_pred.shape[-1]:
+                raise ValueError(
+                    f"{len(class_weights)} class weights for {y_pred.shape[-1]} classes, background "
+                    "included"
+                )
+            entropy = entropy * ops.convert_to_tensor(class_weights, "float32")
+        return ops.sum(entropy, axis=-1) / ops.maximum(ops.sum(y_true), 1.0)
+
+    return _SummedLoss(summands, "class_loss_cls", of_scores=True)
+
+
+class_loss_cls = weighted_class_loss_cls()
+"""The classifier's loss over classes: categorical cross-entropy.
+
+``y_true`` (..., C): one-hot; an all-zero row is padding. ``y_pred`` (..., C): scores that add up to 1.
+The value is the sum over RoIs divided by the number of RoIs that are not padding.
+"""
+
+
+def class_loss_regr(num_classes, box_dim=4):
+    """Return the classifier's box loss: smooth L1 of the deltas of a RoI's own class.
+
+    ``y_true`` (..., 2·(C-1)·D): mask, then target deltas. ``y_pred`` (..., (C-1)·D): deltas. The
+    value is the sum of mask times smooth L1; the number of RoIs that are not padding, which divides it,
+    is folded into the mask as in ``rpn_loss_regr``.
+
+    Args:
+        num_classes: C-1, the object classes (without background), as the old trainers pass it.
+        box_dim: D, numbers a box regression has.
+    """
+    return _masked_smooth_l1(num_classes, box_dim, "class_loss_regr")
+
+
+def _masked_smooth_l1(boxes, box_dim, name, num_anchors=None):
+    width = boxes * box_dim
+
+    def summands(y_true, y_pred, weights=None):
+        mask, target = y_true[..., :width], y_true[..., width:]
+        error = ops.abs(y_pred - target)
+        bowl = 0.5 * ops.square(error) / SMOOTH_L1_BETA
+        smooth_l1 = ops.where(error < SMOOTH_L1_BETA, bowl, error - 0.5 * SMOOTH_L1_BETA)
+        of_numbers = mask * smooth_l1
+        if weights is not None:
+            of_numbers = of_numbers * ops.repeat(weights, box_dim, axis=-1)
+        return ops.sum(of_numbers, axis=-1)
+
+    return _SummedLoss(summands, name, num_anchors=num_anchors)

@@ -1,0 +1,106 @@
+"""``evaluation.csv``: one row an epoch, to compare runs without TensorBoard."""
+
+import csv
+import io
+import os
+import pathlib
+
+from frcnn.files import safe_write
+
+
+def append_row(path, row):
+    """Append a row; the first one, in a new or empty file, brings the header.
+
+    An existing file is continued, so a resumed training goes on where it stopped. Columns that only
+    the file has are left empty; for columns that only the row has, the file is written anew with them.
+    The row is on disk when this returns.
+
+    Args:
+        path: the file; its folder must exist.
+        row: column -> value, in any order. Floats are written so that they read back as they were;
+            None is an empty field.
+    """
+    path = pathlib.Path(path)
+    text = _read(path)
+    header, *rows = _fields(text) or [list(row)]
+    new = [column for column in row if column not in header]
+    if not text or new:
+        width = len(header)
+        filled = [[*fields, *[""] * (width - len(fields)), *[""] * len(new)] for fields in rows]
+        text = _lines([header + new, *filled])
+        safe_write.replace(path, _encode(text))
+    with safe_write.open_to_append(path) as file:
+        if not text.endswith("\n"):
+            file.write("\n")  # a run that was killed while it wrote: do not add to its half row
+        file.write(_lines([[row.get(column, "") for column in header + new]]))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def drop_after(path, step):
+    """Take out the rows of later steps, which a resumed run will write anew, and a half row at the end.
+
+    Rows, or a whole file, whose step cannot be read are kept beside as ``evaluation.csv.damaged``.
+
+    Args:
+        path: the file; it may be missing.
+        step: the last whose row stays, by the column ``step``.
+
+    Returns:
+        A list of what there is to say: at most one line.
+    """
+    path = pathlib.Path(path)
+    text = _read(path)
+    if not text:
+        return []
+    if not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+    try:
+        header, *rows = _fields(text) or [["step"]]
+    except csv.Error:  # such as a quotation mark that is never closed
+        header, rows = [], []
+    steps = [_step(header, fields) for fields in rows]
+    said = []
+    if "step" not in header or None in steps:
+        aside = safe_write.free_name(path, "damaged")
+        safe_write.keep_copy(path, aside)
+        what = f"{steps.count(None)} rows whose" if "step" in header else "no header whose"
+        said.append(f"{path} has {what} column step can be read: kept as {aside.name}")
+    kept = [fields for fields, done in zip(rows, steps) if done is not None and done <= step]
+    content = _lines([header, *kept]) if "step" in header and text else ""
+    safe_write.replace(path, _encode(content))
+    return said
+
+
+def has_rows(path):
+    """Return whether a file has more than one line, the header."""
+    return len(_read(pathlib.Path(path)).splitlines()) > 1
+
+
+def _step(header, fields):
+    try:
+        return int(fields[header.index("step")])
+    except (ValueError, IndexError):
+        return None
+
+
+def _read(path):
+    # utf-8-sig: spreadsheets put a byte order mark before the header.
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except FileNotFoundError:
+        return ""
+
+
+def _fields(text):
+    return [fields for fields in csv.reader(io.StringIO(text)) if fields]
+
+
+def _lines(rows):
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
+def _encode(text):
+    return text.encode("utf-8", "surrogateescape")

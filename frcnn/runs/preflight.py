@@ -1,0 +1,74 @@
+"""Whether a run can start in a folder, or go on there, without a loss of what lies there."""
+
+import os
+
+from frcnn.errors import ConfigError, RunError
+from frcnn.runs import checkpoints, metrics_csv, run_directory
+
+
+def check(run_dir, resume):
+    """Check that a run can start in a folder, or go on there, without a loss of what lies there.
+
+    A run that was killed before its first checkpoint starts afresh when it is resumed. It has a config
+    and the logs of its first steps, but no weights, no finished epoch.
+
+    Args:
+        run_dir: ``pathlib.Path``; it may be missing.
+        resume: whether a run that the folder holds is to go on.
+
+    Raises:
+        ConfigError: the folder holds a run, and ``resume`` is false.
+        RunError: files of somebody else are in the way, or the run has lost its config or checkpoints.
+    """
+    with run_directory.reading(run_dir):
+        has_config = any(os.path.lexists(run_dir / name) for name in run_directory.CONFIGS)
+        lost = _lost_configs(run_dir)
+        there = [name for name in run_directory.WRITTEN if _holds_something(run_dir / name)]
+        saved = _names(run_dir / "checkpoints")
+        saved = [name for name in saved if not name.startswith(("part-", "."))]
+        is_whole = has_config and bool(checkpoints.found(run_dir / "checkpoints"))
+        has_rows = metrics_csv.has_rows(run_dir / run_directory.METRICS)
+    if has_config and not resume:
+        raise ConfigError(
+            f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
+        )
+    if lost and resume:
+        way = run_directory.way_to_restore(run_dir, lost)
+        raise RunError(f"{run_dir} has checkpoints, but no {' and no '.join(lost)}: {way}")
+    if not has_config and there:
+        raise RunError(
+            f"{run_dir} has no {run_directory.CONFIG}, so it holds no run, but a run would write over "
+            f"what is there: {', '.join(there)}. Give an empty or new folder by --out, or "
+            "move these away"
+        )
+    if not has_config or is_whole:
+        return
+    done = [name for name in (*run_directory.WEIGHTS, "validation") if name in there]
+    done += [run_directory.METRICS] if has_rows else []
+    done += [f"checkpoints/{name}" for name in saved]
+    if done:
+        raise RunError(
+            f"{run_dir} holds a run ({', '.join(done)}) without a checkpoint to go on from: put "
+            f"{run_dir / 'checkpoints'} back; or start afresh in another folder by --out, from these "
+            f"weights with --weights {run_dir / run_directory.WEIGHTS[0]}; or move {run_dir} away"
+        )
+
+
+def _lost_configs(run_dir):
+    """Return the names of the config files that a run with checkpoints had, and has no longer."""
+    paths = checkpoints.found(run_dir / "checkpoints")
+    missing = [name for name in run_directory.CONFIGS if not os.path.lexists(run_dir / name)]
+    lost = [name for name in missing if any((path / name).is_file() for path in paths)]
+    # Runs of earlier versions have no resolved.json, and no copies in their checkpoints.
+    if paths and not lost and run_directory.CONFIGS == tuple(missing):
+        lost = [run_directory.CONFIG]
+    return lost
+
+
+def _holds_something(path):
+    """Return whether a path is a file, a link, or a folder with anything in it."""
+    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir() or bool(_names(path)))
+
+
+def _names(folder):
+    return sorted(os.listdir(folder)) if folder.is_dir() else []

@@ -1,0 +1,123 @@
+"""What is legal and still looks wrong: warnings before the first step, and of a loss that explodes."""
+
+import numpy as np
+
+from frcnn.data import transforms
+from frcnn.training.four_step import NUM_PHASES
+
+EARLY_STEPS = 20  # whose mean loss is what later losses are held against
+EXPLODED = 10.0  # times that mean
+MOMENTUM = 0.9  # of the running loss: about the last ten steps
+
+
+def warnings_of(config, anchor_generator, train_set, val_set, steps):
+    """Return sentences on settings and data that cannot give a good detector, none if all looks well.
+
+    Args:
+        config: ``frcnn.config.schema.Config``.
+        pyramid: ``frcnn.ops.anchors.AnchorGenerator``.
+        train_set, val_set: ``frcnn.data.sample.Dataset``.
+        steps: of the run.
+    """
+    if config.train.schedule == "four-step":
+        steps //= NUM_PHASES  # each has a warm-up of its own
+    found = [
+        _warm_up(config.optimizer, steps),
+        _only_difficult(train_set),
+        _unmatched(config, train_set, anchor_generator),
+        _nothing_to_find(val_set),
+    ]
+    return [text for text in found if text]
+
+
+def _warm_up(optimizer, steps):
+    warmup = optimizer.warmup_steps
+    cut = min([1.0, *optimizer.decay_at]) * steps
+    if warmup <= cut:
+        return None
+    reached = optimizer.learning_rate * cut / warmup
+    return (
+        f"the warm-up of {warmup} steps (optimizer.warmup_steps) does not end within the {cut:.0f} "
+        f"steps until the run ends or the rate is cut: the rate reaches {reached:.2g} and never "
+        f"{optimizer.learning_rate:g}; train longer or set optimizer.warmup_steps"
+    )
+
+
+def _only_difficult(dataset):
+    marks = _difficult(dataset)
+    if not len(marks) or not marks.all():
+        return None
+    return (
+        f"all {len(marks)} boxes of {dataset.name} are marked difficult, which training leaves out: "
+        "only background is learnt; take the marks out of the annotations"
+    )
+
+
+def _nothing_to_find(dataset):
+    marks = _difficult(dataset)
+    if not marks.all():
+        return None
+    why = f"only boxes marked difficult ({len(marks)})" if len(marks) else "no box"
+    return (
+        f"{dataset.name} has {why}, so there is no object to find: mAP will be nan, and "
+        "best.weights.h5 will be the last weights"
+    )
+
+
+def _difficult(dataset):
+    return np.concatenate([np.zeros(0, bool), *(sample.difficult for sample in dataset.samples)])
+
+
+def _unmatched(config, dataset, anchor_generator):
+    """Warn where anchors match less than half of the boxes, even if they were centred on them."""
+    corners = np.concatenate(anchor_generator.bases)
+    anchor_sides = corners[:, 2:] - corners[:, :2]
+    boxes = [np.zeros((0, 2))]
+    for sample in dataset.samples:
+        resized, _ = transforms.resized_size(sample.width, sample.height, config.data)
+        sides = (sample.boxes[:, 2:] - sample.boxes[:, :2])[~sample.difficult]
+        boxes.append(sides * np.divide(resized, (sample.width, sample.height)))
+    boxes = np.concatenate(boxes)[:, None]
+    if not len(boxes):
+        return None
+    shared = np.minimum(boxes, anchor_sides).prod(-1)
+    overlaps = shared / (boxes.prod(-1) + np.prod(anchor_sides, axis=-1) - shared)
+    threshold = config.rpn.negative_iou
+    missed = np.sum(overlaps.max(1) < threshold)
+    if 2 * missed <= len(boxes):
+        return None
+    own, theirs = (np.sqrt(sides.prod(-1)).ravel() for sides in (anchor_sides, boxes))
+    return (
+        f"no anchor can overlap {missed} of the {len(boxes)} boxes of {dataset.name} by an IoU of "
+        f"{threshold:g} (rpn.negative_iou): anchors have sides of {own.min():.0f} to {own.max():.0f} "
+        f"pixels of the network input, half of the boxes {np.quantile(theirs, 0.25):.0f} to "
+        f"{np.quantile(theirs, 0.75):.0f}; scripts/inspect_data.py suggests anchors.sizes"
+    )
+
+
+def watch_loss(progress, scalars):
+    """Take in the loss of a step that was applied; return a sentence when it has exploded, else None.
+
+    It is returned once a run.
+
+    Args:
+        progress: ``run_state.RunState``, whose ``loss`` is changed: [steps taken in, mean loss of
+            the first ``EARLY_STEPS``, running loss, whether it has been said].
+        scalars: of the step, ``total_loss`` among them.
+    """
+    count, early, running, is_said = progress.loss
+    loss = scalars["total_loss"]
+    if count < EARLY_STEPS:
+        early += (loss - early) / (count + 1)
+        running = early
+    else:
+        running = MOMENTUM * running + (1.0 - MOMENTUM) * loss
+    has_exploded = running > EXPLODED * early > 0.0
+    progress.loss = [count + 1, early, running, is_said or has_exploded]
+    if is_said or not has_exploded:
+        return None
+    return (
+        f"step {progress.step}: the loss is {running / early:.0f} times the mean of the first "
+        f"{EARLY_STEPS} steps, and still finite: the training explodes; a lower "
+        "optimizer.learning_rate or optimizer.clip_norm may help"
+    )

@@ -1,0 +1,100 @@
+"""From a config to a run: data, weights, models, workers, and the training loop."""
+
+import contextlib
+import pathlib
+
+import keras
+
+from frcnn import backend
+from frcnn.config.schema import KEYS
+from frcnn.data import build
+from frcnn.distributed import discovery, process_group
+from frcnn.errors import DataError
+from frcnn.runs import preflight, run_directory
+from frcnn.training.trainer import Trainer
+from frcnn.weights import initial, pretrained
+
+
+def train(config, run_dir, resume=False, allow_config_change=False, make_trainer=None, asked=None):
+    """Train as a config says and return the validation ``VocAp`` of the last epoch.
+
+    Writes to ``run_dir``: ``schema.json`` (what was asked), ``resolved.json`` (every value that the run
+    uses), ``train/`` and ``validation/`` (TensorBoard), ``evaluation.csv``, ``last.weights.h5``,
+    ``best.weights.h5`` (best validation mAP, of the schedule's last phase), ``checkpoints/``; where
+    images were left out, ``skipped.csv``; where steps were, ``nonfinite.jsonl``.
+
+    Args:
+        config: ``frcnn.config.schema.Config``.
+        run_dir: an empty folder or one in which nothing bears the name of what a run writes; made if
+            missing.
+        resume: go on with the run that ``run_dir`` holds, from its newest checkpoint; start afresh where
+            there is no run, or one that was killed before its first checkpoint
+            (``frcnn.runs.preflight``). A run that has been trained to its end returns None at once.
+        allow_config_change: a run that goes on may do so with another config.
+        make_trainer: what is called in the place of ``Trainer``, to watch a run.
+        asked: {key: value} for ``schema.json``; None: every value of ``config``.
+
+    Raises:
+        FrcnnError: data, weights, settings or folder do not serve, or the training does not hold.
+        Interrupted: a signal asked for it (``frcnn.runs.signals``); ``resume`` goes on.
+    """
+    run_dir = pathlib.Path(run_dir)
+    preflight.check(run_dir, resume)
+    before = run_directory.read_config(run_dir)
+    print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
+    group = process_group.join()
+    print(group.summary(config), end="")
+    with group.local_main_first():
+        initial.check(config.model)  # before the data, which takes a while to read
+        train_set, val_set = build.load(config.data)
+        for use, dataset in (("training", train_set), ("validation", val_set)):
+            print(f"{use} data: {build.folder(config.data)}: {dataset.summary()}")
+            if not len(dataset):
+                raise DataError(f"{dataset.name} has no image to work with")
+        if not train_set.classes:
+            raise DataError(f"{train_set.name} has no object, so there is no class to learn")
+        # After the data, so that nothing is downloaded for a run that cannot start.
+        weight_file = initial.locate(config.model)
+    asked = {key: config.get(key) for key in KEYS} if asked is None else asked
+    config = resolve(config, train_set.classes, weight_file)
+
+    # Keras draws initial weights and dropout from its global generator, which is seeded only here.
+    keras.utils.set_random_seed(config.train.seed)
+    built, account = pretrained.build(config, weight_file)
+    if account:
+        print(account)
+
+    with run_directory.locked(run_dir) if group.is_main else contextlib.nullcontext():
+        if group.is_main:
+            preflight.check(run_dir, resume)  # again: another process may have begun a run meanwhile
+        trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
+        trainer.begin(before, allow_config_change, asked)
+        return trainer.fit()
+
+
+def resolve(config, classes, weight_file):
+    """Return a config in which nothing is left open: ``auto``, no classes, a multiple of 0.
+
+    Args:
+        config: ``Config`` as it was asked for.
+        classes: the names of the classes that the training split has.
+        weight_file: path of the weights to start from, None without.
+
+    Raises:
+        ConfigError: ``model.preprocessing`` or ``model.variant`` is not what the weights want.
+        WeightsError: the weights are not for this backbone.
+    """
+    values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config.data)}
+    return initial.resolve(config, weight_file).replace(values)
+
+
+def pad_multiple(config):
+    """Return the ``pad_multiple`` of a ``DataConfig``, or what a backend takes where it is 0.
+
+    JAX compiles every step for every shape, and takes a tenth of the short side. At 600 x 1000 a network
+    of stride 16 or 32 makes that 64: 13 shapes for all but the slimmest images, and a tenth more pixels.
+    Twice the multiple would make it 7, and a fifth. TensorFlow leaves shapes open and needs nothing.
+    """
+    if config.pad_multiple or backend.IS_TENSORFLOW:
+        return config.pad_multiple
+    return -(-config.short_side // 10)

@@ -1,0 +1,222 @@
+"""Networks that others trained to classify ImageNet: which one a file holds, and its arrays as ours.
+
+A file's names tell which network it holds, and that tells what its pixels must be (``preprocessing``),
+which backbones it fills, and which variant of the network its weights were trained in:
+
+- ``keras.applications``' ResNet has the stride of a stage in the first 1x1 convolution, as He et al.
+  2016 have it; torchvision's has it in the 3x3.
+- ``keras.applications``' MobileNetV2 and V3 pad strided layers below and to the right only;
+  torchvision's pad all sides.
+
+The same weights in the other variant give other features, so the variant is built that the file wants
+(``model.variant``), or the file is refused.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from frcnn.weights import imagenet_layers as convert
+
+VARIANTS = KERAS, TORCHVISION = "keras", "torchvision"
+
+_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_VGG16_FULL = (
+    _APPLICATIONS + "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+    "64373286793e3c8b2b4e3219cbf3544b",
+)
+VGG16_CONVOLUTIONS = (
+    _APPLICATIONS + "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "6d6bbae143d832006294945121d1f1fc",
+)
+_RESNET50 = (
+    _APPLICATIONS + "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "4d473c1dd8becc155b73f8504c6f6626",
+)
+_RESNET101 = (
+    _APPLICATIONS + "resnet/resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "88cf7a10940856eca736dc7b7e228a21",
+)
+_MOBILENET_V2 = (
+    _APPLICATIONS + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+    None,
+)
+_MOBILENET_V3 = (
+    _APPLICATIONS + "mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+    "07fb09a5933dd0c8eaafa16978110389",
+)
+
+# Official address and MD5 of each backbone's ImageNet weights, as keras.applications names them.
+DOWNLOADS = {
+    "vgg16": _VGG16_FULL,
+    "resnet50": _RESNET50,
+    "mobilenet_v2": _MOBILENET_V2,
+    "mobilenet_v2_fpn": _MOBILENET_V2,
+    "resnet50_fpn": _RESNET50,
+    "resnet101_fpn": _RESNET101,
+    "resnet50_fpn_v2": _RESNET50,
+    "mobilenet_v3_large_fpn": _MOBILENET_V3,
+}
+
+# Backbones that are built in either variant.
+VARIANT_BACKBONES = ("resnet50_fpn", "resnet101_fpn", "resnet50_fpn_v2", "mobilenet_v3_large_fpn")
+_RESNET50S = ("resnet50_fpn", "resnet50_fpn_v2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network as somebody publishes it.
+
+    Attributes:
+        title: what messages call it.
+        preprocessing: a mode of ``preprocess.Preprocess``.
+        variant: ``KERAS`` or ``TORCHVISION``, which only some of our backbones distinguish.
+        backbones: those that it fills; None: any with the same shapes.
+        convert: from {name in the file: arrays} and the model's layers to {our layer's name: arrays};
+            what was not used keeps the file's name.
+    """
+
+    title: str
+    preprocessing: str
+    variant: str
+    backbones: tuple[str, ...] | None
+    convert: Callable
+
+
+def recognise(names):
+    """Return the ``Network`` whose weights have these names in a file, None where it is none of them."""
+    names = {current_name(name) for name in names}
+    if names & _DETECTOR_LAYERS:
+        return None
+    return next((network for marks, network in _NETWORKS if names >= marks), None)
+
+
+def titles_for(backbone):
+    """Return the titles of the networks that fill a backbone."""
+    return [network.title for _, network in _NETWORKS if backbone in (network.backbones or ())]
+
+
+def current_name(name):
+    """Return what Keras calls a layer now: its MobileNets were published with older names."""
+    match = re.fullmatch(r"(mobl|bn)(\d+)_conv_\2_(?:bn_)?(expand|depthwise|project)", name)
+    if match:
+        kind, number, part = match.groups()
+        block = "expanded_conv" if number == "0" else f"block_{number}"
+        return f"{block}_{part}" + ("_BN" if kind == "bn" else "")
+    match = re.fullmatch(r"(expanded_conv(?:_\d+)?)/(.+)", name)
+    if match:  # MobileNetV3's: expanded_conv_3/squeeze_excite/Conv_1, expanded_conv/depthwise/BatchNorm
+        block, part = match.groups()
+        part = part.replace("/BatchNorm", "_bn").replace("squeeze_excite/Conv", "squeeze_excite_conv")
+        return f"{block}_{part}"
+    return _OLD_STEM.get(name, name)
+
+
+_OLD_STEM = {"Conv/BatchNorm": "conv_bn", "Conv_1/BatchNorm": "conv_1_bn", "Conv": "conv"}
+
+
+# --- what each is known by -------------------------------------------------------------------
+
+# Names in the files of detectors, which are no classification networks.
+_DETECTOR_LAYERS = {"class_logits", "box_deltas", "rpn_conv", "rpn_out_class", "rpn_out_regress"}
+
+
+def _useless(title):
+    """Return a network that no backbone of ours has the layers of, though some names are the same."""
+    return Network(title, "none", KERAS, (), convert.as_it_is)
+
+
+# Names that must be in the file, and the network; the first that fits.
+_NETWORKS = (
+    ({"block5_conv4"}, _useless("VGG19 of keras.applications")),
+    ({"conv1_conv", "post_bn"}, _useless("a ResNetV2 of keras.applications")),
+    ({"conv4_block36_1_conv"}, _useless("ResNet152 of keras.applications")),
+    ({"features.0.weight", "features.1.running_mean"}, _useless("a VGG with batch normalization")),
+    ({"features.0.weight", "features.34.weight"}, _useless("VGG19 of torchvision")),
+    ({"features.1.conv.0.0.weight"}, _useless("MobileNetV2 of torchvision")),
+    ({"layer3.23.conv3.weight"}, _useless("ResNet152 of torchvision")),
+    (
+        {"block1_conv1", "block5_conv3"},
+        Network("VGG16 of keras.applications", "caffe", KERAS, ("vgg16",), convert.keras_vgg16),
+    ),
+    (
+        {"conv1_conv", "conv4_block23_1_conv"},
+        Network(
+            "ResNet101 of keras.applications", "caffe", KERAS, ("resnet101_fpn",), convert.keras_resnet
+        ),
+    ),
+    (
+        {"conv1_conv", "conv4_block6_1_conv"},
+        Network(
+            "ResNet50 of keras.applications",
+            "caffe",
+            KERAS,
+            ("resnet50", *_RESNET50S),
+            convert.keras_resnet,
+        ),
+    ),
+    (
+        {"Conv1", "expanded_conv_depthwise"},
+        Network(
+            "MobileNetV2 of keras.applications",
+            "tf",
+            KERAS,
+            ("mobilenet_v2", "mobilenet_v2_fpn"),
+            convert.as_it_is,
+        ),
+    ),
+    (
+        {"conv", "expanded_conv_14_depthwise"},
+        Network(
+            "MobileNetV3Large of keras.applications",
+            "tf",
+            KERAS,
+            ("mobilenet_v3_large_fpn",),
+            convert.keras_mobilenet_v3,
+        ),
+    ),
+    (
+        {"features.0.weight", "features.28.weight"},
+        Network(
+            "VGG16 of torchvision",
+            "torch",
+            TORCHVISION,
+            ("vgg16",),
+            convert.torchvision(convert.vgg16_module),
+        ),
+    ),
+    (
+        {"layer1.0.conv3.weight", "layer3.22.conv3.weight"},
+        Network(
+            "ResNet101 of torchvision",
+            "torch",
+            TORCHVISION,
+            ("resnet101_fpn",),
+            convert.torchvision(convert.resnet_module, convert.TORCHVISION_RESNET_EPSILON),
+        ),
+    ),
+    (
+        {"layer1.0.conv3.weight", "layer3.5.conv3.weight"},
+        Network(
+            "ResNet50 of torchvision",
+            "torch",
+            TORCHVISION,
+            _RESNET50S,
+            convert.torchvision(convert.resnet_module, convert.TORCHVISION_RESNET_EPSILON),
+        ),
+    ),
+    (
+        {"features.0.0.weight", "features.15.block.0.0.weight"},
+        Network(
+            "MobileNetV3-Large of torchvision",
+            "torch",
+            TORCHVISION,
+            ("mobilenet_v3_large_fpn",),
+            convert.torchvision(convert.mobilenet_v3_module, convert.MOBILENET_V3_EPSILON),
+        ),
+    ),
+    ({"layer1.0.conv1.weight"}, _useless("another ResNet of torchvision")),
+    (
+        {"Conv_0/kernel"},
+        Network("a network of numbered convolutions", "torch", TORCHVISION, None, convert.numbered),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Measure speed, memory and growth, beside torchvision where that is asked; not installed."""

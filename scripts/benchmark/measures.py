@@ -1,0 +1,298 @@
+"""What ``scripts/benchmark.py`` measures: each function goes from the options to figures for JSON.
+
+What is for people is printed on the way. ``options`` is the script's ``argparse.Namespace``.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from benchmark import compare
+from frcnn.cli.common import quiet_import
+from frcnn.config.presets import BACKBONE_PRESETS, backbone_preset, preset
+from frcnn.config.text_format import parse_assignments
+from frcnn.errors import ConfigError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def save(options, figures):
+    """Write figures to the file of ``--json``, if there is one."""
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+# Settings that an option is there for, and would be told otherwise than measured.
+OPTION_OF = {
+    "model.backbone": "--backbone",
+    "train.schedule": "--schedule",
+    "train.precision": "--precision",
+    "data.batch_size": "--batch",
+    "train.seed": "--seeds",
+    "train.epochs": "--epochs",
+    "train.steps_per_epoch": "--steps",
+    "roi.samples": "--rois",
+}
+
+
+def settings_of(options):
+    """Return the settings of ``--set`` as {key: text}."""
+    settings = parse_assignments(options.set)
+    for key in settings.keys() & OPTION_OF.keys():
+        name = OPTION_OF[key]
+        if hasattr(options, name.removeprefix("--")):
+            raise ConfigError(f"--set {key}: use {name}")
+    return settings
+
+
+def spec_of(options, what):
+    """Return what a worker is to build and run."""
+    rois = 512 if options.backbone in BACKBONE_PRESETS else 128
+    return {
+        "what": what,
+        "backbone": options.backbone,
+        "schedule": options.schedule,
+        "precision": options.precision,
+        "backend": options.backend or os.environ.get("KERAS_BACKEND"),
+        "height": options.size[0],
+        "width": options.size[1],
+        "batch": options.batch,
+        # Defaults where a measure has no such option, and does not use it.
+        "boxes": getattr(options, "boxes", 8),
+        "classes": getattr(options, "classes", 20),
+        "rois": getattr(options, "rois", None) or rois,
+        "settings": settings_of(options),
+    }
+
+
+PEER_BACKBONES = ("vgg16", "resnet50_fpn", "mobilenet_v3_large_fpn")
+
+
+def our_worker(spec):
+    """Start our side of a comparison."""
+    command = [sys.executable, "-m", "benchmark.worker", json.dumps(spec)]
+    return compare.Worker(command, compare.environment(ROOT))
+
+
+def step(options):
+    return _sides(options, "step")
+
+
+def inference(options):
+    return _sides(options, "inference")
+
+
+def _sides(options, what):
+    """Measure ours and the peer's, in turns."""
+    if options.peer and options.set:
+        raise ConfigError("--set changes our side only: leave it out, or --peer")
+    if options.peer and options.precision == "mixed_float16":
+        raise ConfigError("--peer runs in float32 or mixed_bfloat16, not in mixed_float16")
+    if options.peer and options.backbone not in PEER_BACKBONES:
+        raise ConfigError(f"--peer has {', '.join(PEER_BACKBONES)}, not {options.backbone}")
+    spec = spec_of(options, what)
+    workers = {"ours": our_worker(spec)}
+    if options.peer:
+        # The better of its memory formats.
+        peer = [options.peer_python, "-m", "benchmark.torchvision_worker"]
+        formats = [
+            compare.Worker(
+                [*peer, json.dumps(spec | {"channels_last": flag})], compare.environment(ROOT)
+            )
+            for flag in (False, True)
+        ]
+        workers["peer"] = compare.fastest(formats)
+    compare.alternate(list(workers.values()), options.rounds, options.times)
+    figures = {"spec": spec}
+    for name, worker in workers.items():
+        worker.profile(options.times)
+        result = worker.result()
+        figures[name] = result.as_json()
+        print(f"{name:5} {result.describe(options.batch)}")
+        worker.close()
+    if options.peer:
+        figures["ratio"] = figures["peer"]["median_s"] / figures["ours"]["median_s"]
+        print(f"ratio {figures['ratio']:.2f} (images a second, ours over {options.peer}'s)")
+    return figures
+
+
+def ops(options):
+    """Measure a step's parts that are neither forward nor backward pass, and their share of a step."""
+    spec = spec_of(options, "step")
+    whole_step = our_worker(spec)
+    compare.alternate([whole_step], options.rounds, options.times)
+    whole = whole_step.result()
+    whole_step.close()
+    with quiet_import():
+        from benchmark.operations import operations, shares
+        from frcnn.backend import prepare_device
+
+    prepare_device()
+    parts, seconds = {}, {}
+    for name, (function, a_step) in operations(spec).items():
+        low, median, high = (np.array(quartiles(function)) * a_step).tolist()
+        parts[name] = {"median_s": median, "spread_s": [low, high]}
+        seconds[name] = median
+    found = shares(seconds, whole.median_s)
+    print(f"{'a step':44} {whole.median_s * 1e3:8.1f} ms   100.00 %")
+    for name, share in found.items():
+        print(f"{name:44} {share * whole.median_s * 1e3:8.2f} ms   {share:6.2%}")
+    return {"spec": spec, "ours": whole.as_json(), "parts": parts, "shares": found}
+
+
+def quartiles(function, times=50):
+    """Return the quartiles of a function's seconds, after a warm-up."""
+    seconds = []
+    for _ in range(times + 3):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return np.quantile(seconds[3:], [0.25, 0.5, 0.75])
+
+
+def conv(options):
+    """Measure what ``frcnn.layers.winograd`` decides by: its own way beside the sliding kernel."""
+    with quiet_import():
+        from benchmark import convolutions
+        from frcnn.backend import computes_on_cpu, prepare_device
+
+    prepare_device()
+    if not computes_on_cpu():
+        raise ConfigError("conv compares two ways, and only TensorFlow on a CPU has two")
+    dtype = options.precision.removeprefix("mixed_")
+    figures = {}
+    for shape in convolutions.SHAPES:
+        found = convolutions.measure(shape, dtype, options.rounds * options.times)
+        figures["x".join(map(str, shape))] = found
+        parts = (
+            f"{name} {ours * 1e3:4.0f} and {theirs * 1e3:4.0f} ms, {theirs / ours:.2f} times as fast"
+            for name, (ours, theirs) in found.items()
+        )
+        print("{:3} x {:3}, {:3} to {:3} channels: ".format(*shape) + "; ".join(parts), flush=True)
+    return figures
+
+
+def data(options):
+    """Measure the input pipeline: alone on one core and on all, and while a network trains."""
+    with quiet_import():
+        from benchmark import pipeline, protocol
+        from frcnn.backend import prepare_device
+
+    prepare_device()
+    spec = spec_of(options, "step")
+    figures = {"spec": spec}
+    with tempfile.TemporaryDirectory() as folder:
+        with quiet_import():
+            feed = pipeline.Feed(folder, spec)
+        for workers in sorted({1, len(os.sched_getaffinity(0))}):
+            rates = feed.images_per_second(workers, options.rounds)
+            low, median, high = np.quantile(rates, [0.25, 0.5, 0.75]).tolist()
+            alone = {
+                "median_s": 1 / median,
+                "spread_s": [1 / high, 1 / low],
+                "peak_mb": protocol.peak_mb(),
+            }
+            figures[f"{workers} workers"] = figures["ours"] = alone
+            print(
+                f"{workers} workers on as many cores: {median:.1f} images/s ({low:.1f} to {high:.1f}), "
+                f"{median / workers:.1f} a core; 500x375 JPEGs to at most {min(options.size)} by "
+                f"{max(options.size)} pixels, with targets",
+                flush=True,
+            )
+        figures["training"] = found = feed.while_training(options.rounds * options.times)
+    print(
+        "while training, {steps} steps: {images_per_second:.2f} images/s, "
+        "{share:.2%} of the time spent waiting, at most {longest_s:.4f} s at once".format(**found)
+    )
+    return figures
+
+
+def train(options):
+    """Train by each schedule and seed, beside the peer if asked to, and print the curves."""
+    from benchmark import line_chart, time_to_map
+
+    values = settings_of(options)
+    shapes = not options.data_dir and values.get("data.dataset", "shapes") == "shapes"
+    chosen = {"train.precision": options.precision}
+    chosen |= backbone_preset(options.backbone) if options.backbone else {}
+    if options.size:
+        chosen |= {"data.short_side": min(options.size), "data.long_side": max(options.size)}
+    for key, value in (
+        ("data.batch_size", options.batch),
+        ("data.dir", options.data_dir),
+        ("model.weights", options.weights),
+        ("train.epochs", options.epochs),
+        ("train.steps_per_epoch", options.steps),
+    ):
+        chosen |= {} if value is None else {key: value}
+    config = preset("shapes" if shapes else "voc").replace(chosen | values)
+    runs = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in options.seeds:
+            runs += time_to_map.run(
+                config.replace({"train.seed": seed}),
+                options.schedule,
+                options.out or temporary,
+                ROOT,
+                options.peer_python if options.peer else None,
+                lambda line: print(line, flush=True),
+            )
+            figures = {"config": dataclasses.asdict(config), "runs": runs}
+            save(options, figures)  # hours of work, so before the next seed
+    print(time_to_map.table(runs))
+    if options.plot:
+        line_chart.save(time_to_map.charts(runs), 3, options.plot)
+    return figures
+
+
+def scaling(options):
+    """Measure along each axis; with --json FILE the axes that the file holds already are kept in it."""
+    from benchmark import line_chart, scaling
+
+    known = scaling.axes(*options.size)
+    names = options.axes.split(",")
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"--axes takes {','.join(known)}, not {', '.join(unknown)}")
+    file = pathlib.Path(options.json or "")
+    try:
+        axes = json.loads(file.read_text(encoding="utf-8"))["axes"] if file.is_file() else {}
+    except (ValueError, KeyError):
+        raise ConfigError(f"{file}: not what scaling wrote; name another --json") from None
+    spec = spec_of(options, "step")
+    # The head's share must not hide what grows.
+    spec["settings"] = {"model.head_width": "256", "model.head_dropout": "0"} | spec["settings"]
+    failed = False
+    for name in names:
+        of_axis = scaling.measure(known[name], spec, our_worker, options.rounds, options.times)
+        axes[f"{options.backbone}, {name}"] = of_axis
+        failed |= scaling.grows_too_fast(of_axis)
+        save(options, {"axes": axes})  # hours of work, so before the next axis
+        print(scaling.table(of_axis), end="\n\n", flush=True)
+    if options.plot:
+        line_chart.save(scaling.charts(axes), 4, options.plot)
+    return {"axes": axes, "failed": failed}
+
+
+def leak(options):
+    """Train on ``shapes`` and compare the memory of step 200 with that of the last."""
+    with quiet_import():
+        from benchmark import leak
+
+    if options.steps < 300 or options.steps % 100:
+        raise ConfigError(f"--steps must be a multiple of 100 from 300 on, not {options.steps}")
+    values = {"train.schedule": options.schedule, "train.precision": options.precision}
+    config = leak.config_of(options.steps, values | settings_of(options))
+    with tempfile.TemporaryDirectory() as folder:
+        growth = leak.watch(config, pathlib.Path(folder) / "run")
+    print(
+        f"{options.schedule}: {growth.first_mb:.0f} MiB at step {leak.FIRST}, "
+        f"{growth.last_mb:.0f} MiB at step {options.steps}: {growth.ratio:.3f} times as much "
+        f"(at most {leak.LIMIT})"
+    )
+    return growth.as_json() | {"failed": growth.leaks}

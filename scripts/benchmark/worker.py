@@ -1,0 +1,110 @@
+"""Our side of a comparison, in a process of its own: ``python -m benchmark.worker SPEC``.
+
+Builds what the spec says, then serves ``benchmark.compare``.
+"""
+
+import dataclasses
+import itertools
+import json
+import sys
+
+import numpy as np
+
+from benchmark.protocol import serve
+
+
+def config_of(spec):
+    """Return the ``Config`` of a spec: the same network and settings as the peer's."""
+    from frcnn.config.presets import backbone_preset
+    from frcnn.config.schema import Config
+
+    small = spec["backbone"] == "mobilenet_v3_large_fpn" and spec["height"] <= 320
+    return Config().replace(
+        backbone_preset(spec["backbone"])
+        | {
+            "model.preprocessing": "caffe" if spec["backbone"] in ("vgg16", "resnet50") else "torch",
+            "data.short_side": min(spec["height"], spec["width"]),
+            "data.long_side": 2 * max(spec["height"], spec["width"]),
+            "data.batch_size": spec["batch"],
+            "roi.samples": spec["rois"],
+            "detection.nms_iou": 0.5,
+            "optimizer.learning_rate": 1e-4,
+            "train.schedule": spec["schedule"],
+            "train.precision": spec["precision"],
+        }
+        # torchvision's builder for small images, "320", proposes fewer.
+        | ({"rpn.pre_nms_test": 150, "rpn.post_nms_test": 150} if small else {})
+        | spec["settings"]
+    )
+
+
+def random_batch(models, config, spec, seed=0):
+    """Return a ``Batch`` of noise with boxes of all sizes, and its RPN targets."""
+    from frcnn.data import transforms
+    from frcnn.data.anchor_targets import AnchorTargetCreator
+    from frcnn.data.loader import Batch
+
+    rng = np.random.default_rng(seed)
+    count, height, width = spec["batch"], spec["height"], spec["width"]
+    images = [noise(rng, height, width) for _ in range(count)]
+    corner = rng.uniform(0.0, 0.55, (count, spec["boxes"], 2))
+    side = rng.uniform(0.05, 0.45, (count, spec["boxes"], 2))
+    boxes = np.concatenate([corner, corner + side], axis=-1) * [width, height, width, height]
+    batch = Batch(
+        images=transforms.pad(images, models.size_multiple),
+        image_sizes=np.array([[height, width]] * count, "float32"),
+        gt_boxes=boxes.astype("float32"),
+        gt_labels=rng.integers(0, spec["classes"], (count, spec["boxes"])).astype("int32"),
+        weights=np.ones(count, "float32"),
+        samples=(),
+    )
+    return dataclasses.replace(
+        batch, targets=AnchorTargetCreator(models.anchor_generator, config.rpn)(batch, rng)
+    )
+
+
+def noise(rng, height, width):
+    """Return smooth noise as an image: neighbouring pixels are alike, as in photographs."""
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3))
+    return np.kron(coarse, np.ones((8, 8, 1)))[:height, :width].astype("uint8")
+
+
+def prepare(spec):
+    """Return what a spec measures, as a function without arguments."""
+    import keras
+
+    from frcnn.data.anchor_targets import AnchorTargetCreator
+    from frcnn.detector import Detector
+    from frcnn.models import faster_rcnn as models_
+    from frcnn.training.trainer import SCHEDULES
+
+    keras.utils.set_random_seed(0)
+    config = config_of(spec)
+    models = models_.build(config, spec["classes"])
+    if spec["what"] == "targets":
+        batch = random_batch(models, config, spec)
+        targeter, rng = (
+            AnchorTargetCreator(models.anchor_generator, config.rpn),
+            np.random.default_rng(1),
+        )
+        return lambda: targeter(batch, rng)
+    if spec["what"] == "step":
+        schedule = SCHEDULES[spec["schedule"]](models, config, 10_000)
+        batches = [random_batch(models, config, spec, seed) for seed in range(4)]
+        turns = itertools.cycle(batches)
+        return lambda: schedule.train_step(next(turns))
+    # Of a trained network few RoIs are objects: the bias of background sees to that.
+    bias = models.classifier.get_layer("class_logits").bias
+    bias.assign(np.eye(spec["classes"] + 1)[-1] * 8.0)
+    detector = Detector(models, config, [str(number) for number in range(spec["classes"])])
+    rng = np.random.default_rng(0)
+    images = [noise(rng, spec["height"], spec["width"]) for _ in range(spec["batch"])]
+    return lambda: detector.predict(images, batch_size=spec["batch"])
+
+
+if __name__ == "__main__":
+    from benchmark import gpu
+    from frcnn import backend
+
+    backend.prepare_device()
+    serve(prepare(json.loads(sys.argv[1])), sys.stdin, device=gpu.find())

@@ -1,0 +1,46 @@
+"""Hints only where names are near, and lists that fit a line."""
+
+import pytest
+
+from frcnn import text
+from frcnn.config.schema import Config
+from frcnn.errors import ConfigError
+
+NEAR = {"Cat": "cat", "racoon": "raccoon", "trian": "train", "bycicle": "bicycle"}
+FAR = ["dog", "cow", "rat", "", "x" * 10**6]
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_a_typing_error_is_recognised(name):
+    known = ["dining table", *NEAR.values()]
+    assert text.did_you_mean(name, known) == f", did you mean {NEAR[name]!r}?"
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_what_is_not_near_is_not_suggested(name):
+    assert text.did_you_mean(name, ["cat", "raccoon", "train", "bicycle"]) == ""
+
+
+def test_lists_are_cut_short_and_counted():
+    assert text.listed("ab") == "a, b" and text.listed([]) == ""
+    assert text.listed([f"c{n}" for n in range(91)]) == "c0, c1, c2, ... (91 in all)"
+
+
+KEYS = {
+    "train.epoch": "train.epochs",
+    "epochs": "train.epochs",
+    "learning_rate": "optimizer.learning_rate",
+    "optimiser.momentum": "optimizer.momentum",
+    "rpn.nms": "rpn.nms_iou",
+    "optimizer.lr": None,  # with the section's name it is as near to optimizer.name as to any
+    "model.colour": None,
+    "zzz.q": None,
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_unknown_setting_is_near_to_another_or_to_none(key):
+    with pytest.raises(ConfigError) as caught:
+        Config().replace({key: 1})
+    hint = f"; did you mean {KEYS[key]}?" if KEYS[key] else ""
+    assert str(caught.value) == f"there is no setting {key!r}{hint}"
