@@ -1,48 +1,70 @@
 """Match and sample the anchors of a batch and make the RPN's targets, in the loader's threads."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 from keras import ops
 
-from frcnn.ops.anchors import match_anchors
+from frcnn.ops.anchors import AnchorGenerator, match_anchors
 from frcnn.ops.sampling import random_order, sample_anchors
-from frcnn.ops.targets import rpn_targets
+from frcnn.ops.targets import RpnTargets, rpn_targets, sampled_rpn_targets
+
+if TYPE_CHECKING:
+    from frcnn.config.schema import RpnConfig
+    from frcnn.data.loader import Batch
 
 
 class AnchorTargetCreator:
-    """Assign and sample the anchors of a batch: what the input pipeline's workers run.
+    """Makes the RPN's targets of a batch.
 
     Args:
-        pyramid: ``anchors.AnchorGenerator``.
-        config: ``RpnConfig``.
+        anchor_generator: of the network.
+        config: the settings ``rpn``.
+
+    Example:
+        >>> creator = AnchorTargetCreator(model.anchor_generator, config.rpn)
+        >>> loader = DataLoader(dataset, config.data, model.size_multiple, make_targets=creator)
+        >>> next(loader.epoch()).targets.cells  # for the step models
+        >>> y_class, y_regress = creator.full_maps(batch, rng)  # for plain rpn.train_on_batch
     """
 
-    def __init__(self, anchor_generator, config):
+    def __init__(self, anchor_generator: AnchorGenerator, config: RpnConfig):
         self._config = config
         self._num_anchors = anchor_generator.num_anchors
 
         @functools.lru_cache(maxsize=64)
         def anchors(height, width):
-            # On the CPU, so that the workers leave a GPU to the training step. Column by column in
-            # memory, as they are read.
+            # On the CPU: a GPU is left to the training step. Fortran order, as it is read by column.
             with keras.device("cpu:0"):
                 return np.asfortranarray(ops.convert_to_numpy(anchor_generator(height, width)[0]))
 
         self._anchors = anchors
 
-    def __call__(self, batch, generator):
-        """Return numpy (y_class, y_regress) for a ``Batch``; see ``rpn_targets``.
+    def __call__(self, batch: Batch, rng: np.random.Generator | list[np.random.Generator]) -> RpnTargets:
+        """Return the targets at the cells of the sampled anchors.
 
         Args:
-            batch: ``frcnn.data.loader.Batch``.
-            generator: ``numpy.random.Generator`` that the sample is drawn from, or one for each image.
+            batch: images, image sizes, boxes and labels are used.
+            rng: generator that the sample is drawn from, or a list with one per image.
         """
+        return sampled_rpn_targets(*self._labelled(batch, rng), self._config.samples)
+
+    def full_maps(
+        self, batch: Batch, rng: np.random.Generator | list[np.random.Generator]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same targets at all cells: y_class (B, L, 2·A), y_regress (B, L, 2·A·4)."""
+        return rpn_targets(*self._labelled(batch, rng))
+
+    def _labelled(self, batch, rng):
+        """Return the first arguments of ``rpn_targets``."""
         config, anchors = self._config, self._anchors(*batch.images.shape[1:3])
-        order = random_order(generator, len(batch.images), len(anchors))
+        order = random_order(rng, len(batch.images), len(anchors))
         valid = batch.gt_labels >= 0
         thresholds = config.positive_iou, config.negative_iou
         labels, matches = match_anchors(anchors, batch.gt_boxes, valid, batch.image_sizes, *thresholds)
         labels = sample_anchors(labels, order, config.samples, config.positive_fraction)
-        return rpn_targets(anchors, labels, matches, batch.gt_boxes, self._num_anchors)
+        return anchors, labels, matches, batch.gt_boxes, self._num_anchors

@@ -81,23 +81,3 @@ def surroundings(features, cells, rings):
         start = start + height * width
     shape = (batch * count, side, side)
     return ops.reshape(found, (*shape, features[0].shape[-1])), ops.reshape(inside, shape)
-
-
-def sampled_cells(y_class, y_regress, samples):
-    """Return the cells of the sampled anchors, and the RPN's targets there.
-
-    Args:
-        y_class, y_regress: (B, L, 2·A) and (B, L, 2·A·4) numpy, from ``targets.rpn_targets``.
-        samples: anchors sampled an image, at most; S.
-
-    Returns:
-        (B, S) int32 cells, -1 for padding, and both targets with S for L, zeros for padding.
-    """
-    valid = y_class[..., : y_class.shape[-1] // 2].any(axis=-1)
-    cells = np.full((len(valid), samples), -1, "int32")
-    for row, of_image in zip(cells, valid):
-        known = np.flatnonzero(of_image)
-        row[: len(known)] = known
-    exists = (cells >= 0)[..., None]
-    index = np.maximum(cells, 0)[..., None]
-    return cells, *(np.take_along_axis(y, index, axis=1) * exists for y in (y_class, y_regress))

@@ -1,10 +1,14 @@
-"""What the losses are given as ``y_true``: labels, deltas and masks in keras-frcnn's layout.
+"""The ``y_true`` of the losses: labels, deltas and masks in keras-frcnn's layout.
 
-Letters: B images, L feature cells, A anchors a cell, N = L·A, G ground-truth boxes (padded), R RoIs,
-C classes with background last. Each loss is divided by the number of sampled anchors or RoIs in the
-whole batch. The regression losses cannot see that number, so here it is folded into their masks:
-where an anchor or RoI is positive its mask is 1 / number, elsewhere 0.
+B: images, L: feature cells, A: anchors per cell, N = L·A, S: sampled cells per image, G: ground-truth
+boxes (padded), R: RoIs, C: classes with background last.
+
+Each loss is divided by the number of anchors or RoIs sampled in the whole batch. The regression losses
+cannot see that number, so it is folded into their masks: 1 / number where an anchor or RoI is positive,
+0 elsewhere.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
@@ -13,8 +17,29 @@ from frcnn.ops import boxes as box_ops
 from frcnn.ops.anchors import IGNORED, POSITIVE
 
 
-def rpn_targets(anchors, labels, matches, gt_boxes, num_anchors):
-    """Return the RPN's two targets. In numpy, as the input pipeline runs it.
+class RpnTargets(NamedTuple):
+    """The RPN's targets at the cells that have a sampled anchor.
+
+    Attributes:
+        cells: (B, S) int32 indices of cells, rising, then -1 as padding.
+        y_class: (B, S, 2·A) float32, valid mask then label, for ``rpn_loss_cls``; 0 for padding.
+        y_regress: (B, S, 2·A·4) float32, mask then deltas, for ``rpn_loss_regr``; 0 for padding.
+    """
+
+    cells: np.ndarray
+    y_class: np.ndarray
+    y_regress: np.ndarray
+
+
+def sampled_rpn_targets(
+    anchors: np.ndarray,
+    labels: np.ndarray,
+    matches: np.ndarray,
+    gt_boxes: np.ndarray,
+    num_anchors: int,
+    samples: int,
+) -> RpnTargets:
+    """Make the RPN's targets at the sampled cells only. In numpy, for the loader's threads.
 
     Args:
         anchors: (N, 4).
@@ -22,27 +47,55 @@ def rpn_targets(anchors, labels, matches, gt_boxes, num_anchors):
         matches: (B, N) int32 from ``anchors.match_anchors``.
         gt_boxes: (B, G, 4).
         num_anchors: A.
+        samples: S; at least the number of sampled anchors of any image.
+    """
+    batch = len(labels)
+    mask = 1.0 / np.float32(max(np.count_nonzero(labels != IGNORED), 1))
+    cells = np.full((batch, samples), -1, "int32")
+    y_class = np.zeros((batch, samples, 2, num_anchors), "float32")
+    y_regress = np.zeros((batch, samples, 2, num_anchors, 4), "float32")
+    for image, of_image in enumerate(labels):
+        sampled = np.flatnonzero(of_image != IGNORED)
+        own_cells, slot = np.unique(sampled // num_anchors, return_inverse=True)
+        cells[image, : len(own_cells)] = own_cells
+        y_class[image, slot, 0, sampled % num_anchors] = 1.0
+        is_positive = of_image[sampled] == POSITIVE
+        positive, slot = sampled[is_positive], slot[is_positive]
+        y_class[image, slot, 1, positive % num_anchors] = 1.0
+        matched = gt_boxes[image, matches[image, positive]]
+        y_regress[image, slot, 0, positive % num_anchors] = mask
+        y_regress[image, slot, 1, positive % num_anchors] = _encode(matched, anchors[positive])
+    y_class = y_class.reshape(batch, samples, 2 * num_anchors)
+    return RpnTargets(cells, y_class, y_regress.reshape(batch, samples, 8 * num_anchors))
+
+
+def rpn_targets(
+    anchors: np.ndarray,
+    labels: np.ndarray,
+    matches: np.ndarray,
+    gt_boxes: np.ndarray,
+    num_anchors: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make the RPN's targets at all cells, for plain ``rpn.train_on_batch``. In numpy.
+
+    Args:
+        anchors, labels, matches, gt_boxes, num_anchors: as for ``sampled_rpn_targets``.
 
     Returns:
-        y_class: (B, L, 2·A) float32, valid mask then label, for ``rpn_loss_cls``.
-        y_regress: (B, L, 2·A·4) float32, mask then deltas, for ``rpn_loss_regr``.
+        y_class (B, L, 2·A) and y_regress (B, L, 2·A·4); see ``RpnTargets``.
     """
-    batch, count = labels.shape
-    sampled = labels != IGNORED
-    y_class = np.empty((batch, count // num_anchors, 2, num_anchors), "float32")
-    y_class[:, :, 0] = sampled.reshape(batch, -1, num_anchors)
-    y_class[:, :, 1] = (labels == POSITIVE).reshape(batch, -1, num_anchors)
-    # Few anchors are positive, so only theirs are worked out and written.
-    row, anchor = np.nonzero(labels == POSITIVE)
-    cell, of_cell = np.divmod(anchor, num_anchors)
-    y_regress = np.zeros((batch, count // num_anchors, 2, num_anchors, 4), "float32")
-    y_regress[row, cell, 0, of_cell] = 1.0 / np.float32(max(sampled.sum(), 1))
-    matched = gt_boxes[row, matches[row, anchor]]
-    y_regress[row, cell, 1, of_cell] = _encode(matched, anchors[anchor])
-    return y_class.reshape(batch, -1, 2 * num_anchors), y_regress.reshape(batch, -1, 8 * num_anchors)
+    samples = int((labels != IGNORED).sum(axis=1).max(initial=0))
+    sampled = sampled_rpn_targets(anchors, labels, matches, gt_boxes, num_anchors, samples)
+    image, slot = np.nonzero(sampled.cells >= 0)
+    maps = []
+    for values in (sampled.y_class, sampled.y_regress):
+        whole = np.zeros((len(labels), len(anchors) // num_anchors, values.shape[-1]), "float32")
+        whole[image, sampled.cells[image, slot]] = values[image, slot]
+        maps.append(whole)
+    return tuple(maps)
 
 
-def _encode(boxes, references):
+def _encode(boxes: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Return the (P, 4) deltas of (P, 4) boxes: ``boxes.encode``, in numpy."""
     size = np.maximum(references[:, 2:] - references[:, :2], 1e-6)
     box_size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)

@@ -13,7 +13,6 @@ import numpy as np
 from frcnn import rng
 from frcnn.backend import IS_TENSORFLOW, Snapshot, all_reduce_sum, num_workers
 from frcnn.errors import RunError
-from frcnn.layers.sparse_rpn import sampled_cells
 from frcnn.logging import named_scalars, with_total_loss
 from frcnn.models.freezing import flatten_layers
 from frcnn.ops.sampling import random_order
@@ -150,7 +149,7 @@ class Schedule:
         count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
         # A worker takes its images' part of what one worker would draw for the whole batch.
         order = random_order(generator, batch.total, count)[batch.rows]
-        cells, *targets = sampled_cells(*batch.targets, self.config.rpn.samples)
+        cells, *targets = batch.targets
         inputs = [batch.image_sizes, batch.gt_boxes, batch.gt_labels, order, cells]
         return inputs, dict(zip(self.models.rpn.output_names, targets))
 

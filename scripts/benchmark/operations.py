@@ -25,7 +25,6 @@ def operations(spec):
 
     from frcnn.backend import compiled, forward
     from frcnn.data.anchor_targets import AnchorTargetCreator
-    from frcnn.layers.sparse_rpn import sampled_cells
     from frcnn.logging import RunLogger
     from frcnn.logging.running_mean import RunningMean
     from frcnn.models import faster_rcnn as models_
@@ -82,7 +81,6 @@ def operations(spec):
 
     return {
         "anchor targets": (lambda: targeter(batch, rng), 1.0),
-        "cells of sampled anchors": (lambda: sampled_cells(*batch.targets, rpn.samples), 1.0),
         "RoI sampling and targets": (sample_and_target, 1.0),
         "proposals": (propose_now, 1.0),
         "batch to tensors": (to_tensors, 1.0),

@@ -143,7 +143,7 @@ def targets(**values):
         gt_boxes=np.array([boxes], "float32"),
         gt_labels=np.zeros((1, 3), "int32"),
     )
-    y_class, _ = layer(batch, np.random.default_rng(0))
+    y_class, _ = layer.full_maps(batch, np.random.default_rng(0))
     valid, positive = y_class[0, :, 0], y_class[0, :, 1]
     return int(positive.sum()), int((valid - positive).sum())
 

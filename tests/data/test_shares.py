@@ -33,10 +33,11 @@ def epoch(small_config, shapes_folder):
 def rows(batch):
     """Return {image's name: all that is to be known of it} of the images that do not only fill."""
     names = [sample.name for sample in batch.samples]
-    class_, regress = batch.targets
+    cells, y_class, y_regress = batch.targets
     columns = (batch.images, batch.image_sizes, batch.gt_boxes, batch.gt_labels, batch.weights)
     # The mask of deltas holds the number of anchors in the share; only where it is not 0 counts here.
-    return {name: (*row, y != 0) for name, *row, y in zip(names, *columns, batch.rows, class_, regress)}
+    columns = (*columns, batch.rows, cells, y_class, y_regress != 0)
+    return {name: row for name, *row in zip(names, *columns)}
 
 
 @pytest.mark.parametrize("shares, each", [(2, 2), (4, 1), (3, 1), (2, 3)])
@@ -68,7 +69,8 @@ def test_what_only_fills_has_no_weight_no_box_and_no_anchor(epoch):
     filling = epoch(3, 1)[2][-1]
     assert filling.weights.tolist() == [0.0] and filling.image_sizes.tolist() == [[0.0, 0.0]]
     assert (filling.gt_labels == -1).all()
-    assert not any(target.any() for target in filling.targets)
+    assert (filling.targets.cells == -1).all()
+    assert not filling.targets.y_class.any() and not filling.targets.y_regress.any()
 
 
 def test_an_image_that_cannot_be_decoded_is_filled_in_for(epoch, tmp_path):

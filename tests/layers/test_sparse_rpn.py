@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from frcnn.layers.sparse_rpn import RpnAtCells, sampled_cells, surroundings
+from frcnn.layers.sparse_rpn import RpnAtCells, surroundings
 from frcnn.models import heads
 
 SIZES = ((5, 7), (3, 4))
@@ -73,17 +73,3 @@ def test_surroundings_by_hand():
     found, inside = surroundings([np.arange(1.0, 7.0).reshape(1, 2, 3, 1)], np.array([[0]]), 1)
     np.testing.assert_array_equal(np.asarray(found)[0, :, :, 0], [[0, 0, 0], [0, 1, 2], [0, 4, 5]])
     np.testing.assert_array_equal(np.asarray(inside)[0], [[0, 0, 0], [0, 1, 1], [0, 1, 1]])
-
-
-def test_sampled_cells_bring_their_targets():
-    rng = np.random.default_rng(0)
-    valid = np.zeros((2, 10, 3), "float32")
-    valid[0, [2, 7], [0, 2]] = 1  # two anchors in two cells; in the second image, two in one
-    valid[1, 4, :2] = 1
-    y_class = np.concatenate([valid, rng.normal(size=(2, 10, 3))], axis=-1).astype("float32")
-    y_regress = rng.normal(size=(2, 10, 24)).astype("float32")
-    cells, few_class, few_regress = sampled_cells(y_class, y_regress, 4)
-    np.testing.assert_array_equal(cells, [[2, 7, -1, -1], [4, -1, -1, -1]])
-    np.testing.assert_array_equal(few_class[0, :2], y_class[0, [2, 7]])
-    np.testing.assert_array_equal(few_regress[1, 0], y_regress[1, 4])
-    assert not few_class[0, 2:].any() and not few_regress[1, 1:].any()

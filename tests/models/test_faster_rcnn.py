@@ -101,7 +101,9 @@ def test_sub_models_share_the_backbones_variables(models):
 def test_a_step_of_one_sub_model_moves_what_they_share(batch):
     models = made_models()
     compile_sub_models(models, CONFIG, total_steps=10)
-    targets = AnchorTargetCreator(models.anchor_generator, CONFIG.rpn)(batch, np.random.default_rng(0))
+    targets = AnchorTargetCreator(models.anchor_generator, CONFIG.rpn).full_maps(
+        batch, np.random.default_rng(0)
+    )
     before = models.classifier.predict_on_batch([batch.images, ROIS])[0]
     weights = models.classifier.get_layer("head_dense1").get_weights()[0]
     models.rpn.train_on_batch(batch.images, list(targets))
@@ -115,7 +117,9 @@ def test_frozen_layers_stay_as_they_are_while_the_rest_learns(batch):
     config = CONFIG.replace({"model.backbone": "vgg16", "model.weights": "some.npz"})
     models = build(config, num_object_classes=C - 1, allow_random_frozen=True)
     compile_sub_models(models, config, total_steps=10)
-    targets = AnchorTargetCreator(models.anchor_generator, config.rpn)(batch, np.random.default_rng(0))
+    targets = AnchorTargetCreator(models.anchor_generator, config.rpn).full_maps(
+        batch, np.random.default_rng(0)
+    )
     layers = ["block1_conv1", "block2_conv2", "block3_conv1", "block5_conv3"]
     before = [models.rpn.get_layer(name).get_weights()[0] for name in layers]
     models.rpn.train_on_batch(batch.images, list(targets))
@@ -227,7 +231,9 @@ def test_sample_weight_reaches_both_sub_models(batch):
     models = made_models()
     of_classes = {"data.classes": "a,b,c", "loss.class_weights": "a=2,background=0.5"}
     compile_sub_models(models, CONFIG.replace(of_classes), total_steps=10)
-    targets = AnchorTargetCreator(models.anchor_generator, CONFIG.rpn)(batch, np.random.default_rng(0))
+    targets = AnchorTargetCreator(models.anchor_generator, CONFIG.rpn).full_maps(
+        batch, np.random.default_rng(0)
+    )
     sampled, _ = sampled_by(models, batch)
     functions = {
         "rpn_out_class": losses.rpn_loss_cls(A),
@@ -269,7 +275,9 @@ def test_sample_weight_reaches_both_sub_models(batch):
 def test_loss_weights_are_those_of_the_config(batch):
     models = made_models()
     compile_sub_models(models, CONFIG.replace({"loss.rpn": (2.0, 0.5)}), total_steps=10)
-    targets = AnchorTargetCreator(models.anchor_generator, CONFIG.rpn)(batch, np.random.default_rng(0))
+    targets = AnchorTargetCreator(models.anchor_generator, CONFIG.rpn).full_maps(
+        batch, np.random.default_rng(0)
+    )
     logs = models.rpn.test_on_batch(batch.images, list(targets), return_dict=True)
     expected = 2 * logs["rpn_out_class_loss"] + 0.5 * logs["rpn_out_regress_loss"]
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
@@ -319,7 +327,7 @@ def test_a_pyramid_of_mobilenet_v2_end_to_end(batch):
     cells = [(-(-96 // stride)) ** 2 for stride in models.anchor_generator.strides]
     assert models.num_anchors == 3 and counts == [count * 3 for count in cells]
     assert scores.shape == (2, sum(cells), 3) and len(grid) == sum(counts)
-    y_class, y_regress = AnchorTargetCreator(models.anchor_generator, config.rpn)(
+    y_class, y_regress = AnchorTargetCreator(models.anchor_generator, config.rpn).full_maps(
         batch, np.random.default_rng(0)
     )
     assert y_class.shape == (2, sum(cells), 2 * 3)

@@ -79,7 +79,7 @@ def test_images_without_objects_have_finite_targets():
         np.testing.assert_array_equal(y_class, [[[0, 0, label == -1]] * 2])
 
 
-# --- RpnTargeter: what the pipeline's workers run --------------------------------------------
+# --- AnchorTargetCreator ---------------------------------------------------------------------
 
 GT_BOXES = np.array(
     [[[10, 10, 60, 60], [70, 20, 110, 90]], [[20, 5, 50, 70], [0, 0, 0, 0]], np.zeros((2, 4))], "float32"
@@ -100,7 +100,7 @@ def targeter():
 
 
 def test_targeter_samples_every_image_of_a_batch(targeter):
-    y_class, y_regress = targeter(BATCH, np.random.default_rng(0))
+    y_class, y_regress = targeter.full_maps(BATCH, np.random.default_rng(0))
     # 96 / 16 by 128 / 16 cells.
     assert y_class.shape == (3, 48, 2 * A) and y_regress.shape == (3, 48, 2 * A * 4)
     valid, label = y_class[..., :A], y_class[..., A:]
@@ -115,7 +115,7 @@ def test_targeter_samples_every_image_of_a_batch(targeter):
 
 def test_decoding_the_targets_finds_the_ground_truth_again(targeter):
     """With the same grid: what the proposals do with an RPN that has learnt its targets perfectly."""
-    y_class, y_regress = targeter(BATCH, np.random.default_rng(0))
+    y_class, y_regress = targeter.full_maps(BATCH, np.random.default_rng(0))
     base = anchor_ops.base_anchors(ANCHORS.sizes, ANCHORS.ratios)
     anchors = np.asarray(anchor_ops.grid(6, 8, 16, 16, base, ANCHORS.offset))
     for image in range(2):
@@ -141,14 +141,27 @@ def test_deltas_are_those_of_encode():
     np.testing.assert_allclose(y_regress[0, 0, 24:].reshape(6, 4), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_sampled_cells_hold_the_targets_of_the_maps(targeter):
+    y_class, y_regress = targeter.full_maps(BATCH, np.random.default_rng(0))
+    sampled = targeter(BATCH, np.random.default_rng(0))
+    assert sampled.cells.shape == (3, 32) and sampled.cells.dtype == "int32"
+    for image in range(3):
+        cells = sampled.cells[image][sampled.cells[image] >= 0]
+        np.testing.assert_array_equal(cells, np.flatnonzero(y_class[image, :, :A].any(axis=-1)))
+        for few, whole in ((sampled.y_class, y_class), (sampled.y_regress, y_regress)):
+            np.testing.assert_array_equal(few[image, : len(cells)], whole[image, cells])
+            assert not few[image, len(cells) :].any()
+            assert not np.delete(whole[image], cells, axis=0).any()
+
+
 def test_the_generator_decides_the_sample(targeter):
-    one, same, other = (targeter(BATCH, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    one, same, other = (targeter.full_maps(BATCH, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
 
 
 def test_anchors_in_the_padding_are_never_sampled(targeter):
-    y_class, _ = targeter(BATCH, np.random.default_rng(0))
+    y_class, _ = targeter.full_maps(BATCH, np.random.default_rng(0))
     valid = y_class[1, :, :A].reshape(6, 8, A)
     # The second image is 80 high and 100 wide: its last cell's centre is at (88, 72).
     assert valid[:5, :6].sum() == 32 and valid.sum() == 32
@@ -157,7 +170,7 @@ def test_anchors_in_the_padding_are_never_sampled(targeter):
 def test_targets_of_a_pyramid_are_those_of_its_levels_laid_end_to_end():
     config = AnchorConfig(sizes=(24.0, 96.0), ratios=(1.0,), size_per_level=True)
     anchor_generator = anchor_ops.AnchorGenerator(config, (16, 64))
-    y_class, y_regress = AnchorTargetCreator(anchor_generator, RpnConfig(samples=12))(
+    y_class, y_regress = AnchorTargetCreator(anchor_generator, RpnConfig(samples=12)).full_maps(
         BATCH, np.random.default_rng(0)
     )
     cells = 6 * 8 + 2 * 2

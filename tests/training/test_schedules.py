@@ -224,6 +224,19 @@ PLAIN_SGD = {
 }
 
 
+def full_maps(batch, built):
+    """Return the RPN's targets at all cells."""
+    cells = batch.targets.cells
+    image, slot = np.nonzero(cells >= 0)
+    count = len(built.anchor_generator(*batch.images.shape[1:3])[0]) // built.num_anchors
+    maps = []
+    for few in batch.targets[1:]:
+        whole = np.zeros((len(cells), count, few.shape[-1]), "float32")
+        whole[image, cells[image, slot]] = few[image, slot]
+        maps.append(whole)
+    return maps
+
+
 def plain_steps(built, schedule, batch, in_turn):
     """Train the sub-models of ``FasterRCNN`` by ``train_on_batch``, on the whole maps.
 
@@ -238,7 +251,7 @@ def plain_steps(built, schedule, batch, in_turn):
     compile_sub_models(built, schedule.config, 10)
     options = {"sample_weight": batch.weights, "return_dict": True}
     start = {model: model.get_weights() for model in (built.rpn, built.classifier)}
-    rpn = built.rpn.train_on_batch(batch.images, list(batch.targets), **options)
+    rpn = built.rpn.train_on_batch(batch.images, full_maps(batch, built), **options)
     after_rpn = weights(built)
     if not in_turn:
         for model, values in start.items():
