@@ -127,21 +127,34 @@ class Detector:
             A dict an image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
             ``labels`` (M,) int32.
         """
-        boxes, scores, labels = self.models.detector.predict_on_batch([images, image_sizes])
-        results = []
-        for row, (height, width) in enumerate(original_sizes):
-            found = scores[row] > 0.0
-            stretch = np.array(
-                [width / image_sizes[row, 1], height / image_sizes[row, 0]] * 2, "float32"
-            )
-            results.append(
-                {
-                    "boxes": boxes[row][found] * stretch,
-                    "scores": scores[row][found],
-                    "labels": labels[row][found],
-                }
-            )
-        return results
+        found = self.models.detector.predict_on_batch([images, image_sizes])
+        return to_image_pixels(*found, image_sizes, original_sizes)
+
+
+def to_image_pixels(boxes, scores, labels, image_sizes, original_sizes):
+    """Return the detections of a batch in the pixels of the image files, without padding.
+
+    Args:
+        boxes, scores, labels: (B, M, 4), (B, M), (B, M) arrays from ``FasterRCNN.detector``.
+        image_sizes: (B, 2) height and width without padding, pixels of the network input.
+        original_sizes: (height, width) of each image's file; images at the end may have none.
+
+    Returns:
+        A dict per image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
+        ``labels`` (M,) int32.
+    """
+    results = []
+    for row, (height, width) in enumerate(original_sizes):
+        found = scores[row] > 0.0
+        stretch = np.array([width / image_sizes[row, 1], height / image_sizes[row, 0]] * 2, "float32")
+        results.append(
+            {
+                "boxes": boxes[row][found] * stretch,
+                "scores": scores[row][found],
+                "labels": labels[row][found],
+            }
+        )
+    return results
 
 
 def _pixels(image, number):

@@ -1,68 +1,72 @@
 """The two sub-models in turn by ``train_on_batch``, as in the old Keras trainers."""
 
+from __future__ import annotations
+
 import time
 
 import numpy as np
 
 from frcnn.backend import Snapshot, forward
-from frcnn.training import step_models
-from frcnn.training.schedule import Schedule, scalars_of
+from frcnn.config.schema import Config
+from frcnn.data.loader import Batch
+from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.training.loss_terms import classifier_terms, rpn_terms
+from frcnn.training.schedule import Schedule, step_scalars
+from frcnn.training.step_models import classifier_step_model, rpn_step_model
 
 
 class Alternating(Schedule):
     """The two sub-models in turn, by ``train_on_batch``, as in the old Keras trainers.
 
     First the RPN learns from the image and its anchor targets. RoIs are sampled among the proposals of
-    the same forward pass, and the classifier learns from those on features computed anew, which the
-    RPN's step has just changed. Frozen layers run once, for both. The proposals are constants to the
-    classifier's step, as in Ren et al. 2015, section 3.2.
+    the same forward pass. Then the classifier learns from these RoIs, on features computed anew, as the
+    RPN's step has changed the shared layers. Frozen layers run once, for both. The proposals are
+    constants to the classifier's step, as in Ren et al. 2015, section 3.2.
 
-    What that saves, against two sub-models that know nothing of each other: a third pass through the
-    backbone, and the frozen layers' second and third. What it changes: the proposals are those of the
-    RPN before its update, not after.
+    Two sub-models that know nothing of each other need a third pass through the backbone, and pass
+    through the frozen layers three times. In return, proposals are those of the RPN before its update.
 
     A step is applied as a whole or not at all. Where the RPN's part is not finite, the classifier only
     runs forward; where the classifier's is not, the RPN's update is undone.
     """
 
-    def __init__(self, models, config, total_steps):
+    def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
         super().__init__(models, config, total_steps)
-        self.stem = forward(models.stem) if models.stem else None
-        self.rpn, self.classifier = step_models.rpn_step(models), step_models.classifier_step(models)
-        self.steps = (self.rpn, self.classifier)
-        class_terms = step_models.classifier_terms(models, config)
-        # The shared layers decay once a step, with the RPN.
-        shared = {"undecayed": self.rpn.trainable_variables}
+        self.frozen_part = forward(models.stem) if models.stem else None
+        self.rpn_step, self.classifier_step = rpn_step_model(models), classifier_step_model(models)
+        self.step_models = (self.rpn_step, self.classifier_step)
         self.optimizers = {
-            "rpn": self._compile(self.rpn, step_models.rpn_terms(models, config.loss.rpn)),
-            "classifier": self._compile(self.classifier, class_terms, class_terms[0].output, **shared),
+            "rpn": self._compile(self.rpn_step, rpn_terms(models, config.loss.rpn)),
+            # The shared layers decay once per step, with the RPN.
+            "classifier": self._compile(
+                self.classifier_step,
+                classifier_terms(models, config),
+                undecayed=self.rpn_step.trainable_variables,
+            ),
         }
 
-    def _step(self, batch, generator, method):
+    def _train(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         clock = [time.perf_counter()]
-        # One dictionary a call: only names, never positions, say which number is which.
-        options = {"sample_weight": batch.weights, "return_dict": True}
-        stem = [self.stem(batch.images)] if self.stem else []
-        inputs, targets = self._rpn_data(batch, generator)
-        both_learn = method == "train_on_batch" and len(self.optimizers) == 2
-        held = (
-            Snapshot(self.rpn.trainable_variables + self.rpn.optimizer.variables) if both_learn else None
-        )
-        before = self._updates()
-        rpn_logs = getattr(self.rpn, method)([batch.images, *stem, *inputs], targets, **options)
-        if both_learn and self._updates() == before:
-            both_learn, method = False, "test_on_batch"
+        features = {"frozen_features": self.frozen_part(batch.images)} if self.frozen_part else {}
+        inputs, targets = self._rpn_data(batch, rng)
+        rpn_learns, classifier_learns = ("rpn" in self.optimizers, "classifier" in self.optimizers)
+        before_rpn = None
+        if rpn_learns and classifier_learns:
+            before_rpn = Snapshot(self.rpn_step.trainable_variables + self.rpn_step.optimizer.variables)
+        updates = self._updates()
+        logs, sampled = self.rpn_step.run(inputs | features, targets, batch.weights, rpn_learns)
+        if before_rpn and self._updates() == updates:
+            before_rpn, classifier_learns = None, False
         clock.append(time.perf_counter())
 
-        inputs = [*(stem or [batch.images]), rpn_logs["rois"]]
-        targets = [rpn_logs["y_class"], rpn_logs["y_regress"]]
-        targets = dict(zip(self.models.classifier.output_names, targets))
-        before = self._updates()
-        classifier_logs = getattr(self.classifier, method)(inputs, targets, **options)
-        if both_learn and self._updates() == before:
-            held.restore()
+        inputs = {**(features or {"images": batch.images}), "rois": sampled["rois"]}
+        names = self.models.classifier.output_names
+        targets = dict(zip(names, (sampled["y_class"], sampled["y_regress"])))
+        updates = self._updates()
+        classifier_logs, _ = self.classifier_step.run(inputs, targets, batch.weights, classifier_learns)
+        if before_rpn and self._updates() == updates:
+            before_rpn.restore()
         clock.append(time.perf_counter())
 
-        scalars = scalars_of(self.models, self.config.loss, rpn_logs | classifier_logs)
         seconds = dict(zip(("time/rpn", "time/classifier"), np.diff(clock).tolist()))
-        return scalars | seconds
+        return step_scalars(self.models, logs | classifier_logs) | seconds

@@ -2,7 +2,8 @@
 
 import keras
 
-from frcnn.training import optimizers, step_models
+from frcnn.training import optimizers
+from frcnn.training.loss_terms import classifier_terms, correct_rois, rpn_terms
 from frcnn.training.schedule import USE_XLA
 
 
@@ -20,9 +21,9 @@ def compile_sub_models(models, config, total_steps):
             [images, rois], [y_class, y_regress], sample_weight=[of_rois, of_rois], return_dict=True
         )
     """
-    class_terms = step_models.classifier_terms(models, config)
+    class_terms = classifier_terms(models, config)
     for model, terms, metrics, undecayed in (
-        (models.rpn, step_models.rpn_terms(models, config.loss.rpn), None, ()),
+        (models.rpn, rpn_terms(models, config.loss.rpn), None, ()),
         (
             models.classifier,
             class_terms,
@@ -59,9 +60,9 @@ class RoiAccuracy(keras.metrics.Mean):
             y_pred: (B, R, C) scores.
             sample_weight: (B,) or (B, R), which Keras hands to what is in ``weighted_metrics``.
         """
-        right, exists = step_models.right_rois(y_true, y_pred)
+        correct, exists = correct_rois(y_true, y_pred)
         if sample_weight is not None:
             weights = keras.ops.cast(sample_weight, "float32")
             exists = exists * (weights[:, None] if len(weights.shape) == 1 else weights)
         # In one axis: else Keras takes a mean per image, and a RoI counts less where there are many.
-        super().update_state(*(keras.ops.reshape(part, (-1,)) for part in (right, exists)))
+        super().update_state(*(keras.ops.reshape(part, (-1,)) for part in (correct, exists)))

@@ -10,51 +10,57 @@ warm-up and decay within that share:
 | 3 | the RPN's own layers | phase 2's backbone; the RPN's initial weights | its own |
 | 4 | the head's own layers | phase 2's head | phase 3's |
 
-Decided here: phase 3 takes the RPN's initial weights, not phase 1's, which were learnt on another
-backbone. The paper does not say; the authors' Caffe code does so, too. Equal shares are simple; that
-code gave RPN phases twice the steps. And a phase runs the half that does not learn as well, forward
-only, so that every scalar is there in every phase.
+Phase 3 takes the RPN's initial weights, not phase 1's, which were learnt on another backbone. The paper
+does not say; the authors' Caffe code does the same. That code gave RPN phases twice the steps; here the
+shares are equal, which is simple. Each phase also runs the sub-model that does not learn, forward only,
+so that all scalars are there in every phase.
 
-What the scalars and the validation are of: in phase 1 the head has its initial weights, so mAP and the
-classifier's numbers say nothing yet, the RPN's do. In phase 2 RPN and proposals are phase 1's network
-and the classifier is the second network, and the detections are those of the two together. In phases 3
-and 4 there is one network.
+In phase 1 the head has its initial weights, so mAP and the classifier's scalars say nothing yet. In
+phase 2 the RPN's scalars are those of phase 1's network and the classifier's those of the second
+network, and the detections come from the two together. In phases 3 and 4 there is one network.
 """
 
+from __future__ import annotations
+
 import bisect
-import dataclasses
 
 import keras
+import numpy as np
 
-from frcnn.backend import IS_TENSORFLOW, forward
+from frcnn.backend import forward
+from frcnn.config.schema import Config
+from frcnn.data.loader import Batch
 from frcnn.errors import ConfigError
-from frcnn.layers import proposals
-from frcnn.models import faster_rcnn as models_module
+from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
-from frcnn.training import step_models
 from frcnn.training.alternating import Alternating
+from frcnn.training.loss_terms import classifier_terms, rpn_terms
 from frcnn.training.schedule import USE_XLA, Schedule, numbered
+from frcnn.training.step_models import classifier_step_model, rpn_step_model
 
 NUM_PHASES = 4
 
 
 class FourStep(Alternating):
-    """A step is an alternating one in which only one half learns, and that half's layers in part.
+    """Alternating steps in which only one sub-model learns, and in phases 3 and 4 not all its layers.
 
-    Args: those of ``Schedule``; ``models`` with the weights that phases 1 and 2 both start from.
+    ``trainable`` of the layers in ``models`` is set for each phase and stays as phase 4 sets it.
+
+    Args:
+        models: network with the weights that phases 1 and 2 both start from.
+        config: it was built from.
+        total_steps: of the run.
 
     Attributes:
-        phase: 1 to 4, of the last step; a step belongs to a phase by its number alone.
-        validated: the ``FasterRCNN`` whose ``detector`` is what this phase detects with.
-
-    ``trainable`` of the layers in ``models`` is set anew for each phase and stays as phase 4 had it.
+        phase: 1 to 4, of the last step; it depends on the number of the step alone.
 
     Raises:
         ConfigError: fewer steps than phases.
     """
 
-    def __init__(self, models, config, total_steps):
-        # Not Alternating's own, which makes both halves learn for the whole run.
+    def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
+        # Not Alternating's own, which makes both sub-models learn for the whole run.
         Schedule.__init__(self, models, config, total_steps)
         if total_steps < NUM_PHASES:
             raise ConfigError(f"four-step needs at least {NUM_PHASES} training steps, not {total_steps}")
@@ -66,109 +72,73 @@ class FourStep(Alternating):
         rpn, classifier = flatten_layers(models.rpn), flatten_layers(models.classifier)
         self.learning = {1: rpn, 2: classifier, 3: rpn - classifier, 4: classifier - rpn}
         self.trainable = {layer for layer in rpn | classifier if layer.trainable}
-        self.stem = forward(models.stem) if models.stem else None
-        self.halves = {
-            "rpn": step_models.rpn_step(models),
-            "classifier": step_models.classifier_step(models),
-        }
+        self.frozen_part = forward(models.stem) if models.stem else None
+        self.own_rpn_step = rpn_step_model(models)
+        self.classifier_step = classifier_step_model(models)
         self._begin(1)
 
-    def train_step(self, batch):
-        """``Schedule.train_step``; the rate of the half that does not learn is 0."""
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """``Schedule.train_step``; the rate of the sub-model that does not learn is 0."""
         phase = bisect.bisect(self.ends[:-1], self.steps_done) + 1
         if phase != self.phase:
             self._begin(phase)
         rates = {"learning_rate/rpn": 0.0, "learning_rate/classifier": 0.0}
-        return rates | super().train_step(batch)
+        return rates | super().train_step(batch) | {"phase": float(self.phase)}
 
-    def variables(self):
+    def validation_step(self, batch: Batch, rng: np.random.Generator):
+        """``Schedule.validation_step``, with the proposals of phase 1's network in phase 2."""
+        scalars, detections = super().validation_step(batch, rng)
+        return scalars | {"phase": float(self.phase)}, detections
+
+    def variables(self) -> dict[str, keras.Variable]:
         """``Schedule.variables``, and in phase 2 the weights of the network that proposes."""
         found = super().variables()
         if self.phase == 2:
             found |= dict(numbered("proposer", self.proposer.detector.variables))
         return found
 
-    def restore(self, steps_done, arrays):
+    def restore(self, steps_done: int, arrays: dict[str, np.ndarray]) -> None:
         """``Schedule.restore``, in the phase of the last step that was done."""
         phase = bisect.bisect(self.ends[:-1], max(steps_done, 1) - 1) + 1
         if phase != self.phase:
             self._begin(phase)
         super().restore(steps_done, arrays)
 
-    def _step(self, batch, generator, method):
-        return super()._step(batch, generator, method) | {"phase": float(self.phase)}
-
     def _begin(self, phase):
-        """Make the models, the steps and the one optimizer of a phase ready."""
+        """Make the models, the step models and the one optimizer of a phase ready."""
         self.phase = phase
-        self.validated = self.models
-        halves = dict(self.halves)
-        if phase == 2:
-            self.proposer = self._frozen_copy()
-            self.validated = dataclasses.replace(self.models, detector=joined(self.proposer, self))
-            halves["rpn"] = step_models.rpn_step(self.proposer)
+        self.has_one_network = phase != 2
+        self.proposer = self._frozen_copy() if phase == 2 else None
+        self.rpn_step = rpn_step_model(self.proposer) if phase == 2 else self.own_rpn_step
+        self.step_models = (self.rpn_step, self.classifier_step)
+        self._validation_step = None
         weights = {id(weight) for weight in self.models.detector.weights}
         for variable, value in self.initial:
             if phase == 2 or id(variable) not in weights:
                 variable.assign(value)
 
-        # Before the optimizer is built and the step traced: both ask which variables are trainable.
+        # Before the optimizer is built and the step traced, which both read ``trainable``.
         for layer in self.trainable:
             layer.trainable = layer in self.learning[phase]
         learner = "rpn" if phase % 2 else "classifier"
-        start = self.ends[phase - 2] if phase > 1 else 0
+        steps = self.ends[phase - 1] - (self.ends[phase - 2] if phase > 1 else 0)
         self.optimizers = {}
-        for name, step in halves.items():
-            terms, accuracy_of = self._terms(name)
-            optimizer = "sgd"  # Keras wants one; this one never gets variables
+        for name, step_model, terms in (
+            ("rpn", self.rpn_step, rpn_terms(self.models, self.config.loss.rpn)),
+            ("classifier", self.classifier_step, classifier_terms(self.models, self.config)),
+        ):
+            optimizer = "sgd"  # with no variables, where the sub-model does not learn
             if name == learner:
-                optimizer = self._optimizer(step, self.ends[phase - 1] - start)
-                self.optimizers[name] = optimizer
-            step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
-        self.steps = tuple(halves.values())
-        self.rpn, self.classifier = (
-            step if name == learner else EvalOnlyStep(step) for name, step in halves.items()
-        )
+                optimizer = self.optimizers[name] = self._optimizer(step_model, steps)
+            step_model.compile(optimizer, terms, jit_compile=USE_XLA)
+
+    def _make_validation_step(self):
+        return super()._make_validation_step(self.proposer)
 
     def _frozen_copy(self):
-        """Return ``FasterRCNN`` of their own with the present weights, none of which can be trained."""
+        """Return a copy of the network as it is, with no trainable layer."""
         classes = self.models.num_classes - 1
-        copy = models_module.build(self.config, classes, allow_random_frozen=True)
+        copy = faster_rcnn.build(self.config, classes, allow_random_frozen=True)
         copy.detector.set_weights(self.models.detector.get_weights())
         copy.detector.trainable = False
         return copy
-
-    def _terms(self, half):
-        """Return a half's loss terms, and the prediction that it has an accuracy of, or None."""
-        if half == "rpn":
-            return step_models.rpn_terms(self.models, self.config.loss.rpn), None
-        terms = step_models.classifier_terms(self.models, self.config)
-        return terms, terms[0].output
-
-
-class EvalOnlyStep:
-    """A ``StepModel`` that does not learn: what would train it only runs it forward."""
-
-    def __init__(self, step):
-        self.train_on_batch = self.test_on_batch = step.test_on_batch
-
-
-def joined(proposer, schedule):
-    """Return a detector of two networks, like ``FasterRCNN.detector``.
-
-    Args:
-        proposer: the ``FasterRCNN`` that propose.
-        schedule: of the ``models`` that classify, with their ``config``.
-    """
-    models = schedule.models
-    (propose,) = (
-        layer for layer in proposer.detector.layers if isinstance(layer, proposals.ProposalLayer)
-    )
-    images, sizes = models.detector.inputs
-    rois = keras.Model(proposer.detector.inputs, propose.output, name="proposer")([images, sizes])
-    levels = models.features[: len(models.region_classifier.inputs) - 1]
-    scores, deltas = models.region_classifier([levels, rois])
-    found = proposals.PostprocessLayer(schedule.config)(rois, scores, deltas, sizes)
-    detector = models_module.Forward([images, sizes], found, name="detector")
-    detector.compile(jit_compile=not IS_TENSORFLOW)
-    return detector

@@ -1,31 +1,35 @@
 """Both sub-models in one step: the approximate joint training of Ren et al. 2015, section 3.2."""
 
+from __future__ import annotations
+
 import time
 
-from frcnn.training import step_models
-from frcnn.training.schedule import Schedule, scalars_of
+import numpy as np
+
+from frcnn.config.schema import Config
+from frcnn.data.loader import Batch
+from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.training.loss_terms import classifier_terms, rpn_terms
+from frcnn.training.schedule import Schedule, step_scalars
+from frcnn.training.step_models import joint_step_model
 
 
 class Joint(Schedule):
     """Both sub-models at once: one forward pass, one backward, the four losses added up.
 
     The "approximate joint training" of Ren et al. 2015, section 3.2: proposals are constants to the
-    classifier's loss. Proposals and sampling run inside the step. One optimizer trains everything.
+    classifier's loss. One optimizer trains everything.
     """
 
-    def __init__(self, models, config, total_steps):
+    def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
         super().__init__(models, config, total_steps)
-        self.step = step_models.joint_step(models)
-        self.steps = (self.step,)
-        class_terms = step_models.classifier_terms(models, config, sampled=True)
-        terms = step_models.rpn_terms(models, config.loss.rpn) + class_terms
-        optimizer = self._compile(self.step, terms, class_terms[0].output)
+        self.joint_step = joint_step_model(models)
+        self.step_models = (self.joint_step,)
+        terms = rpn_terms(models, config.loss.rpn) + classifier_terms(models, config, sampled=True)
+        optimizer = self._compile(self.joint_step, terms)
         self.optimizers = {"rpn": optimizer, "classifier": optimizer}
 
-    def _step(self, batch, generator, method):
+    def _train(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         start = time.perf_counter()
-        inputs, targets = self._rpn_data(batch, generator)
-        options = {"sample_weight": batch.weights, "return_dict": True}
-        logs = getattr(self.step, method)([batch.images, *inputs], targets, **options)
-        scalars = scalars_of(self.models, self.config.loss, logs)
-        return scalars | {"time/step": time.perf_counter() - start}
+        logs, _ = self.joint_step.run(*self._rpn_data(batch, rng), batch.weights, learn=True)
+        return step_scalars(self.models, logs) | {"time/step": time.perf_counter() - start}

@@ -1,96 +1,133 @@
-"""What one training step is: which sub-models learn from a batch, in which order, from which features.
+"""The base of the schedules: which sub-models learn from a batch, in which order.
 
-A schedule has ``train_step(batch)`` and ``validation_step(batch, generator)``, both returning the same
-named scalars, and tells nothing of data, epochs or files. The models it trains are made by
-``frcnn.training.step_models``.
+A schedule has ``train_step(batch)`` and ``validation_step(batch, rng)``. It does not know data sets,
+epochs or files. The models that it trains are made by ``frcnn.training.step_models``.
 """
 
+from __future__ import annotations
+
 import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-from frcnn import rng
+from frcnn import rng as rng_module
 from frcnn.backend import IS_TENSORFLOW, Snapshot, all_reduce_sum, num_workers
+from frcnn.config.schema import Config
+from frcnn.data.loader import Batch
 from frcnn.errors import RunError
 from frcnn.logging import named_scalars, with_total_loss
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
 from frcnn.ops.sampling import random_order
 from frcnn.training import optimizers
+from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
+from frcnn.training.step_models import StepModel, validation_step_model
+
+# XLA has no kernel for TensorFlow's NMS and crop_and_resize, and would compile anew for every image
+# shape. JAX has nothing else: without it, it would run op by op.
+USE_XLA = not IS_TENSORFLOW
 
 
 class Schedule:
-    """What the schedules have in common.
+    """Base class of the schedules.
+
+    A subclass sets ``step_models`` and ``optimizers``, and has ``_train(batch, rng)``, which runs the
+    step models and returns the scalars.
 
     Args:
-        models: ``frcnn.models.faster_rcnn.FasterRCNN``.
-        config: ``frcnn.config.schema.Config``.
-        total_steps: of the run, which the learning rate's course depends on.
+        models: network to train.
+        config: it was built from.
+        total_steps: of the run; the learning rate depends on them.
 
     Attributes:
-        steps_done: of training; the chance of the next one depends on it alone.
-        applied: whether the last step was; one with a loss or gradient that is not finite is left out
-            (``optimizers.SkipNonFinite``) and changes neither weights, optimizers nor statistics.
+        steps_done: training steps so far; the random numbers of the next one depend on it alone.
+        applied: whether the last training step was. A step with a loss or gradient that is not finite
+            is skipped (``optimizers.SkipNonFinite``): it changes neither weights nor optimizers nor
+            batch normalization.
+        step_models: the models that training steps run.
         optimizers: {sub-model: the Keras optimizer that trains it}.
-        steps: the ``step_models.StepModel`` models that run.
-        validated: the ``FasterRCNN`` whose detections are to be scored.
-        phase: part of the run; the weights of a later one count as better than those of one before.
+        phase: part of the run. Weights of a later phase count as better than those of an earlier one.
+        has_one_network: whether ``models`` gives the detections that are validated.
     """
 
     phase = 1
     applied = True
-    step_models = ()
-    optimizers = {}
+    has_one_network = True
+    step_models: tuple[StepModel, ...] = ()
+    optimizers: dict[str, Any] = {}
 
-    def __init__(self, models, config, total_steps):
-        self.models = self.validated = models
+    def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
+        self.models = models
         self.config = config
         self.total_steps = total_steps
         self.steps_done = 0
+        self._validation_step = None
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
-        self.norms = sorted(norms, key=lambda norm: norm.name)  # in one order on all workers
+        self.norms = sorted(norms, key=lambda norm: norm.name)  # the same order in all processes
 
-    def train_step(self, batch):
-        """Learn from a ``Batch`` with RPN targets.
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Learn from a batch with RPN targets.
 
         Returns:
-            {TensorBoard tag: float}: losses, accuracy, health of the proposals, rates, seconds, and how
-            many graphs were traced so far.
+            {TensorBoard tag: value}: losses, accuracy, proposal statistics, learning rates, seconds, and
+            how many graphs were traced so far.
         """
         rates = {
             f"learning_rate/{name}": float(optimizer.learning_rate)
             for name, optimizer in self.optimizers.items()
         }
-        before = self._updates()
+        updates = self._updates()
         # A forward pass changes these before it is known whether its numbers are finite.
         statistics = Snapshot(self._statistics())
-        generator = rng.generator(self.config.train.seed, rng.ROIS, self.steps_done)
-        scalars = self._step(batch, generator, "train_on_batch")
+        rng = rng_module.generator(self.config.train.seed, rng_module.ROIS, self.steps_done)
+        scalars = self._train(batch, rng)
         self.steps_done += 1
-        self.applied = all(new > old for new, old in zip(self._updates(), before))
+        self.applied = all(new > old for new, old in zip(self._updates(), updates))
         if not self.applied:
             statistics.restore()
-        return scalars | rates | {"traces": float(sum(step.traces for step in self.steps))}
+        traces = sum(step_model.traces for step_model in self.step_models)
+        return scalars | rates | {"traces": float(traces)}
 
-    def validation_step(self, batch, generator):
-        """Return the same scalars of a ``Batch`` without learning from it.
+    def validation_step(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Compute losses and detections of a batch, in one forward pass, without learning from it.
 
         Args:
             batch: with RPN targets.
-            generator: that RoIs are sampled with, apart from training's so that validating changes
-                nothing in training.
-        """
-        return self._step(batch, generator, "test_on_batch")
+            rng: generator that RoIs are sampled with.
 
-    def variables(self):
-        """Return {name: variable} of everything that training changes, whether it learns it or not."""
+        Returns:
+            {TensorBoard tag: value}: losses, accuracy and proposal statistics; and the outputs of
+            ``FasterRCNN.detector``: boxes (B, M, 4), scores (B, M), labels (B, M).
+        """
+        if self._validation_step is None:
+            self._validation_step = self._make_validation_step()
+        inputs, targets = self._rpn_data(batch, rng)
+        logs, outputs = self._validation_step.run(inputs, targets, batch.weights, learn=False)
+        names = ("boxes", "scores", "labels")
+        detections = tuple(keras.ops.convert_to_numpy(outputs[name]) for name in names)
+        return step_scalars(self.models, logs), detections
+
+    def _make_validation_step(self, proposer=None):
+        terms = rpn_terms(self.models, self.config.loss.rpn)
+        terms += classifier_terms(self.models, self.config, sampled=True)
+        step_model = validation_step_model(self.models, self.config, proposer)
+        step_model.compile(None, terms, jit_compile=USE_XLA)
+        return step_model
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return {name: variable} of everything that training changes."""
         # The detector holds every layer; layers hold dropout's state beside their weights.
         groups = {"model": self.models.detector.variables}
-        groups |= {step.name: step.optimizer.variables for step in self.steps}
+        groups |= {step_model.name: step_model.optimizer.variables for step_model in self.step_models}
         return {name: own for group in groups.items() for name, own in numbered(*group)}
 
-    def restore(self, steps_done, arrays):
-        """Go on after a step, given the values that ``variables`` had then, {name: array}.
+    def restore(self, steps_done: int, arrays: dict[str, np.ndarray]) -> None:
+        """Go on after a step, given the values that ``variables`` had then.
 
         Raises:
             RunError: they are of another network, optimizer or schedule.
@@ -109,10 +146,10 @@ class Schedule:
         for name, variable in own.items():
             variable.assign(arrays[name])
 
-    def sync_batch_norm(self):
-        """Have all workers take the mean of what batch normalization has seen, where it is not frozen.
+    def sync_batch_norm(self) -> None:
+        """Take the mean, over all processes, of the statistics of batch normalization.
 
-        Each has seen its own images only.
+        Each process has seen its own images only. Frozen layers have no statistics that change.
         """
         variables = self._statistics()
         if num_workers() > 1 and variables:
@@ -120,93 +157,89 @@ class Schedule:
             for variable, whole in zip(variables, sums):
                 variable.assign(whole / num_workers())
 
-    def not_finite(self):
-        """Return the names, as ``variables`` has them, of all that holds a NaN or an infinity."""
+    def not_finite(self) -> list[str]:
+        """Return the names, as ``variables`` has them, of all that hold NaN or infinity."""
         values = {name: keras.ops.convert_to_numpy(own) for name, own in self.variables().items()}
         return [name for name, array in values.items() if not np.isfinite(array).all()]
 
     def _statistics(self):
-        """Return the moving means and variances of the batch normalization that is not frozen."""
+        """Return the moving means and variances of batch normalization that is not frozen."""
         norms = [norm for norm in self.norms if norm.trainable]
         return [own for norm in norms for own in (norm.moving_mean, norm.moving_variance)]
 
     def _updates(self):
+        """Return how many updates each optimizer has applied."""
         return [int(optimizer.iterations) for optimizer in self.optimizers.values()]
 
-    def _compile(self, step, terms, accuracy_of=None, undecayed=()):
-        """Give a step its losses and an optimizer of its own, and return that."""
-        optimizer = self._optimizer(step, self.total_steps, undecayed)
-        step.compile(optimizer, terms, accuracy_of, jit_compile=USE_XLA)
+    def _compile(self, step_model: StepModel, terms: Sequence[LossTerm], undecayed=()):
+        """Give a step model its losses and an optimizer of its own, and return the optimizer."""
+        optimizer = self._optimizer(step_model, self.total_steps, undecayed)
+        step_model.compile(optimizer, terms, jit_compile=USE_XLA)
         return optimizer
 
-    def _optimizer(self, step, total_steps, undecayed=()):
-        """Return an optimizer for what a step trains, its course as long as some number of steps."""
+    def _optimizer(self, step_model: StepModel, total_steps: int, undecayed=()):
+        """Return an optimizer for the variables of a step model."""
         options = self.config.train.precision, undecayed
-        return optimizers.make(self.config.optimizer, total_steps, step.trainable_variables, *options)
+        return optimizers.make(
+            self.config.optimizer, total_steps, step_model.trainable_variables, *options
+        )
 
-    def _rpn_data(self, batch, generator):
-        """Return what a step of the RPN takes after the images, and its targets by output."""
+    def _rpn_data(self, batch: Batch, rng: np.random.Generator) -> tuple[dict, dict]:
+        """Return the inputs of a step model with an RPN, and the RPN's targets."""
         count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
-        # A worker takes its images' part of what one worker would draw for the whole batch.
-        order = random_order(generator, batch.total, count)[batch.rows]
-        cells, *targets = batch.targets
-        inputs = [batch.image_sizes, batch.gt_boxes, batch.gt_labels, order, cells]
+        inputs = {
+            "images": batch.images,
+            "image_sizes": batch.image_sizes,
+            "gt_boxes": batch.gt_boxes,
+            "gt_labels": batch.gt_labels,
+            # A process takes its images' part of what one process would draw for the whole batch.
+            "order": random_order(rng, batch.total, count)[batch.rows],
+            "cells": batch.targets.cells,
+        }
+        targets = batch.targets.y_class, batch.targets.y_regress
         return inputs, dict(zip(self.models.rpn.output_names, targets))
 
 
-# XLA has no kernel for TensorFlow's NMS and crop_and_resize, and would compile anew for every image
-# shape. JAX has nothing else: without it, it would run op by op.
-USE_XLA = not IS_TENSORFLOW
-
-
-def is_batch_norm(layer):
-    """Return whether a layer is batch normalization, whose statistics change unless it is frozen."""
+def is_batch_norm(layer: keras.layers.Layer) -> bool:
+    """Tell whether a layer is batch normalization, whose statistics change unless it is frozen."""
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
-def numbered(group, variables):
+def numbered(group: str, variables: Sequence[keras.Variable]) -> Iterator[tuple[str, keras.Variable]]:
     """Yield (name, variable), with names that are the same for the same network in any process."""
     for number, variable in enumerate(variables):
-        # Keras counts what it names itself: optimizers, random generators.
+        # Keras numbers the names that it makes itself: optimizers, random generators.
         yield f"{group}/{number:04d}/{re.sub(r'_[0-9]+/', '/', variable.path)}", variable
 
 
-def scalars_of(models, weights, logs):
-    """Return the named scalars of one step, whatever it was made of.
-
-    Args:
-        models: ``FasterRCNN``.
-        weights: ``LossConfig``, to add up each sub-model's loss.
-        logs: what the ``StepModel``s of both sub-models returned.
-    """
+def step_scalars(models: FasterRCNN, logs: dict[str, float]) -> dict[str, float]:
+    """Return {TensorBoard tag: value} of the logs of the step models of both sub-models."""
     scalars = {}
-    for sub_model, pair in (("rpn", weights.rpn), ("classifier", weights.classifier)):
+    for sub_model in ("rpn", "classifier"):
         outputs = getattr(models, sub_model).output_names
-        own = {f"{output}_loss": logs[f"{output}_loss"] for output in outputs}
-        own["loss"] = sum(weight * value for weight, value in zip(pair, own.values()))
-        own |= {key: logs[key] for key in (f"{outputs[0]}_accuracy",) if key in logs}
+        keys = [f"{output}_{what}" for output in outputs for what in ("loss", "accuracy")]
+        own = {"loss": logs[f"{sub_model}_loss"]} | {key: logs[key] for key in keys if key in logs}
         scalars |= named_scalars(sub_model, own)
     return with_total_loss(scalars) | proposal_statistics(logs)
 
 
-def proposal_statistics(sampled):
+def proposal_statistics(sums: dict[str, float]) -> dict[str, float]:
     """Return the scalars that tell whether proposals and sampling work.
 
     Args:
-        sampled: sums over the images of what ``FasterRCNN.sampler`` gives for each.
+        sums: over the batch of the numbers per image that ``FasterRCNN.sampler`` gives.
 
     Returns:
         ``rpn/recall``: share of the ground-truth boxes that some proposal overlaps by the IoU that makes
-        a RoI positive (left out where there are no boxes); ``rpn/mean_overlapping_boxes``: proposals
-        an image that overlap some box so; ``classifier/positive_rois``: positive RoIs an image
+        a RoI positive (missing where there are no boxes); ``rpn/mean_overlapping_boxes``: proposals
+        per image that overlap some box so; ``classifier/positive_rois``: positive RoIs per image
         among the sampled.
     """
-    images = max(float(sampled["images"]), 1.0)
+    images = max(sums["images"], 1.0)
     scalars = {
-        "rpn/mean_overlapping_boxes": float(sampled["overlapping_boxes"]) / images,
-        "classifier/positive_rois": float(sampled["positive_rois"]) / images,
+        "rpn/mean_overlapping_boxes": sums["overlapping_boxes"] / images,
+        "classifier/positive_rois": sums["positive_rois"] / images,
     }
-    boxes = float(sampled["gt_count"])
-    if boxes:
-        scalars["rpn/recall"] = float(sampled["gt_found"]) / boxes
+    if sums["gt_count"]:
+        scalars["rpn/recall"] = sums["gt_found"] / sums["gt_count"]
     return scalars

@@ -1,242 +1,248 @@
-"""The models that a schedule trains: sub-models put together so that one step computes nothing twice.
+"""The Keras models that training and validation steps run.
 
-They share the layers of ``FasterRCNN``, so that what they learn is there as well. A ``StepModel`` is
-a Keras model like the sub-models themselves, with this more: a target may be another output, as RoIs
-and their targets come out of the graph; and what is no loss is handed on in the logs.
+Each joins parts of ``FasterRCNN`` so that a step computes nothing twice. They share its layers: what
+they learn is in its sub-models as well. Inputs, outputs and targets have names.
 
-Letters as in ``frcnn.models.faster_rcnn``.
+B: images, S: sampled cells per image, R: RoIs per image, C: classes with background last.
 """
 
-import dataclasses
+from __future__ import annotations
+
 import re
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from frcnn.backend import IS_TENSORFLOW, all_reduce_sum, num_workers, on_batches
-from frcnn.config import class_weights
+from frcnn.config.schema import Config
+from frcnn.layers.proposals import PostprocessLayer, ProposalLayer
 from frcnn.layers.sparse_rpn import RpnAtCells
-from frcnn.ops import losses
+from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.training.loss_terms import LossNormalizer, LossTerm, correct_rois
 
-
-@dataclasses.dataclass(frozen=True)
-class LossNormalizer:
-    """How many anchors or RoIs were sampled in a batch, which its losses are divided by.
-
-    Attributes:
-        output, target: of the ``LossTerm`` whose ``y_true`` tells.
-        of: from that ``y_true`` to the number.
-    """
-
-    output: str
-    target: str | None
-    of: Callable
-
-
-@dataclasses.dataclass(frozen=True)
-class LossTerm:
-    """A summand of a step's loss.
-
-    Attributes:
-        output: name of the prediction.
-        loss: of (y_true, y_pred, sample_weight) to one number.
-        weight: what the loss is multiplied by in the step's total.
-        target: the output that is its ``y_true``; None: it is fed, under the prediction's name.
-        count: the ``LossNormalizer`` of what the loss is divided by.
-    """
-
-    output: str
-    loss: Callable
-    weight: float
-    target: str | None
-    count: LossNormalizer
+Tensor = Any
 
 
 class StepModel(keras.Model):
-    """A functional model, dict of outputs, trained on the sum of its terms.
+    """A functional model, dict to dict, that is trained on a sum of losses.
 
-    Call ``compile(optimizer, terms)``. ``train_on_batch(x, y, return_dict=True)`` and
-    ``test_on_batch`` then return ``loss``, each term's ``<output>_loss``, the accuracy of a softmax
-    prediction with one-hot targets, and every output that is no prediction: one with a number an image
-    as their sum, others as an array. ``traces`` counts how often the step was traced for new shapes.
+    With several processes, each works on its share of the batch. All get the logs of the whole batch,
+    and the gradients of the shares add up to that of the whole.
 
-    With several workers (``process_group``) each has a share of the batch, and all get the numbers of
-    the whole: loss and gradient of a share, times its share of the anchors or RoIs, add up to them.
+    Attributes:
+        traces: how often a step was traced for new shapes.
     """
 
-    def compile(self, optimizer, terms, accuracy_of=None, **options):
+    def compile(self, optimizer: Any, terms: Sequence[LossTerm], **options: Any) -> None:
         """Set what is learnt.
 
         Args:
-            optimizer: Keras optimizer, built for ``trainable_variables``.
-            terms: the ``LossTerm``s.
-            accuracy_of: name of the prediction whose ``<output>_accuracy`` to return.
+            optimizer: Keras optimizer, built for ``trainable_variables``; None: the model only tests.
+            terms: the losses.
             options: of ``keras.Model.compile``.
         """
         super().compile(optimizer=optimizer, **options)
         self.terms = tuple(terms)
-        self.accuracy_of = accuracy_of
         self.traces = 0
+        self._last = types.SimpleNamespace(outputs={})
 
-    def make_train_function(self, force=False):
-        if not IS_TENSORFLOW:
-            super().make_train_function(force)
-        elif force or self.train_function is None:
-            self.train_function = on_batches(self, self.train_step)
+    def run(
+        self,
+        inputs: dict[str, Tensor],
+        targets: dict[str, Tensor],
+        sample_weight: Tensor,
+        learn: bool,
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Run one step.
 
-    def make_test_function(self, force=False):
-        if not IS_TENSORFLOW:
-            super().make_test_function(force)
-        elif force or self.test_function is None:
-            self.test_function = on_batches(self, self.test_step)
+        Args:
+            inputs: by the names of the inputs.
+            targets: ``y_true`` of each loss that is fed, by the name of the prediction.
+            sample_weight: (B,) weights of the images.
+            learn: whether to update the weights.
 
-    def term_losses(self, y, y_pred, sample_weight=None):
-        """Return {output: loss} of this worker's share of the batch, without their weights."""
+        Returns:
+            logs: ``<sub-model>_loss``, ``<prediction>_loss`` and ``<prediction>_accuracy``, and the sum
+            over the batch of each output that has one number per image.
+            outputs: the other outputs that are no predictions. They stay on the device.
+        """
+        on_batch = self.train_on_batch if learn else self.test_on_batch
+        logs = on_batch(inputs, targets, sample_weight=sample_weight, return_dict=True)
+        return logs, self._last.outputs
+
+    def make_train_function(self, force: bool = False) -> None:
+        if force or self.train_function is None:
+            if IS_TENSORFLOW:
+                self.train_function = on_batches(self, self.train_step)
+            else:
+                super().make_train_function(force)
+            self.train_function = self._taking_outputs(self.train_function)
+
+    def make_test_function(self, force: bool = False) -> None:
+        if force or self.test_function is None:
+            if IS_TENSORFLOW:
+                self.test_function = on_batches(self, self.test_step)
+            else:
+                super().make_test_function(force)
+            self.test_function = self._taking_outputs(self.test_function)
+
+    def _taking_outputs(self, function: Callable) -> Callable:
+        """Return a compiled step that keeps the outputs for ``run`` and returns the logs only."""
+
+        def on_batch(*arguments):
+            result = function(*arguments)
+            logs = result if IS_TENSORFLOW else result[0]  # JAX returns the state, too
+            self._last.outputs = logs.pop("outputs")
+            return result
+
+        return on_batch
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        values, by_sub_model = {}, {}
+        for term in self.terms:
+            y_true = _y_true(term, y, y_pred)
+            values[term.output] = term.loss(y_true, y_pred[term.output], sample_weight)
+        if num_workers() > 1:
+            values = self._shares_of_whole(values, y, y_pred)
+        for term in self.terms:
+            weighted = term.weight * values[term.output]
+            by_sub_model[term.sub_model] = by_sub_model.get(term.sub_model, 0.0) + weighted
+        # Only y_pred goes from here to compute_metrics on both backends.
+        y_pred["losses"] = {f"{name}_loss": value for name, value in (values | by_sub_model).items()}
+        loss = sum(by_sub_model.values())
+        # An infinite loss may have a finite gradient. NaN has not, so the optimizer skips the step.
+        return loss * ops.where(ops.isfinite(loss), 1.0, float("nan"))
+
+    def _shares_of_whole(self, values, y, y_pred):
+        """Scale the losses of this process so that they add up to those of the whole batch."""
+        counts = {}
+        for term in self.terms:
+            if term.normalizer not in counts:
+                y_true = _y_true(term.normalizer, y, y_pred)
+                counts[term.normalizer] = term.normalizer.count(y_true)
+        totals = dict(zip(counts, all_reduce_sum(counts.values())))
         return {
-            term.output: term.loss(_target(term, y, y_pred), y_pred[term.output], sample_weight)
+            term.output: values[term.output]
+            * (counts[term.normalizer] / ops.maximum(totals[term.normalizer], 1.0))
             for term in self.terms
         }
 
-    def _counts(self, y, y_pred):
-        """Return {output: what its loss was divided by in this worker's share of the batch}."""
-        counts = {term.count: term.count.of(_target(term.count, y, y_pred)) for term in self.terms}
-        return {term.output: counts[term.count] for term in self.terms}
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        values = self.term_losses(y, y_pred, sample_weight)
-        if num_workers() > 1:
-            counts = self._counts(y, y_pred)
-            totals = dict(zip(counts, all_reduce_sum(counts.values())))
-            for output, count in counts.items():
-                values[output] *= count / ops.maximum(totals[output], 1.0)
-        loss = sum(term.weight * values[term.output] for term in self.terms)
-        # An infinite loss may have a finite gradient. This one's is not, so the optimizer leaves it out.
-        return loss * ops.where(ops.isfinite(loss), 1.0, float("nan"))
-
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.traces += 1  # this line runs in Python, so only while a graph is traced
-        # Worked out again, which is little: nothing traced in compute_loss may leave it with JAX.
-        values = self.term_losses(y, y_pred, sample_weight)
-        predictions = {term.output: term for term in self.terms}
-        others = {name: value for name, value in y_pred.items() if name not in predictions}
-        sums = {name: ops.sum(value) for name, value in others.items() if len(value.shape) == 1}
-        if self.accuracy_of:
-            y_true = _target(predictions[self.accuracy_of], y, y_pred)
-            right, exists = right_rois(y_true, y_pred[self.accuracy_of])
-            sums |= {"right": ops.sum(right * exists), "rois": ops.sum(exists)}
-        values, sums = self._over_workers(values, self._counts(y, y_pred), sums)
-
-        logs = {"loss": sum(term.weight * values[term.output] for term in self.terms)}
-        logs |= {f"{output}_loss": value for output, value in values.items()}
-        if self.accuracy_of:
-            accuracy = sums.pop("right") / ops.maximum(sums.pop("rois"), 1.0)
-            logs[f"{self.accuracy_of}_accuracy"] = accuracy
-        return logs | others | sums
-
-    def _over_workers(self, values, counts, sums):
-        """Return the losses, and sums of other numbers, of the whole batch from those of a share."""
-        if num_workers() == 1:
-            return values, sums
-        # All in one message: with little to say, the time is that of the journey.
-        weighted = [value * counts[output] for output, value in values.items()]
-        parts = [*weighted, *counts.values(), *sums.values()]
-        (whole,) = all_reduce_sum([ops.stack([ops.cast(part, "float32") for part in parts])])
-        whole = iter(ops.unstack(whole, len(parts)))
-        weighted = {output: next(whole) for output in values}
-        counts = {output: next(whole) for output in counts}
-        values = {output: weighted[output] / ops.maximum(counts[output], 1.0) for output in values}
-        return values, {name: next(whole) for name in sums}
+        logs = dict(y_pred["losses"])
+        known = {"losses", *(term.output for term in self.terms)}
+        others = {name: value for name, value in y_pred.items() if name not in known}
+        logs |= {name: ops.sum(value) for name, value in others.items() if len(value.shape) == 1}
+        with_accuracy = [term for term in self.terms if term.has_accuracy]
+        for term in with_accuracy:
+            correct, exists = correct_rois(_y_true(term, y, y_pred), y_pred[term.output])
+            logs |= {"correct": ops.sum(correct * exists), "rois": ops.sum(exists)}
+        if num_workers() > 1:
+            names = sorted(logs)
+            # In one message, as the delay of a message counts more than its length.
+            (sums,) = all_reduce_sum([ops.stack([ops.cast(logs[name], "float32") for name in names])])
+            logs = dict(zip(names, ops.unstack(sums, len(names))))
+        for term in with_accuracy:
+            accuracy = logs.pop("correct") / ops.maximum(logs.pop("rois"), 1.0)
+            logs[f"{term.output}_accuracy"] = accuracy
+        outputs = {name: value for name, value in others.items() if len(value.shape) > 1}
+        return logs | {"outputs": outputs}
 
 
-def _target(term, y, y_pred):
-    """Return the ``y_true`` of a ``LossTerm`` or ``LossNormalizer``: an output, or what is fed."""
+def _y_true(term: LossTerm | LossNormalizer, y: dict, y_pred: dict) -> Tensor:
     return y_pred[term.target] if term.target else y[term.output]
 
 
-def right_rois(y_true, y_pred):
-    """Return whether each RoI's likeliest class is the right one, and whether it is a RoI or padding.
+def rpn_step_model(model: FasterRCNN) -> StepModel:
+    """Return the model of the RPN's step. It also samples RoIs from the RPN's proposals.
+
+    Inputs: those of ``FasterRCNN.sampler``, ``cells`` (B, S), and ``frozen_features`` if a part of the
+    backbone is frozen.
+    """
+    inputs, outputs = _rpn_graph(model)
+    if model.stem:
+        inputs |= _frozen_features(model)
+    return StepModel(inputs, outputs, name="rpn_step")
+
+
+def classifier_step_model(model: FasterRCNN) -> StepModel:
+    """Return the model of the classifier's step.
+
+    Inputs: ``rois`` (B, R, 4), and ``frozen_features``, or ``images`` if nothing is frozen.
+    """
+    images, rois = model.classifier.inputs
+    outputs = dict(zip(model.classifier.output_names, model.classifier.outputs))
+    start = _frozen_features(model) if model.stem else {"images": images}
+    return StepModel({**start, "rois": rois}, outputs, name="classifier_step")
+
+
+def joint_step_model(model: FasterRCNN) -> StepModel:
+    """Return the model of a step of both: one forward pass, with proposals and sampling inside.
+
+    Inputs: those of ``FasterRCNN.sampler`` and ``cells`` (B, S).
+    """
+    inputs, outputs = _rpn_graph(model)
+    outputs |= _classifier_outputs(model, outputs["rois"])
+    return StepModel(inputs, outputs, name="joint_step")
+
+
+def validation_step_model(
+    model: FasterRCNN, config: Config, proposer: FasterRCNN | None = None
+) -> StepModel:
+    """Return the model of a validation step: all losses and the detections, in one forward pass.
+
+    Inputs: those of ``FasterRCNN.sampler`` and ``cells`` (B, S). Outputs, besides predictions and
+    proposal statistics: ``boxes``, ``scores`` and ``labels`` as of ``FasterRCNN.detector``.
 
     Args:
-        y_true: (B, R, C) one-hot; an all-zero row is padding.
-        y_pred: (B, R, C) scores.
-
-    Returns:
-        Two (B, R) float32 of 0 and 1.
+        model: network that classifies.
+        config: it was built from.
+        proposer: network that proposes; None: the same one.
     """
-    right = ops.cast(ops.argmax(y_true, axis=-1) == ops.argmax(y_pred, axis=-1), "float32")
-    return right, ops.sum(y_true, axis=-1)  # a one-hot row adds up to 1
+    inputs, outputs = _rpn_graph(model)
+    proposals = _test_proposals(model)
+    if proposer:
+        own_inputs, outputs = _rpn_graph(proposer)
+        outputs["proposals"] = _test_proposals(proposer)
+        outputs = keras.Model(own_inputs, outputs, name="proposer")(inputs)
+        proposals = outputs.pop("proposals")
+    scores, deltas = _classifier_outputs(model, proposals).values()
+    detected = PostprocessLayer(config)(proposals, scores, deltas, inputs["image_sizes"])
+    outputs |= _classifier_outputs(model, outputs["rois"])
+    outputs |= dict(zip(("boxes", "scores", "labels"), detected))
+    return StepModel(inputs, outputs, name="validation_step")
 
 
-def rpn_step(models):
-    """Return the ``StepModel`` of the RPN, which hands on the RoIs sampled from its own proposals.
-
-    Inputs: those of ``FasterRCNN.sampler`` with the stem's features after the images where there is a
-    stem, and at the end the cells of ``SparseRpn``.
-    """
-    images, *others = models.sampler.inputs
-    stem = [models.stem.output] if models.stem else []
-    cells, outputs = _rpn_at_cells(models)
-    return StepModel([images, *stem, *others, cells], outputs | models.sampler.output, name="rpn_step")
-
-
-def classifier_step(models):
-    """Return the ``StepModel`` of the classifier: features of the stem (or images), and rois."""
-    images, rois = models.classifier.inputs
-    outputs = dict(zip(models.classifier.output_names, models.classifier.outputs))
-    start = models.stem.output if models.stem else images
-    return StepModel([start, rois], outputs, name="classifier_step")
-
-
-def joint_step(models):
-    """Return the ``StepModel`` of both: one forward pass, proposals and sampling inside it.
-
-    Inputs: those of ``FasterRCNN.sampler``, and the cells of ``rpn_at_cells``.
-    """
-    sampled = models.sampler.output
-    levels = models.features[: len(models.region_classifier.inputs) - 1]
-    predictions = models.region_classifier([levels, sampled["rois"]])
-    cells, rpn_outputs = _rpn_at_cells(models)
-    outputs = dict(zip(models.classifier.output_names, predictions))
-    inputs = [*models.sampler.inputs, cells]
-    return StepModel(inputs, rpn_outputs | outputs | sampled, name="joint_step")
-
-
-def _rpn_at_cells(models):
-    """Return the input of cells, and the RPN's outputs there by their names."""
+def _rpn_graph(model):
+    """Return inputs and outputs, by name, of the RPN at sampled cells and of sampling RoIs."""
     cells = keras.Input((None,), dtype="int32", name="cells")
-    names = [layer.name for layer in models.rpn.layers if re.fullmatch(r"rpn_conv\d*", layer.name)]
-    convolutions = [models.rpn.get_layer(name) for name in sorted(names)]
-    last = [models.rpn.get_layer(name) for name in ("rpn_class_logits", "rpn_deltas")]
+    names = [layer.name for layer in model.rpn.layers if re.fullmatch(r"rpn_conv\d*", layer.name)]
+    convolutions = [model.rpn.get_layer(name) for name in sorted(names)]
+    last = [model.rpn.get_layer(name) for name in ("rpn_class_logits", "rpn_deltas")]
     policy = convolutions[0].dtype_policy
     at_cells = RpnAtCells(convolutions, *last, dtype=policy, name="rpn_at_cells")
-    outputs = at_cells(models.features, cells)
-    return cells, dict(zip(models.rpn.output_names, outputs))
+    inputs = {tensor.name: tensor for tensor in [*model.sampler.inputs, cells]}
+    outputs = dict(zip(model.rpn.output_names, at_cells(model.features, cells)))
+    return inputs, outputs | model.sampler.output
 
 
-def rpn_terms(models, weights):
-    """Return the RPN's two ``LossTerm``s; ``weights`` of class and box loss."""
-    anchors, names = models.num_anchors, models.rpn.output_names
-    functions = losses.rpn_loss_cls(anchors), losses.rpn_loss_regr(anchors)
-    count = LossNormalizer(names[0], None, lambda y_class: ops.sum(y_class[..., :anchors]))
-    return [LossTerm(*row, None, count) for row in zip(names, functions, weights)]
+def _classifier_outputs(model, rois):
+    """Return the classifier's outputs by name, from features that are computed already."""
+    levels = model.features[: len(model.region_classifier.inputs) - 1]
+    return dict(zip(model.classifier.output_names, model.region_classifier([levels, rois])))
 
 
-def classifier_terms(models, config, sampled=False):
-    """Return the classifier's two ``LossTerm``s.
+def _test_proposals(model):
+    """Return the tensor of the proposals that detections are made of."""
+    (layer,) = (layer for layer in model.detector.layers if isinstance(layer, ProposalLayer))
+    return layer.output
 
-    Args:
-        models: ``FasterRCNN``.
-        config: ``Config``; with ``loss.class_weights`` it must have the names, ``data.classes``.
-        sampled: whether the targets are outputs of the same step.
 
-    Raises:
-        ConfigError: ``loss.class_weights`` has names that are not those of the classes.
-    """
-    weights, num_objects = config.loss.classifier, models.num_classes - 1
-    of_classes = class_weights.of_classes(config.loss.class_weights, config.data.classes)
-    functions = losses.weighted_class_loss_cls(of_classes), losses.class_loss_regr(num_objects)
-    targets = ("y_class", "y_regress") if sampled else (None, None)
-    names = models.classifier.output_names
-    count = LossNormalizer(names[0], targets[0], ops.sum)
-    return [LossTerm(*row, count) for row in zip(names, functions, weights, targets)]
+def _frozen_features(model):
+    """Return the output of the frozen part of the backbone as an input, by its name."""
+    features = model.stem.output
+    features.name = "frozen_features"  # Keras wants the tensor's own name as the key
+    return {features.name: features}

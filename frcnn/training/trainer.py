@@ -319,7 +319,7 @@ class Trainer:
         score = [self.schedule.phase, score]
         # What is validated is what the file holds, unless detections take a second network.
         is_best = self.best_by == "last" or score >= self.progress.best
-        if is_best and self.schedule.validated is self.models:
+        if is_best and self.schedule.has_one_network:
             self.progress.best = score
             self.writer.weights("best")
         self.writer.row(self.progress, val_means, result)

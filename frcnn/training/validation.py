@@ -1,23 +1,27 @@
-"""How good a network is by now, on images that it does not learn from."""
+"""Validation during a run: losses and mAP on images that the network does not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from tqdm import tqdm
 
-from frcnn import rng
-from frcnn.detector import Detector
+from frcnn import rng as rng_module
+from frcnn.config.schema import Config
+from frcnn.data.loader import DataLoader
+from frcnn.data.sample import Dataset
+from frcnn.detector import to_image_pixels
 from frcnn.evaluation import evaluator
-from frcnn.evaluation.voc_ap import format_table, voc_ap
+from frcnn.evaluation.voc_ap import VocAp, format_table, voc_ap
 from frcnn.logging.running_mean import RunningMean
+from frcnn.training.schedule import Schedule
 
 
-def best_by(config, val_set):
-    """Return by what the best weights are chosen, "mAP" or "last", and a sentence that says why.
+def best_by(config: Config, val_set: Dataset) -> tuple[str, str]:
+    """Return what the best weights are chosen by, "mAP" or "last", and a sentence that says why.
 
-    Where the setting says "auto", nothing is chosen on a test split: what is chosen by its numbers has
-    better ones there than on other images. The paper has a fixed course and takes the last weights.
-
-    Args:
-        config: ``Config``.
-        val_set: ``Dataset`` that is validated on.
+    With the setting "auto", a test split does not choose: weights that are chosen by its mAP have a
+    better mAP there than on other images. The paper takes the last weights.
     """
     best, split = config.train.best, config.data.val_split
     if best == "auto":
@@ -29,32 +33,38 @@ def best_by(config, val_set):
     return best, f"best.weights.h5: {what}, {why}"
 
 
-def validate(schedule, batches, config, classes, after_batch=lambda: None):
-    """Run a split once through without learning, and score the detections: all workers' together.
+def validate(
+    schedule: Schedule,
+    loader: DataLoader,
+    config: Config,
+    classes: Sequence[str],
+    after_batch: Callable[[], None] = lambda: None,
+) -> tuple[RunningMean, VocAp]:
+    """Compute losses and mAP on a split, once through it, over all processes.
 
     Args:
-        schedule: ``schedule.Schedule``.
-        batches: ``DataLoader`` of the split, with RPN targets.
-        config: ``Config``.
-        classes: the object classes' names.
+        schedule: its network is validated.
+        loader: of the split, with RPN targets.
+        config: of the run.
+        classes: names of the object classes.
         after_batch: called after each batch; what it raises ends the validation.
 
     Returns:
-        The ``RunningMean`` of what the schedule's validation steps gave, and the ``VocAp``.
+        The means of the scalars of the validation steps, and the AP.
     """
     # The same RoIs every time, so that validation losses differ by the weights alone.
-    generator = rng.generator(config.train.seed, rng.VALIDATION_ROIS)
-    detector = Detector(schedule.validated, config, classes)
+    rng = rng_module.generator(config.train.seed, rng_module.VALIDATION_ROIS)
     means, indices, detections = RunningMean(), [], []
-    options = {"leave": False, "unit": "batch", "disable": batches.share > 0}
-    for batch in tqdm(batches.epoch(), "validation", len(batches), **options):
-        means.add(schedule.validation_step(batch, generator), batch.total)
-        found, _ = evaluator.detect_batch(detector, batch)
+    options = {"leave": False, "unit": "batch", "disable": loader.share > 0}
+    for batch in tqdm(loader.epoch(), "validation", len(loader), **options):
+        scalars, found = schedule.validation_step(batch, rng)
+        means.add(scalars, batch.total)
+        sizes = [(sample.height, sample.width) for sample in batch.samples]
+        detections += to_image_pixels(*found, batch.image_sizes, sizes)
         indices += batch.indices
-        detections += found
         after_batch()
-    detections, truths = evaluator.gather(detections, indices, batches.dataset)
-    interpolation = evaluator.ap_interpolation(config.detection, batches.dataset)
+    detections, truths = evaluator.gather(detections, indices, loader.dataset)
+    interpolation = evaluator.ap_interpolation(config.detection, loader.dataset)
     result = voc_ap(detections, truths, len(classes), config.detection.ap_iou, interpolation)
     print(format_table(result, classes))
     return means, result

@@ -118,7 +118,7 @@ def optimizers_of(schedule):
 
         return apply_and_wait
 
-    steps = [one(step) for step in schedule.steps]
+    steps = [one(step) for step in schedule.step_models]
     return lambda: [step() for step in steps]
 
 

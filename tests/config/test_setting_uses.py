@@ -154,7 +154,7 @@ def test_anchors_are_assigned_and_sampled_as_configured(monkeypatch):
     assert targets(rpn__samples=4, rpn__positive_fraction=0.25) == (1, 1)
     thresholds = []
     monkeypatch.setattr(
-        "frcnn.ops.anchors.match_anchors",
+        "frcnn.data.anchor_targets.match_anchors",
         lambda anchors, boxes, *rest: thresholds.append(rest[-2:]) or (np.zeros((1, 4), "int32"),) * 2,
     )
     targets(rpn__positive_iou=0.45, rpn__negative_iou=0.15)
@@ -227,9 +227,8 @@ def validated(monkeypatch, **values):
     """Return the mAP of validating one image with two objects, found first and last of three."""
     boxes = [[0, 0, 10, 10], [50, 50, 60, 60], [20, 0, 30, 6]]  # the last overlaps by 0.6
     objects = truth([[0, 0, 10, 10], [20, 0, 30, 10]])
-    monkeypatch.setattr(validation, "Detector", lambda *_: None)
-    monkeypatch.setattr(validation.evaluation, "detect_batch", lambda *_: ([found(boxes)], None))
-    monkeypatch.setattr(validation.evaluation, "gather", lambda *_: ([found(boxes)], [objects]))
+    monkeypatch.setattr(validation, "to_image_pixels", lambda *_: [found(boxes)])
+    monkeypatch.setattr(validation.evaluator, "gather", lambda *_: ([found(boxes)], [objects]))
     generators = []
 
     class Batches(list):
@@ -238,10 +237,9 @@ def validated(monkeypatch, **values):
         def epoch(self):
             return iter(self)
 
-    schedule = SimpleNamespace(
-        validated=None, validation_step=lambda _, generator: generators.append(generator) or {}
-    )
-    batches = Batches([SimpleNamespace(total=1, indices=(0,))])
+    schedule = SimpleNamespace(validation_step=lambda _, rng: (generators.append(rng) or {}, ()))
+    batch = SimpleNamespace(total=1, indices=(0,), samples=(), image_sizes=None)
+    batches = Batches([batch])
     config = changed(**values)
     _, result = validation.validate(schedule, batches, config, ("thing",))
     expected = rng.generator(config.train.seed, rng.VALIDATION_ROIS).random()
@@ -288,8 +286,8 @@ def test_a_steps_chance_comes_of_the_seed():
     drawn = []
 
     class Drawing(schedule_module.Schedule):
-        def _step(self, batch, generator, method):
-            drawn.append(generator.random())
+        def _train(self, batch, rng):
+            drawn.append(rng.random())
             return {}
 
     no_layers = SimpleNamespace(detector=SimpleNamespace(layers=()))

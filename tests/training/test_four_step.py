@@ -95,10 +95,8 @@ def phases(config, batch):
         seen.scalars.append(schedule.train_step(batch))
         seen.weights.append(weights(built))
         if step % 4 == 0:
-            seen.validation[step // 4] = schedule.validation_step(batch, np.random.default_rng(0))
-            seen.detections[step // 4] = schedule.validated.detector.predict_on_batch(
-                [batch.images, batch.image_sizes]
-            )
+            scalars, detections = schedule.validation_step(batch, np.random.default_rng(0))
+            seen.validation[step // 4], seen.detections[step // 4] = scalars, detections
     assert changed(seen.weights[-1], weights(built)) == set()  # validating changes nothing
     return seen
 

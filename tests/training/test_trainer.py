@@ -114,8 +114,8 @@ def iou(boxes, others):
 class Witness:
     """Looks on at the sub-models of a run and works out for itself what should be logged.
 
-    Before each call of ``train_on_batch`` and ``test_on_batch`` it asks the model for its
-    predictions, whose weights are those that the logged loss is of, and applies the formulas.
+    Before each run of a step model it asks the sub-models for their predictions, whose weights are those
+    that the logged loss is of, and applies the formulas.
 
     Attributes:
         seen: for training and validation, the scalars of each step in order.
@@ -127,45 +127,48 @@ class Witness:
         self.seen = {"train": [], "test": []}
         self.images = []
 
-    def watch(self, look):
-        """Return a function that makes a ``StepModel`` as ``steps`` does and looks before each call."""
-        make = getattr(step_models, f"{look.__name__}_step")
+    def patch(self, patch):
+        """Look before each run of the step models that are made from now on."""
+        original = step_models.StepModel.run
 
-        def made(built):
-            self.models, step = built, make(built)
-            for method in ("train", "test"):
-                self.wrap(step, f"{method}_on_batch", method, look)
-            return step
+        def run(step, inputs, targets, sample_weight, learn):
+            if step.name != "classifier_step":
+                self.rpn(learn, inputs, targets, sample_weight)
+            if step.name == "classifier_step":
+                self.classifier(inputs, targets, sample_weight)
+            result = original(step, inputs, targets, sample_weight, learn)
+            if step.name == "validation_step":  # RoIs and their targets are made inside
+                _, made = result
+                names = self.models.classifier.output_names
+                targets = dict(zip(names, (made["y_class"], made["y_regress"])))
+                self.classifier(inputs | {"rois": made["rois"]}, targets, sample_weight)
+            return result
 
-        return made
+        def build(*args, **kwargs):
+            self.models, account = original_build(*args, **kwargs)
+            return self.models, account
 
-    def wrap(self, model, name, method, look):
-        original = getattr(model, name)
+        original_build = train_module.pretrained.build
+        patch.setattr(train_module.pretrained, "build", build)
+        patch.setattr(step_models.StepModel, "run", run)
 
-        def wrapped(*args, **kwargs):
-            look(method, *args, **kwargs)
-            return original(*args, **kwargs)
-
-        setattr(model, name, wrapped)
-
-    def rpn(self, method, inputs, targets, sample_weight, **_):
-        images, *sampling, cells = inputs
-        cells = np.maximum(cells, 0)[..., None]  # the targets of padding are zeros
+    def rpn(self, learn, inputs, targets, sample_weight):
+        images = inputs["images"]
+        cells = np.maximum(inputs["cells"], 0)[..., None]  # the targets of padding are zeros
         outputs = self.models.rpn.predict_on_batch(images)
         outputs = [np.take_along_axis(values, cells, axis=1) for values in outputs]
         cls, regr = rpn_losses(*outputs, *targets.values(), sample_weight)
         self.step = {"rpn/loss_cls": cls, "rpn/loss_regr": regr, "rpn/loss": cls + 2 * regr}
-        self.seen[method].append(self.step)
-        if method == "test":
+        self.seen["train" if learn else "test"].append(self.step)
+        if not learn:
             self.images.append(len(images))
         else:
             rate = 1e-3 * min(len(self.seen["train"]) / 2, 1)  # two steps of warm-up
             rate *= 0.1 if len(self.seen["train"]) > 4 else 1  # of 6 steps, 0.75 rounded to even
             self.step["learning_rate/rpn"] = self.step["learning_rate/classifier"] = rate
+        self.proposals(images, inputs["image_sizes"], inputs["gt_boxes"], inputs["gt_labels"])
 
-        self.sampler(images, *sampling)
-
-    def sampler(self, images, sizes, gt_boxes, gt_labels, _):
+    def proposals(self, images, sizes, gt_boxes, gt_labels):
         scores, deltas = self.models.rpn.predict_on_batch(images)
         rpn, stride = self.config.rpn, 8
         base = anchors.base_anchors(self.config.anchors.sizes, self.config.anchors.ratios)
@@ -190,14 +193,15 @@ class Witness:
             self.step["rpn/recall"] = found.mean()
         self.step["rpn/mean_overlapping_boxes"] = np.mean([one.any(0).sum() for one in hits])
 
-    def classifier(self, method, inputs, targets, sample_weight, **_):
-        outputs = self.models.classifier.predict_on_batch(inputs)
+    def classifier(self, inputs, targets, sample_weight):
+        targets = {name: keras.ops.convert_to_numpy(target) for name, target in targets.items()}
+        outputs = self.models.classifier.predict_on_batch([inputs["images"], inputs["rois"]])
         cls, regr, accuracy = classifier_losses(*outputs, *targets.values(), sample_weight)
         self.step["classifier/loss_cls"], self.step["classifier/loss_regr"] = cls, regr
         self.step["classifier/loss"], self.step["classifier/accuracy"] = cls + regr, accuracy
         self.step["total_loss"] = self.step["rpn/loss"] + cls + regr
         positive = next(iter(targets.values()))[..., :-1]
-        self.step["classifier/positive_rois"] = positive.sum() / len(inputs[0])
+        self.step["classifier/positive_rois"] = positive.sum() / len(inputs["images"])
 
 
 @dataclasses.dataclass
@@ -216,8 +220,7 @@ def run(small_config, tmp_path_factory):
     config = small_config.replace(VALUES | {"model.preprocessing": "auto"})
     witness = Witness(config)
     with pytest.MonkeyPatch.context() as patch:
-        for look in (witness.rpn, witness.classifier):
-            patch.setattr(step_models, f"{look.__name__}_step", witness.watch(look))
+        witness.patch(patch)
         result = train(config, folder)
     events = {name: read_events(folder / name) for name in ("train", "validation")}
     return Run(folder, config, witness, result, events)
@@ -370,7 +373,7 @@ class Counting(Schedule):
         return dict.fromkeys(names, float(keras.ops.convert_to_numpy(self.bias)[0]))
 
     def validation_step(self, batch, generator):
-        return {"rpn/loss": 7.0}
+        return {"rpn/loss": 7.0}, [np.zeros((len(batch.images), 0, *end)) for end in ((4,), (), ())]
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""The losses of the two sub-models, as summands of what a step model minimizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from keras import ops
+
+from frcnn.config import class_weights
+from frcnn.ops import losses
+
+if TYPE_CHECKING:
+    from frcnn.config.schema import Config
+    from frcnn.models.faster_rcnn import FasterRCNN
+
+Tensor = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LossNormalizer:
+    """The number of sampled anchors or RoIs, which a loss has been divided by.
+
+    Attributes:
+        output, target: of the ``LossTerm`` whose ``y_true`` holds the number.
+        count: from that ``y_true`` to the number.
+    """
+
+    output: str
+    target: str | None
+    count: Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class LossTerm:
+    """One of the losses that a step model minimizes the sum of.
+
+    Attributes:
+        sub_model: "rpn" or "classifier".
+        output: name of the prediction.
+        loss: from (y_true, y_pred, sample_weight) to one number.
+        weight: factor of the loss in the sum.
+        normalizer: what the loss has been divided by.
+        target: name of the output that is its ``y_true``; None: the ``y_true`` is fed under the name of
+            the prediction.
+        has_accuracy: whether to log the accuracy of the prediction, class scores, as well.
+    """
+
+    sub_model: str
+    output: str
+    loss: Callable[..., Tensor]
+    weight: float
+    normalizer: LossNormalizer
+    target: str | None = None
+    has_accuracy: bool = False
+
+
+def rpn_terms(model: FasterRCNN, weights: tuple[float, float]) -> list[LossTerm]:
+    """Return the RPN's two losses.
+
+    Args:
+        model: of any backbone.
+        weights: of class and box loss.
+    """
+    anchors, (classes, boxes) = model.num_anchors, model.rpn.output_names
+    normalizer = LossNormalizer(classes, None, lambda y_class: ops.sum(y_class[..., :anchors]))
+    return [
+        LossTerm("rpn", classes, losses.rpn_loss_cls(anchors), weights[0], normalizer),
+        LossTerm("rpn", boxes, losses.rpn_loss_regr(anchors), weights[1], normalizer),
+    ]
+
+
+def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -> list[LossTerm]:
+    """Return the classifier's two losses.
+
+    Args:
+        model: of any backbone.
+        config: with ``loss.class_weights`` it must have the names, ``data.classes``.
+        sampled: whether the targets are outputs of the same step model.
+
+    Raises:
+        ConfigError: ``loss.class_weights`` has names that are not those of the classes.
+    """
+    weights, (classes, boxes) = config.loss.classifier, model.classifier.output_names
+    of_classes = class_weights.of_classes(config.loss.class_weights, config.data.classes)
+    class_loss = losses.weighted_class_loss_cls(of_classes)
+    box_loss = losses.class_loss_regr(model.num_classes - 1)
+    y_class, y_regress = ("y_class", "y_regress") if sampled else (None, None)
+    normalizer = LossNormalizer(classes, y_class, ops.sum)
+    return [
+        LossTerm("classifier", classes, class_loss, weights[0], normalizer, y_class, has_accuracy=True),
+        LossTerm("classifier", boxes, box_loss, weights[1], normalizer, y_regress),
+    ]
+
+
+def correct_rois(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    """Tell which RoIs have their highest score at the true class, and which are no padding.
+
+    Args:
+        y_true: (B, R, C) one-hot; an all-zero row is padding.
+        y_pred: (B, R, C) scores.
+
+    Returns:
+        Two (B, R) float32 of 0 and 1.
+    """
+    correct = ops.cast(ops.argmax(y_true, axis=-1) == ops.argmax(y_pred, axis=-1), "float32")
+    return correct, ops.sum(y_true, axis=-1)  # a one-hot row adds up to 1
