@@ -90,7 +90,7 @@ def last_variables(run):
 
 
 def rows(run):
-    """Return the lines of ``evaluation.csv`` without the column of seconds."""
+    """Return the lines of ``metrics.csv`` without the column of seconds."""
     lines = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
     column = lines[0].index("train_seconds")
     return [line[:column] + line[column + 1 :] for line in lines]

@@ -1,6 +1,6 @@
 """Names of classes as text of one line.
 
-A class name becomes a TensorBoard tag, a column of ``evaluation.csv`` and a label in a picture. So it is
+A class name becomes a TensorBoard tag, a column of ``metrics.csv`` and a label in a picture. So it is
 made one line where it is read, from an annotation or a setting: white space of any kind and length, line
 ends included, becomes one blank, and letters with accents get their composed form (Unicode NFC), because
 names that look the same must be the same class. Other characters that nobody can see are refused.

@@ -1,4 +1,4 @@
-"""``evaluation.csv``: one row an epoch, to compare runs without TensorBoard."""
+"""``metrics.csv``: one row an epoch, to compare runs without TensorBoard."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def append_row(path, row):
 def drop_after(path, step):
     """Take out the rows of later steps, which a resumed run will write anew, and a half row at the end.
 
-    Rows, or a whole file, whose step cannot be read are kept beside as ``evaluation.csv.damaged``.
+    Rows, or a whole file, whose step cannot be read are kept beside as ``metrics.csv.damaged``.
 
     Args:
         path: the file; it may be missing.

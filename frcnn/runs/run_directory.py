@@ -105,7 +105,7 @@ def way_to_restore(run_dir, names):
             return f"put it back with `{shlex.join(map(str, ['cp', *copies, run_dir]))}`"
     for path in (run_dir / name for name in WEIGHTS):
         if in_weights.read(path):
-            command = f"from frcnn import saved_config as c; print(c.read('{path}'))"
+            command = f"from frcnn.config import in_weights as c; print(c.read('{path}'))"
             return f'put it back with `python -c "{command}" > {run_dir / CONFIG}`'
     return "put it back from a copy"
 

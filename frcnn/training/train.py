@@ -19,7 +19,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
     Writes to ``run_dir``: ``schema.json`` (what was asked), ``resolved.json`` (every value that the run
-    uses), ``train/`` and ``validation/`` (TensorBoard), ``evaluation.csv``, ``last.weights.h5``,
+    uses), ``train/`` and ``validation/`` (TensorBoard), ``metrics.csv``, ``last.weights.h5``,
     ``best.weights.h5`` (best validation mAP, of the schedule's last phase), ``checkpoints/``; where
     images were left out, ``skipped.csv``; where steps were, ``nonfinite.jsonl``.
 

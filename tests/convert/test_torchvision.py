@@ -22,7 +22,7 @@ from frcnn.data import transforms
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.layers.proposals import ProposalLayer
 from frcnn.models import faster_rcnn
-from frcnn.weights import initial as weight_files
+from frcnn.models.freezing import weighted_layers
 from frcnn.weights import torchvision_state
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -384,7 +384,7 @@ def test_train_py_trains_on_from_an_imported_detector(saved, shapes_folder, tmp_
     tuned = frcnn.Detector.load(run, "last.weights.h5")
     assert tuned.classes == config.data.classes
     before, after = (
-        {layer.name: layer.get_weights() for layer in weight_files.weighted_layers(one.models.detector)}
+        {layer.name: layer.get_weights() for layer in weighted_layers(one.models.detector)}
         for one in (detector, tuned)
     )
     assert before.keys() == after.keys()

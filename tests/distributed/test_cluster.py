@@ -68,7 +68,7 @@ def weights(run):
 
 
 def rows(run):
-    """Return the rows of ``evaluation.csv`` without seconds, numbers as floats."""
+    """Return the rows of ``metrics.csv`` without seconds, numbers as floats."""
     with (run / "metrics.csv").open() as file:
         return [
             {name: float(value or "nan") for name, value in row.items() if "seconds" not in name}
@@ -127,7 +127,11 @@ def taken():
 def test_workers_that_do_not_find_each_other_say_so_in_a_line(taken):
     """The first cannot listen on its port, so the second waits for it: not for ever."""
     addresses = [f"localhost:{port}" for port in taken]
-    command = [sys.executable, "-c", "from frcnn import cli, workers; cli.run(workers.join)"]
+    command = [
+        sys.executable,
+        "-c",
+        "from frcnn.cli import common; from frcnn.distributed import process_group as p; common.run(p.join)",
+    ]
     processes = []
     for rank in range(2):
         task = {"type": "worker", "index": rank}

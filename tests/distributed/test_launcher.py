@@ -124,7 +124,11 @@ def test_a_signal_goes_on_to_all():
         os.write(1, b"ready\\n")
         time.sleep(300)
     """
-    here = [sys.executable, "-c", f"from frcnn import launcher; launcher.run({command(code)!r}, 2)"]
+    here = [
+        sys.executable,
+        "-c",
+        f"from frcnn.distributed import launcher; launcher.run({command(code)!r}, 2)",
+    ]
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     process = subprocess.Popen(here, stdout=subprocess.PIPE, text=True, cwd=root)
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from frcnn.distributed import lifeline
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = "import time; from frcnn import lifeline; lifeline.NOTICE_SECONDS = 0.1; lifeline.follow()\n"
+CODE = "import time; from frcnn.distributed import lifeline; lifeline.NOTICE_SECONDS = 0.1; lifeline.follow()\n"
 
 
 def worker(code="time.sleep(60)"):
@@ -47,7 +47,7 @@ def test_it_ends_when_the_launcher_dies():
 
 def test_when_the_launcher_is_killed_no_worker_is_left():
     command = [sys.executable, "-c", CODE + "print('ready', flush=True); time.sleep(60)"]
-    code = f"from frcnn import launcher; launcher.run({command!r}, 2)"
+    code = f"from frcnn.distributed import launcher; launcher.run({command!r}, 2)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

@@ -47,7 +47,7 @@ def run(small_config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def best(run):
-    """Return the row of ``evaluation.csv`` that ``best.weights.h5`` is of."""
+    """Return the row of ``metrics.csv`` that ``best.weights.h5`` is of."""
     with open(run / "metrics.csv", newline="") as file:
         # The later of equals was written last.
         return max(reversed(list(csv.DictReader(file))), key=lambda row: float(row["mAP"]))

@@ -165,7 +165,7 @@ class Asking:
 def test_a_signal_stops_the_run_with_a_checkpoint(whole, config, tmp_path, monkeypatch, look, step):
     rare = config.replace({"checkpoint.every_steps": 0, "checkpoint.every_minutes": 0.0})
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "Interruption", lambda: Asking(look))
+        patch.setattr(trainer, "SignalListener", lambda: Asking(look))
         with pytest.raises(Interrupted, match=f"SIGUSR1: stopped after step {step} .*--resume"):
             train(rare, tmp_path / "run")
     *_, path = checkpoints.found(tmp_path / "run" / "checkpoints")
@@ -259,7 +259,7 @@ def test_a_run_killed_before_its_first_weights_goes_on(whole, config, tmp_path, 
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.weight_files, "save", killed)
+        patch.setattr(writer.detector_files, "save", killed)
         with pytest.raises(Killed):
             train(rare, tmp_path / "run")
     assert "going on from" in train(rare, tmp_path / "run", resume=True)
@@ -509,6 +509,6 @@ def test_a_disk_that_fills_up_is_one_line(config, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.safe_files, "to_disk", full)
+    monkeypatch.setattr(checkpoints.safe_write, "to_disk", full)
     with pytest.raises(RunError, match="cannot write to the run folder .*run: No space left on device"):
         train(config, tmp_path / "run")

@@ -23,13 +23,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 HOLD = """
 import fcntl, pathlib, sys, time
 sys.path.insert(0, sys.argv[2])
-from frcnn import file_lock, run_folder
+from frcnn.files import file_lock
+from frcnn.runs import run_directory
 if sys.argv[3]:  # what the system says where there is no flock
     def flock(*_):
         raise OSError(int(sys.argv[3]), "no flock")
     fcntl.flock = flock
     file_lock.LEASE_SECONDS, file_lock.socket.gethostname = 2.0, lambda: "node7"
-with run_folder.claimed(pathlib.Path(sys.argv[1])):
+with run_directory.locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

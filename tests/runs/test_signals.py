@@ -42,16 +42,16 @@ def ending(process, *signals):
 # What TensorFlow does: a handler of its own in C, and a main thread that runs no Python code.
 DEAF = """
     import ctypes, signal
-    from frcnn import interruption
-    interruption.listen()
+    from frcnn.runs import signals
+    signals.listen()
     system = ctypes.CDLL(None)
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: None)
-    for number in interruption.SIGNALS:
+    for number in signals.SIGNALS:
         system.signal(int(number), handler)
-    interruption.PATIENCE_SECONDS = 0.2
+    signals.PATIENCE_SECONDS = 0.2
     mutex = ctypes.create_string_buffer(64)
     system.pthread_mutex_lock(mutex)
-    with interruption.reacting({react}):
+    with signals.reacting({react}):
         try:
             print("ready", flush=True)
             system.pthread_mutex_lock(mutex)  # for ever
@@ -61,7 +61,7 @@ DEAF = """
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("react", ["interruption.leave_at_once", "interruption.stop_main"])
+@pytest.mark.parametrize("react", ["signals.leave_at_once", "signals.stop_main"])
 def test_a_main_thread_that_is_deaf_ends_with_status_0_and_says_so(name, react):
     process = start(DEAF.format(react=react))
     status, said, errors = ending(process, getattr(signal, name))
@@ -73,9 +73,9 @@ def test_a_main_thread_that_is_deaf_ends_with_status_0_and_says_so(name, react):
 def test_a_signal_that_was_ignored_stays_ignored():
     code = """
         import signal, time
-        from frcnn import interruption
+        from frcnn.runs import signals
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-        interruption.listen()
+        signals.listen()
         print("ready", flush=True)
         time.sleep(0.5)
         print("still here", flush=True)
@@ -90,10 +90,11 @@ def test_a_signal_that_was_ignored_stays_ignored():
 def test_the_main_thread_leaves_by_an_exception():
     code = """
         import time
-        from frcnn import interruption, errors
-        interruption.listen()
+        from frcnn import errors
+        from frcnn.runs import signals
+        signals.listen()
         try:
-            with interruption.reacting(interruption.stop_main):
+            with signals.reacting(signals.stop_main):
                 print("ready", flush=True)
                 while True:
                     try:
@@ -110,10 +111,10 @@ def test_the_main_thread_leaves_by_an_exception():
 
 TRAINING = """
     import time
-    from frcnn import interruption
+    from frcnn.runs import signals
     {listen}
     try:
-        with interruption.Interruption() as asked:
+        with signals.SignalListener() as asked:
             asked.can_save = True
             print("ready", flush=True)
             while not asked.signal:
@@ -125,7 +126,7 @@ TRAINING = """
 """
 
 
-@pytest.mark.parametrize("listen", ["", "interruption.listen()"])
+@pytest.mark.parametrize("listen", ["", "signals.listen()"])
 def test_in_training_a_signal_is_noted_and_a_second_ctrl_c_ends_it(listen):
     process = start(TRAINING.format(listen=listen))
     process.send_signal(signal.SIGINT)
@@ -150,9 +151,9 @@ def test_without_a_listener_it_is_noted_by_handlers_that_are_put_back(name):
 def test_a_terminal_that_is_gone_does_not_keep_a_run_from_saving(tmp_path):
     code = """
         import sys, time
-        from frcnn import interruption
-        interruption.listen()
-        with interruption.Interruption() as asked:
+        from frcnn.runs import signals
+        signals.listen()
+        with signals.SignalListener() as asked:
             asked.can_save = True
             print("ready", flush=True)
             while not asked.signal:
