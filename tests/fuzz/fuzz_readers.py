@@ -47,10 +47,12 @@ def main(name, seconds):
     kept = HERE / "seeds" / name
     for seed, content in readers.seeds_of(name).items():
         (corpus / seed).write_bytes(content)
-    words = corpus.with_suffix(".words")
-    words.write_text("".join(f'"{word}"\n' for word in WORDS.get(name, ())))
-    options = [
-        f"-dict={words}",
+    options = []
+    if name in WORDS:
+        words = corpus.with_suffix(".words")
+        words.write_text("".join(f'"{word}"\n' for word in WORDS[name]))
+        options.append(f"-dict={words}")
+    options += [
         f"-max_total_time={seconds}",
         "-timeout=20",
         "-rss_limit_mb=3072",

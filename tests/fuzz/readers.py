@@ -7,8 +7,12 @@ takes seconds or gigabytes.
 import io
 import json
 import pathlib
+import pickle as pickles
+import shutil
 import tempfile
 
+import h5py
+import numpy as np
 from PIL import Image
 
 from frcnn.config import in_weights
@@ -17,9 +21,9 @@ from frcnn.config.text_format import parse_assignments
 from frcnn.convert import keras_frcnn_config
 from frcnn.data import transforms, voc
 from frcnn.distributed import process_group
-from frcnn.logging import event_files
+from frcnn.logging import RunLogger, event_files
 from frcnn.runs import metrics_csv, run_directory
-from frcnn.weights import initial
+from frcnn.weights import entries
 from frcnn.weights.state_dicts import read_state
 
 _FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="frcnn-fuzz-"))
@@ -44,6 +48,14 @@ def _written(name, content):
     path = _FOLDER / name
     path.write_bytes(content)
     return path
+
+
+def _empty(name):
+    """Return a new folder: a reader keeps what it cannot understand beside, which would pile up."""
+    folder = _FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
 def annotation(content):
@@ -74,7 +86,7 @@ def assignments(content):
 
 def hdf5(content):
     path = _written("weights.h5", content)
-    return in_weights.read(path), initial.read(path, None)
+    return in_weights.read(path), entries.read(path)
 
 
 def npz(content):
@@ -86,23 +98,20 @@ def pickle(content):
 
 
 def events(content):
-    folder = _FOLDER / "train"
-    folder.mkdir(exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
+    folder = _empty("train")
     (folder / "events.out.tfevents.1.host").write_bytes(content)
     return event_files.rewind(folder, 3)
 
 
 def metrics(content):
-    path = _written("metrics.csv", content)
+    path = _empty("metrics") / "metrics.csv"
+    path.write_bytes(content)
     metrics_csv.drop_after(path, 3)
     return metrics_csv.append_row(path, {"epoch": 1, "step": 4, "mAP": 0.5})
 
 
 def nonfinite(content):
-    folder = _FOLDER / "run"
-    folder.mkdir(exist_ok=True)
+    folder = _empty("run")
     (folder / "nonfinite.jsonl").write_bytes(content)
     return run_directory.rewind(folder, 3, 3)
 
@@ -148,8 +157,39 @@ def seeds_of(name):
         made["columns"] = b"a 1\nb -1\n"
     elif name == "config":
         made["all"] = Config().to_json().encode()
+    elif name == "assignments":
+        made["some"] = b"rpn.samples=64\0anchors.sizes=32,64\0data.classes=cat,dog"
+    elif name in ("npz", "hdf5"):
+        made["small"] = _small_weights(name)
+    elif name == "pickle":
+        made["plain"] = pickles.dumps({"anchor_box_scales": [128], "class_mapping": {"cat": 0, "bg": 1}})
+    elif name == "events":
+        made["three"] = _event_file()
+    elif name == "metrics":
+        made["rows"] = b"epoch,step,mAP\n1,2,0.5\n2,4,\n"
+    elif name == "nonfinite":
+        made["lines"] = b'{"step": 2, "images": ["a"], "total_loss": NaN}\n{"step": 5, "images": []}\n'
     elif name == "environment":
         cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
         made["tf"] = json.dumps(cluster).encode()
         made["slurm"] = b"\n4\n17\n0\n2\n2(x2)\nn[07-08]\n0"
     return made
+
+
+def _small_weights(kind):
+    file = io.BytesIO()
+    array = np.arange(6, dtype="float32").reshape(2, 3)
+    if kind == "npz":
+        np.savez(file, **{"Conv_1/kernel": array, "Conv_1/bias": array[0]})
+    else:
+        with h5py.File(file, "w") as group:
+            group["layers/dense/vars/0"] = array
+    return file.getvalue()
+
+
+def _event_file():
+    folder = _empty("seed")
+    with RunLogger(folder) as logger:
+        for step in (1, 2, 5):
+            logger.write("train", step, {"total_loss": 1.0})
+    return next((folder / "train").iterdir()).read_bytes()

@@ -19,7 +19,10 @@ def test_a_kept_input(reader, name):
         pass
 
 
-@pytest.mark.parametrize("reader", ["image", "annotation", "config", "split"])
+@pytest.mark.parametrize(
+    "reader",
+    ["image", "annotation", "config", "split", "assignments", "npz", "hdf5", "events", "metrics"],
+)
 def test_the_fuzzer_starts_from_files_that_are_read(reader):
     for content in seeds_of(reader).values():
         READERS[reader](content)
