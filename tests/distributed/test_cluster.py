@@ -127,11 +127,10 @@ def taken():
 def test_workers_that_do_not_find_each_other_say_so_in_a_line(taken):
     """The first cannot listen on its port, so the second waits for it: not for ever."""
     addresses = [f"localhost:{port}" for port in taken]
-    command = [
-        sys.executable,
-        "-c",
-        "from frcnn.cli import common; from frcnn.distributed import process_group as p; common.run(p.join)",
-    ]
+    code = (
+        "from frcnn.cli.common import run; from frcnn.distributed.process_group import join; run(join)"
+    )
+    command = [sys.executable, "-c", code]
     processes = []
     for rank in range(2):
         task = {"type": "worker", "index": rank}

@@ -10,7 +10,12 @@ from pathlib import Path
 from frcnn.distributed import lifeline
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = "import time; from frcnn.distributed import lifeline; lifeline.NOTICE_SECONDS = 0.1; lifeline.follow()\n"
+CODE = """
+import time
+from frcnn.distributed import lifeline
+lifeline.NOTICE_SECONDS = 0.1
+lifeline.follow()
+"""
 
 
 def worker(code="time.sleep(60)"):
