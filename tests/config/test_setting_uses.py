@@ -20,6 +20,7 @@ from frcnn.config.presets import preset
 from frcnn.config.schema import Config
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import DataLoader
+from frcnn.layers import proposals
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
 from frcnn.layers.roi_align import RoiAlign
 from frcnn.layers.roi_pool import RoiPool
@@ -113,7 +114,7 @@ def recorded(monkeypatch, module, name):
 
 
 def test_proposals_are_chosen_as_configured(monkeypatch):
-    given = recorded(monkeypatch, faster_rcnn, "propose")
+    given = recorded(monkeypatch, proposals, "propose")
     values = {"rpn__score_threshold": 0.5, "rpn__min_size": 33, "rpn__nms_iou": 0.1}
     layer = ProposalLayer(changed(**values).rpn, PYRAMID, 3, 2)
     images, sizes = np.zeros((1, 64, 64, 3), "float32"), np.array([[64.0, 64.0]], "float32")
@@ -182,7 +183,7 @@ def sampled(**values):
 
 
 def test_rois_are_sampled_as_configured(monkeypatch):
-    given = recorded(monkeypatch, faster_rcnn, "sample_rois")
+    given = recorded(monkeypatch, proposals, "sample_rois")
     values = {"roi__samples": 5, "roi__positive_fraction": 0.4, "roi__positive_iou": 0.25}
     positive, negative, made = sampled(**values, roi__negative_iou_low=0.04)
     assert {name: given[name] for name in ("samples", "positive_fraction", "positive_iou")} == {
