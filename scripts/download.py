@@ -1,28 +1,11 @@
-"""Fetch a data set from its official address: ``python scripts/download.py voc2007 [voc2012]``."""
+"""Fetch PASCAL VOC: the same as ``frcnn download``."""
 
-import argparse
+import pathlib
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from frcnn.cli.common import run  # noqa: E402
-from frcnn.data.download import (
-    ARCHIVES,  # noqa: E402
-    download,  # noqa: E402
-)
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="+", choices=ARCHIVES, metavar="NAME", help=", ".join(ARCHIVES))
-    parser.add_argument("--data-dir", default="data", help="folder to unpack to (default: data)")
-    args = parser.parse_args(argv)
-    for name in args.names:
-        download(ARCHIVES[name], args.data_dir)
-        folder = Path(args.data_dir) / ARCHIVES[name][0].folder
-        print(f"{name} is in {folder}")
-
+from frcnn.cli.main import entry  # noqa: E402
 
 if __name__ == "__main__":
-    run(main)
+    entry("download")

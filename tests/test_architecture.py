@@ -28,7 +28,9 @@ ORDER = (
     "inspection",
     "distributed",
     "training",
+    "api",
     "cli",
+    "__main__",
 )
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

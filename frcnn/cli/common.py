@@ -1,5 +1,6 @@
 """What the command lines share: a config from options, and errors that a person can mend in one line."""
 
+import argparse
 import contextlib
 import io
 import os
@@ -8,7 +9,9 @@ import tempfile
 
 from frcnn.config import precedence
 from frcnn.config.text_format import parse_assignments
-from frcnn.errors import message_of
+from frcnn.data.recognise import recognise
+from frcnn.errors import ConfigError, message_of
+from frcnn.text import printable
 
 
 @contextlib.contextmanager
@@ -50,18 +53,11 @@ def run(main):
         message = message_of(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(printable(f"error: {message}"), file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
-
-
-# What --help says of the order that frcnn.config.precedence keeps.
-PRECEDENCE = (
-    "Each source of settings goes over those before it: defaults; presets of optimizer, data set and "
-    "backbone; the network in a weight file; --config FILE; options; --set."
-)
 
 
 def settings_of(arguments, options, base=None, base_name="the run"):
@@ -79,3 +75,36 @@ def settings_of(arguments, options, base=None, base_name="the run"):
     values = {key: getattr(arguments, name) for name, key in options.items()}
     values = {key: value for key, value in values.items() if value is not None}
     return precedence.gather(values, parse_assignments(arguments.set), arguments.config, base, base_name)
+
+
+def take_folder(
+    arguments: argparse.Namespace,
+    options: dict[str, str],
+    train_split: str | None = None,
+    val_split: str | None = None,
+) -> list[str]:
+    """Turn the argument FOLDER into the options that it stands for.
+
+    Args:
+        arguments: with ``data``, the folder or None, which are changed.
+        options: {name of an argument: the setting it changes}.
+        train_split, val_split: the splits that the command line names.
+
+    Returns:
+        Lines that say what the folder is.
+
+    Raises:
+        ConfigError: FOLDER and another option both name the data.
+        DataError: the folder is of no known kind.
+    """
+    if arguments.data is None:
+        return []
+    for name in ("dataset", "data_dir"):
+        if getattr(arguments, name) is not None:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"{arguments.data} and --{flag} both name the data: give one of them")
+    settings, text = recognise(arguments.data, train_split, val_split)
+    for name, key in options.items():
+        if key in settings:
+            setattr(arguments, name, settings[key])
+    return [text]

@@ -174,7 +174,7 @@ class TrainConfig:
     steps_per_epoch: int = 0  # 0: once through the training split
     seed: int = 0
     deterministic: bool = False  # on a GPU too the same seed gives the same bits, if more slowly
-    max_nonfinite_steps: int = 10  # left out in a row, loss or gradient not finite, that end the run
+    max_nonfinite_steps: int = 10  # skipped in a row, loss or gradient not finite, that end the run
     log_every: int = 10  # steps between scalars, each those of one step; the first is logged too
     validate_every: int = 1  # epochs
     best: str = "auto"  # best weights: by mAP, or last; auto: last where validation is on a test split

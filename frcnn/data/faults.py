@@ -1,7 +1,7 @@
 """What is wrong with a data set: readers collect every fault, then one rule decides.
 
 Someone who repairs a data set of a thousand images wants the whole list at once, not one fault a
-run; and whoever would rather train on the rest wants a record of what was left out. A report that is
+run; and whoever would rather train on the rest wants a record of what was skipped. A report that is
 longer than a screen shows its beginning, and says in which file all of it is.
 """
 
@@ -44,7 +44,7 @@ def apply_policy(collected, on_bad_data, report=None):
 
     Args:
         collected: list of (``Dataset``, list of ``Fault``), as readers' ``collect`` return them.
-        on_bad_data: ``"error"``: any fault raises; ``"skip"``: the images are left out.
+        on_bad_data: ``"error"``: any fault raises; ``"skip"``: the images are skipped.
         report: path of a file that holds all faults already; None: where there are more than ``MOST``,
             one is written to the folder for temporary files.
 
@@ -130,7 +130,7 @@ def _write(text):
 
 
 def record(path, rows):
-    """Append to a CSV of images that were left out; its first rows make it.
+    """Append to a CSV of images that were skipped; its first rows make it.
 
     Args:
         path: ``pathlib.Path``, such as ``RUN/skipped.csv``.
@@ -144,5 +144,5 @@ def record(path, rows):
 
 
 def announce(split, image, fault):
-    """Say on stderr, beside any progress bar, that an image is left out."""
-    tqdm.write(f"left out: {split}: {image}: {fault}", file=sys.stderr)
+    """Say on stderr, beside any progress bar, that an image is skipped."""
+    tqdm.write(f"skipped: {split}: {image}: {fault}", file=sys.stderr)

@@ -48,7 +48,7 @@ TURNS = {
 }
 
 TAIL = 64  # bytes in which an end mark is looked for first
-JPEG_END, PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+JPEG_END = b"\xff\xd9"
 # In a JPEG, FF before 00 is data, before FF filling, before D0 to D7 a mark within the pixels.
 JPEG_MARK = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 
@@ -149,16 +149,15 @@ def _orientation(image):
 def _is_whole(image, file):
     """Say whether a file reaches to the end that its format marks; True where it marks none."""
     size = file.seek(0, io.SEEK_END)
-    if image.format in ("JPEG", "MPO", "PNG"):
+    if image.format == "PNG":
+        return _png_ends(file, size)
+    if image.format in ("JPEG", "MPO"):
         file.seek(max(0, size - TAIL))
-        tail = file.read()
-        is_png = image.format == "PNG"
-        if PNG_END in tail if is_png else tail.rstrip(b"\0").endswith(JPEG_END):
+        if file.read().rstrip(b"\0").endswith(JPEG_END):
             return True
-        # Cameras and editors append things of their own, so a missing mark is looked for at leisure.
+        # Cameras and editors append data of their own, so a missing mark is searched for in the whole.
         file.seek(0)
-        content = file.read()
-        return PNG_END in content if is_png else _jpeg_ends(content)
+        return _jpeg_ends(file.read())
     if image.format == "WEBP":
         file.seek(4)
         return 8 + int.from_bytes(file.read(4), "little") <= size
@@ -166,6 +165,21 @@ def _is_whole(image, file):
         _, _, offset, (_, stride, _) = image.tile[0]
         return offset + stride * image.size[1] <= size
     return True
+
+
+def _png_ends(file, size):
+    """Say whether every chunk of a PNG lies within the file, up to the one that ends the image.
+
+    A chunk of a damaged file may declare gigabytes, which OpenCV's decoder allocates.
+    """
+    position = 8  # behind the signature
+    while position + 12 <= size:  # length, kind and checksum of a chunk
+        file.seek(position)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        position += 12 + length
+        if kind == b"IEND":
+            return position <= size
+    return False
 
 
 def _jpeg_ends(content):

@@ -12,7 +12,7 @@ too few images, or one cannot be decoded, a share is filled up with images of no
 weight 0, from which nothing is learnt; so no process ever waits for another that has no batch.
 
 An image that cannot be decoded is found here at the latest, as no header tells of it. Then
-``on_bad_data`` decides once more: an error that names the file, or the image is left out of its batch
+``on_bad_data`` decides once more: an error that names the file, or the image is skipped of its batch
 and recorded.
 
 Letters: B images, H x W pixels, G ground-truth boxes (padded).
@@ -83,7 +83,7 @@ class DataLoader:
         make_targets: optional function of (Batch, a numpy generator for each of its images) run in the
             threads; its result is put into ``Batch.targets``.
         record: function of (data set's name, image's name, fault), called once for each image that is
-            left out.
+            skipped.
         cache: ``ImageCache`` of resized images, which pipelines of the same ``config`` may share; None:
             each image is read anew each time.
         share: (which, of how many) equal shares of each batch to supply; a whole batch then has

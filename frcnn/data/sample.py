@@ -50,7 +50,7 @@ class Dataset:
         name: data set and split, for messages (``"voc2007 trainval"``).
         classes: the object classes' names, background not among them.
         samples: the images, in the order of the split.
-        skipped: (name, reason) of each image that was left out because of a fault.
+        skipped: (name, reason) of each image that was skipped because of a fault.
     """
 
     name: str

@@ -30,7 +30,7 @@ def read(root, split, year=None, classes=None, on_bad_data="error"):
 
     Args:
         root, split, year, classes: as for ``collect``.
-        on_bad_data: ``"error"`` raises one error for all faults; ``"skip"`` leaves out the images
+        on_bad_data: ``"error"`` raises one error for all faults; ``"skip"`` skips the images
             that have one, and records them in ``Dataset.skipped``.
 
     Raises:

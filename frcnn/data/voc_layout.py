@@ -143,7 +143,7 @@ def _holds_images(folder):
 def split_lines(folder, split):
     """Return the path of a split's file and its [(line number from 1, text without blanks around it)].
 
-    Blank lines are left out. Bytes that are no UTF-8 become names that are in no folder, and so are
+    Blank lines are skipped. Bytes that are no UTF-8 become names that are in no folder, and so are
     reported as such.
 
     Raises:
@@ -157,10 +157,10 @@ def split_lines(folder, split):
             f"as {split}.txt, with the name of one image, without ending, per line"
         )
     if not _mode(path):
-        splits = _splits(lists)
+        names = splits(folder)
         raise DataError(
-            f"{path} does not exist; the splits there are: {', '.join(splits) or 'none'}"
-            f"{did_you_mean(split, splits)}"
+            f"{path} does not exist; the splits there are: {', '.join(names) or 'none'}"
+            f"{did_you_mean(split, names)}"
         )
     try:
         content = untrusted.read_bytes(path, untrusted.MAX_TEXT_BYTES)
@@ -176,7 +176,7 @@ def split_lines(folder, split):
     return path, lines
 
 
-def _splits(lists):
-    """Return the names of the splits, without the 20 lists of single classes of each."""
-    splits = sorted(path.stem for path in lists.glob("*.txt"))
-    return [name for name in splits if name.rpartition("_")[0] not in VOC_CLASSES]
+def splits(folder):
+    """Return the names of a VOC folder's splits, without the 20 lists of single classes of each."""
+    names = sorted(path.stem for path in (folder / "ImageSets" / "Main").glob("*.txt"))
+    return [name for name in names if name.rpartition("_")[0] not in VOC_CLASSES]

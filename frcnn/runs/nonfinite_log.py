@@ -1,4 +1,4 @@
-"""``nonfinite.jsonl``: one line of JSON for each step that was left out, loss or gradient not finite."""
+"""``nonfinite.jsonl``: one line of JSON for each step that was skipped, loss or gradient not finite."""
 
 import json
 

@@ -67,11 +67,11 @@ class RunWriter:
         self.classes = classes
         self.logger = RunLogger(run_dir)
         self.texts = {}  # of the config, for each checkpoint: by name of file
-        self.unrecorded = []  # images that this worker has left out since the last ``gather_left_out``
+        self.unrecorded = []  # images that this worker has skipped since the last ``gather_left_out``
 
     @main_process_only
     def begin(self, asked, is_changed, progress, checkpoint, broken, pipelines):
-        """Take the folder back to where the run goes on, and write down the config and what is left out.
+        """Take the folder back to where the run goes on, and write down the config and what is skipped.
 
         Args:
             asked: {key: value} of what the run was asked to do.
@@ -105,7 +105,7 @@ class RunWriter:
     def nonfinite(self, step, images, scalars):
         """Record a step that was not applied, with all workers' images."""
         nonfinite_log.append(self.run_dir / run_directory.NONFINITE, step, images, scalars)
-        tqdm.write(f"step {step} left out, loss or gradient not finite: {', '.join(images)}")
+        tqdm.write(f"step {step} skipped, loss or gradient not finite: {', '.join(images)}")
 
     @main_process_only
     def checkpoint(self, progress, variables, state):
@@ -145,7 +145,7 @@ class RunWriter:
         self._append([skipped_images])
 
     def gather_left_out(self, pipelines):
-        """Have the first worker record the images that the others have left out since the last time.
+        """Have the first worker record the images that the others have skipped since the last time.
 
         All workers must come here.
         """
@@ -165,11 +165,11 @@ class RunWriter:
         faults.record(self.run_dir / "skipped.csv", rows)
 
     def _list_left_out(self, pipelines):
-        """Write the list of images left out, as far as it is known by now."""
+        """Write the list of images skipped, as far as it is known by now."""
         path = self.run_dir / "skipped.csv"
         path.unlink(missing_ok=True)
         rows = [(one.dataset.name, *entry) for one in pipelines for entry in one.dataset.skipped]
         rows += [(one.dataset.name, *entry) for one in pipelines for entry in one.skipped_images.items()]
         if rows:
-            print(f"{len(rows)} images left out because of faults: see {path}")
+            print(f"{len(rows)} images skipped because of faults: see {path}")
             faults.record(path, rows)

@@ -63,7 +63,7 @@ class SkipNonFinite:
     """Makes a Keras optimizer clip, and leave out a step that would spoil the weights.
 
     The norm is that of all gradients together. Where it is not finite, neither weights nor anything of
-    the optimizer change: a step left out can be told by ``iterations``. Clipping and guard share the one
+    the optimizer change: a step skipped can be told by ``iterations``. Clipping and guard share the one
     norm, as each pass over the gradients of a VGG16 takes a tenth of a second.
 
     Args:
@@ -92,7 +92,7 @@ class SkipNonFinite:
         return ops.cond(ops.isfinite(norm), update, lambda: None)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        """``apply`` for JAX, whose conditions cannot have effects: what is left out is undone."""
+        """``apply`` for JAX, whose conditions cannot have effects: what is skipped is undone."""
         # Keras' LossScaleOptimizer hands on variables, where others hand on their arrays.
         optimizer_variables = [ops.convert_to_tensor(own) for own in optimizer_variables]
         before = trainable_variables, optimizer_variables

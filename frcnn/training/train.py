@@ -21,7 +21,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     Writes to ``run_dir``: ``schema.json`` (what was asked), ``resolved.json`` (every value that the run
     uses), ``train/`` and ``validation/`` (TensorBoard), ``metrics.csv``, ``last.weights.h5``,
     ``best.weights.h5`` (best validation mAP, of the schedule's last phase), ``checkpoints/``; where
-    images were left out, ``skipped.csv``; where steps were, ``nonfinite.jsonl``.
+    images were skipped, ``skipped.csv``; where steps were, ``nonfinite.jsonl``.
 
     Args:
         config: ``frcnn.config.schema.Config``.

@@ -3,14 +3,13 @@
 import hashlib
 import http.server
 import io
-import runpy
 import tarfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from frcnn.cli.main import main
 from frcnn.data import download, stalling_http
 from frcnn.data.download import Archive
 from frcnn.errors import DataError
@@ -258,8 +257,7 @@ def test_download_unpacks_once_and_keeps_no_archive(server, tmp_path):
 def test_the_script_fetches_what_it_is_asked_for(server, tmp_path, monkeypatch, capsys):
     archive = Archive(server.url("good.tar"), md5(GOOD), "VOCdevkit/VOC2007")
     monkeypatch.setitem(download.ARCHIVES, "voc2007", (archive,))
-    script = Path(__file__).resolve().parents[2] / "scripts" / "download.py"
-    runpy.run_path(str(script))["main"](["voc2007", "--data-dir", str(tmp_path)])
+    main(["download", "voc2007", "--data-dir", str(tmp_path)])
     assert capsys.readouterr().out == f"voc2007 is in {tmp_path / 'VOCdevkit' / 'VOC2007'}\n"
     assert (tmp_path / "VOCdevkit/VOC2007/Annotations/1.xml").is_file()
 

@@ -434,7 +434,7 @@ def test_what_is_left_out_is_said_unless_it_is_recorded(root, capsys):
     image(replace_by_png)(root)
     settings = config(root, on_bad_data="skip")
     list(DataLoader(build.load(settings)[0], settings, 8).epoch())
-    assert f"left out: {root.name} train: b: the image" in capsys.readouterr().err
+    assert f"skipped: {root.name} train: b: the image" in capsys.readouterr().err
 
 
 def test_an_image_that_changed_since_it_was_read_is_a_fault(root):

@@ -193,4 +193,4 @@ def test_images_left_out_are_printed_and_kept_in_the_json(script, run, shapes_fo
     assert values["images"] == 2
     assert [row["image"] for row in values["skipped"]] == ["val_000001", "val_000002"]
     out = capsys.readouterr().out
-    assert "left out: val_000001" in out and "left out: val_000002" in out
+    assert "skipped: val_000001" in out and "skipped: val_000002" in out

@@ -69,7 +69,7 @@ def test_a_bad_file_does_not_keep_the_others_from_being_looked_at(predict, tmp_p
     assert predict("run a.png b.png none.png c.png") == 1
     assert {path.name for path in (tmp_path / "run/predictions").iterdir()} == {"a.png", "c.png"}
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and all(line.startswith("left out: ") for line in lines)
+    assert len(lines) == 2 and all(line.startswith("skipped: ") for line in lines)
     assert "b.png" in lines[0] and "none.png" in lines[1]
 
 

@@ -1,0 +1,112 @@
+"""``frcnn evaluate``: score a trained detector on labelled images."""
+
+import argparse
+import json
+
+from frcnn.cli.common import quiet_import
+from frcnn.cli.options import Parser
+from frcnn.config import Config, precedence, presets
+from frcnn.evaluation import coco_ap
+from frcnn.files import outputs
+from frcnn.text import printable
+
+# Command-line option -> the setting it changes.
+OPTIONS = {
+    "dataset": "data.dataset",
+    "data_dir": "data.dir",
+    "year": "data.year",
+    "split": "data.val_split",
+    "on_bad_data": "data.on_bad_data",
+    "batch_size": "data.batch_size",
+}
+EXAMPLES = (
+    "frcnn evaluate runs/my_images-vgg16-20260101-120000",
+    "frcnn evaluate RUN --metric coco --json scores.json",
+    "frcnn evaluate detector.h5 --data-dir other_images --split test",
+)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; the options that were not given are None."""
+    parser = Parser(
+        "evaluate",
+        "Score a trained detector on labelled images.",
+        EXAMPLES,
+        "Without options it repeats the validation of the run, and gives the same mAP.",
+    )
+    parser.add_argument(
+        "run", metavar="RUN_OR_FILE", help="folder of a training run, or a detector's file"
+    )
+    parser.add_argument("--weights", help="file in RUN (default: best.weights.h5)")
+    parser.add_argument("--dataset", help="voc or shapes")
+    parser.add_argument("--data-dir", help="holds VOCdevkit/, or is a VOC folder")
+    parser.add_argument("--year", help="of the devkit: 2007, 2012 or 07+12")
+    parser.add_argument("--split", help="such as test")
+    parser.add_argument("--on-bad-data", help="error, or skip images with faults")
+    parser.add_argument("--batch-size", help="images per batch; changes the padding")
+    parser.add_argument(
+        "--metric",
+        choices=["voc07", "voc12", "coco"],
+        help="11-point AP, all-point AP, or COCO's (default: VOC's, as the data set has it)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the numbers to this new file")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    return parser.parse_args(argv)
+
+
+def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, list[str]]:
+    """Return the detector's config with the options over it, and notes about what they override.
+
+    The year and the splits of a config hold for its own data only (``frcnn.config.precedence``).
+    """
+    options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
+    changes = {key: value for key, value in options.items() if value is not None}
+    keys = ("data.dataset", "data.dir", "data.year", "data.val_split")
+    own = {key: config.get(key) for key in keys}
+    kept, notes = precedence.drop_other_data(own, changes, arguments.run)
+    of_dataset = presets.preset(changes.get("data.dataset", own["data.dataset"]))
+    dropped = {key: of_dataset.get(key) for key in keys if key not in kept}
+    return config.replace(dropped | kept | changes), notes
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Detect, score and print the table."""
+    arguments = parse(argv)
+    # Now, and not after an hour of detection.
+    out = outputs.new_file(arguments.json, arguments.overwrite) if arguments.json else None
+    if arguments.metric == "coco":
+        coco_ap.import_pycocotools()
+
+    with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
+        from frcnn import backend
+        from frcnn.data import build
+        from frcnn.detector import Detector
+        from frcnn.evaluation import evaluator
+
+    print(f"device: {backend.prepare_device()}")
+    detector = Detector.load(arguments.run, arguments.weights)
+    config, notes = make_config(detector.config, arguments)
+    for note in notes:
+        print(printable(note))
+    dataset = build.load_split(
+        config.data,
+        config.data.val_split,
+        detector.classes,
+        advice="the detector knows no such class: correct the class names",
+    )
+    print(printable(f"data: {build.folder(config.data)}: {dataset.summary()}"))
+    detection = config.detection
+    names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
+    metric = arguments.metric or names[evaluator.ap_interpolation(detection, dataset)]
+    skipped = [(dataset.name, *entry) for entry in dataset.skipped]
+    found, truths = evaluator.detect(detector, dataset, config.data, lambda *row: skipped.append(row))
+    scores = evaluator.score(found, truths, detector.classes, metric, detection.ap_iou)
+    print(scores.table)
+    for row in skipped:
+        print(printable(f"skipped: {row[1]} {row[2]}"))
+    if out:
+        values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
+        values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
+        with outputs.writing(out):
+            out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        print(f"written to {out}")

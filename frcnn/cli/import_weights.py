@@ -1,0 +1,124 @@
+"""``frcnn import``: turn weights that others trained into a detector's file."""
+
+import argparse
+import math
+
+from frcnn.cli.common import quiet_import
+from frcnn.cli.options import Parser
+from frcnn.config.text_format import parse_assignments
+from frcnn.convert.keras_frcnn_config import read_config
+from frcnn.errors import ConfigError
+from frcnn.files import outputs
+from frcnn.text import printable
+
+EXAMPLES = (
+    "frcnn import torchvision weights.pth fasterrcnn_resnet50_fpn coco.h5",
+    "frcnn import keras-frcnn model_frcnn.hdf5 old.h5 --classes cat,dog",
+    "frcnn predict coco.h5 photo.jpg",
+)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser(
+        "import",
+        "Turn weights that others trained into a detector's file, which predict, evaluate and\n"
+        "train --weights take.",
+        EXAMPLES,
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True, parser_class=argparse.ArgumentParser)
+
+    torchvision = kinds.add_parser("torchvision", help="a state dict of one of torchvision's detectors")
+    torchvision.add_argument("file", metavar="FILE", help=".pth, .safetensors or .npz")
+    torchvision.add_argument("name", metavar="NAME", help="its builder, as fasterrcnn_resnet50_fpn")
+    torchvision.add_argument("out", metavar="OUT", help="the detector's new file")
+    torchvision.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an argument of the builder, such as min_size=600 or box_score_thresh=0.5",
+    )
+    torchvision.add_argument("--classes", help="names, comma-separated, background left out (COCO's)")
+
+    old = kinds.add_parser("keras-frcnn", help="HDF5 weights of a keras-frcnn VGG16")
+    old.add_argument("file", metavar="FILE", help=".hdf5")
+    old.add_argument("out", metavar="OUT", help="the detector's new file")
+    old.add_argument(
+        "--config-pickle",
+        metavar="FILE",
+        help="the config.pickle of its training, in place of the options below, which go before it; "
+        "nothing in it is executed",
+    )
+    old.add_argument("--classes", help="names in the order of its class_mapping, comma-separated, no bg")
+    old.add_argument("--short-side", help="its im_size, pixels (600)")
+    old.add_argument("--anchor-sizes", help="its anchor_box_scales, pixels (128,256,512)")
+    old.add_argument(
+        "--anchor-ratios",
+        help="its anchor_box_ratios, WIDTH:HEIGHT, such as the newer 1:1,0.707:1.414,1.414:0.707 "
+        "(1:1,1:2,2:1)",
+    )
+    for kind in (torchvision, old):
+        kind.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Import, and say what was filled."""
+    arguments = parse(argv)
+    classes = names(arguments.classes)
+    out = outputs.new_file(arguments.out, arguments.overwrite, sources=[arguments.file])
+    if arguments.kind == "torchvision":
+        settings = parse_assignments(arguments.set)
+        if "num_classes" in settings:
+            (settings["num_classes"],) = numbers(settings["num_classes"], "num_classes", int)
+    else:
+        settings = old_settings(arguments)
+
+    with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
+        from frcnn.convert.keras_frcnn import import_keras_frcnn
+        from frcnn.convert.torchvision import import_torchvision
+        from frcnn.weights import initial
+        from frcnn.weights.state_dicts import read_state
+
+    if arguments.kind == "torchvision":
+        state = read_state(arguments.file)
+        detector = import_torchvision(arguments.name, state, classes, **settings)
+        source = f"all {len(state)} entries of {arguments.file}"
+    else:
+        detector = import_keras_frcnn(arguments.file, **settings)
+        source = f"all layers of {arguments.file}"
+    layers = initial.weighted_layers(detector.models.detector)
+    count = sum(math.prod(weight.shape) for layer in layers for weight in layer.weights)
+    print(f"{source} used: filled {len(layers)} layers, {count:,} weights")
+    print(printable(f"{len(detector.classes)} classes: {', '.join(detector.classes)}"))
+    detector.save(out, arguments.overwrite)
+    print(f"detector: {out}\nlook at it:  frcnn predict {out} IMAGE")
+
+
+def old_settings(arguments):
+    """Return what the config.pickle and the options say, as arguments of ``import_keras_frcnn``."""
+    settings = read_config(arguments.config_pickle) if arguments.config_pickle else {}
+    if arguments.classes:
+        settings["classes"] = names(arguments.classes)
+    if arguments.short_side:
+        settings["short_side"] = arguments.short_side
+    if arguments.anchor_sizes:
+        settings["sizes"] = numbers(arguments.anchor_sizes, "--anchor-sizes")
+    if arguments.anchor_ratios:
+        pairs = arguments.anchor_ratios.split(",")
+        settings["ratios"] = [numbers(pair, "--anchor-ratios", separator=":") for pair in pairs]
+    return settings
+
+
+def names(text):
+    """Return the list of names in an option's text, None without one."""
+    return text and [name.strip() for name in text.split(",")]
+
+
+def numbers(text, name, kind=float, separator=","):
+    """Return the list of numbers in an option's text."""
+    try:
+        return [kind(part) for part in text.split(separator)]
+    except ValueError:
+        raise ConfigError(f"{name} takes numbers, not {text!r}") from None

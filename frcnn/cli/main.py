@@ -1,0 +1,85 @@
+"""The command ``frcnn``: find the subcommand and run it.
+
+A subcommand's module is imported only when it is asked for, so ``--help`` never waits for Keras.
+"""
+
+import importlib
+import os
+import sys
+
+import frcnn
+from frcnn.distributed import lifeline
+from frcnn.errors import ConfigError
+from frcnn.runs import signals
+from frcnn.text import did_you_mean, shown
+
+# Subcommand -> its module in frcnn.cli, and what it does.
+COMMANDS = {
+    "train": ("train", "train a detector on a folder of labelled images"),
+    "evaluate": ("evaluate", "score a trained detector on labelled images"),
+    "predict": ("predict", "detect objects in images and draw them"),
+    "inspect": ("inspect", "report on a data set before training: faults, sizes, anchors"),
+    "import": ("import_weights", "turn torchvision's or keras-frcnn's weights into a detector's file"),
+    "download": ("download", "fetch PASCAL VOC from its official address"),
+}
+USAGE = """usage: frcnn COMMAND ...
+
+Faster R-CNN in Keras 3: train a detector, look at it, use it.
+
+commands:
+{commands}
+
+  frcnn COMMAND --help   its options, their defaults and three examples
+  frcnn --version
+
+examples:
+  frcnn train my_images                      a folder with Annotations, JPEGImages, ImageSets
+  frcnn predict runs/my_images-... photo.jpg
+  frcnn evaluate runs/my_images-...
+"""
+
+
+def usage() -> str:
+    """Return the text of ``frcnn --help``."""
+    lines = [f"  {name:<9} {text}" for name, (_, text) in COMMANDS.items()]
+    return USAGE.format(commands="\n".join(lines))
+
+
+def main(arguments: list[str]) -> int | None:
+    """Run a subcommand and return its exit status; None is success.
+
+    Args:
+        arguments: the command line, the subcommand first.
+
+    Raises:
+        ConfigError: there is no such subcommand.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return None
+    if arguments[0] in ("-V", "--version"):
+        print(f"frcnn {frcnn.__version__}")
+        return None
+    name, *rest = arguments
+    if name not in COMMANDS:
+        near = did_you_mean(name, COMMANDS, cutoff=0.5)
+        known = "" if near else f"; the commands are {', '.join(COMMANDS)}"
+        raise ConfigError(f"there is no command {shown(name)!r}{near}{known}")
+    return importlib.import_module(f"frcnn.cli.{COMMANDS[name][0]}").main(rest)
+
+
+def entry(command: str | None = None) -> None:
+    """Run the process's command line and end the process with its status.
+
+    Args:
+        command: the subcommand of a script that has only this one; None: the first argument names it.
+    """
+    arguments = [command, *sys.argv[1:]] if command else sys.argv[1:]
+    if arguments[:1] == ["train"]:  # before the imports that take seconds and start threads
+        signals.listen()
+        lifeline.follow()
+    # Imports numpy, whose threads must start after the signals are blocked.
+    from frcnn.cli.common import run
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
+    run(lambda: main(arguments))

@@ -1,0 +1,162 @@
+"""``frcnn train``: train a detector on a folder of labelled images."""
+
+import argparse
+import datetime
+import os
+import pathlib
+import sys
+
+from frcnn.cli.common import quiet_import, settings_of, take_folder
+from frcnn.cli.options import PRECEDENCE, Parser, any_setting, setting
+from frcnn.config import presets
+from frcnn.config import schema as configs
+from frcnn.distributed import discovery, launcher, lifeline
+from frcnn.errors import ConfigError, Interrupted
+from frcnn.runs import run_directory, signals
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]  # the folder that holds the package
+
+# Command-line option -> the setting it changes.
+OPTIONS = {
+    "dataset": "data.dataset",
+    "data_dir": "data.dir",
+    "year": "data.year",
+    "train_split": "data.train_split",
+    "val_split": "data.val_split",
+    "on_bad_data": "data.on_bad_data",
+    "short_side": "data.short_side",
+    "long_side": "data.long_side",
+    "batch_size": "data.batch_size",
+    "backbone": "model.backbone",
+    "weights": "model.weights",
+    "schedule": "train.schedule",
+    "precision": "train.precision",
+    "epochs": "train.epochs",
+    "steps_per_epoch": "train.steps_per_epoch",
+    "seed": "train.seed",
+    "lr": "optimizer.learning_rate",
+    "optimizer": "optimizer.name",
+    "deterministic": "train.deterministic",
+}
+EXAMPLES = (
+    "frcnn train my_images --backbone resnet50_fpn --epochs 20",
+    "frcnn train --dataset voc --data-dir data",
+    "frcnn train --resume --out runs/my_images-vgg16-20260101-120000",
+)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; the options that were not given are None."""
+    parser = Parser(
+        "train",
+        "Train a Faster R-CNN.",
+        EXAMPLES,
+        "Every other setting: --set KEY=VALUE, with the keys of docs/settings.md or of any "
+        f"RUN/resolved.json. {PRECEDENCE}",
+    )
+    parser.add_argument(
+        "data", metavar="FOLDER", nargs="?", help="labelled images: a VOC folder or a VOC devkit"
+    )
+    data = parser.add_argument_group("data")
+    setting(data, "--dataset", "data.dataset", f"{' or '.join(presets.PRESETS)}; not with FOLDER")
+    setting(data, "--data-dir", "data.dir", "holds VOCdevkit/, or is a VOC folder; not with FOLDER")
+    setting(data, "--year", "data.year", "of the devkit: 2007, 2012 or 07+12")
+    setting(data, "--train-split", "data.train_split", "split to train on")
+    setting(data, "--val-split", "data.val_split", "split to validate on")
+    setting(data, "--on-bad-data", "data.on_bad_data", "error, or skip images with faults and list them")
+    setting(data, "--batch-size", "data.batch_size", "images per step and process")
+    setting(data, "--short-side", "data.short_side", "of the resized image, pixels")
+    setting(data, "--long-side", "data.long_side", "of the resized image at most, pixels")
+    model = parser.add_argument_group("model")
+    setting(model, "--backbone", "model.backbone", ", ".join(configs.BACKBONES))
+    setting(model, "--weights", "model.weights", "imagenet, none, a file, or a run's folder")
+    training = parser.add_argument_group("training")
+    setting(training, "--schedule", "train.schedule", ", ".join(configs.SCHEDULES))
+    setting(training, "--precision", "train.precision", ", ".join(configs.PRECISIONS))
+    setting(training, "--epochs", "train.epochs", "how often to go through the training split")
+    setting(training, "--steps-per-epoch", "train.steps_per_epoch", "0: once through the split")
+    setting(training, "--lr", "optimizer.learning_rate", "learning rate of both sub-models")
+    setting(training, "--optimizer", "optimizer.name", "sgd as in the paper, or adam")
+    setting(training, "--seed", "train.seed", "of everything random")
+    training.add_argument(
+        "--deterministic",
+        action="store_true",
+        default=None,
+        help="the same seed gives the same bits on a GPU, too; on a CPU it always does",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", metavar="RUN", help="run folder (default: runs/DATA-BACKBONE-TIME)")
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out from its newest checkpoint, with its settings; start a new one "
+        "where there is none",
+    )
+    run.add_argument(
+        "--allow-config-change", action="store_true", help="resume though settings or data have changed"
+    )
+    run.add_argument(
+        "--workers-per-node",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train with N processes on this machine, one per GPU or share of the CPU",
+    )
+    any_setting(parser.add_argument_group("settings"))
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """Train, and return the exit status; None is success."""
+    arguments, base, asked = parse(argv), None, {}
+    if arguments.resume:
+        if not arguments.out:
+            raise ConfigError("--resume needs the run's folder: --out RUN")
+        base = run_directory.read_config(pathlib.Path(arguments.out))
+        asked = run_directory.read_asked(pathlib.Path(arguments.out))
+    elif arguments.allow_config_change:
+        raise ConfigError("--allow-config-change goes with --resume")
+    found = take_folder(arguments, OPTIONS, arguments.train_split, arguments.val_split)
+    settings = settings_of(arguments, OPTIONS, base, arguments.out)
+    config, asked = settings.config, asked | settings.asked
+    out = arguments.out or default_out(arguments.data, config)
+    if not 0 <= arguments.workers_per_node <= launcher.MAX_WORKERS:
+        raise ConfigError(
+            f"--workers-per-node must be between 0 and {launcher.MAX_WORKERS}, "
+            f"not {arguments.workers_per_node}"
+        )
+    if arguments.workers_per_node and not lifeline.is_worker():
+        given = sys.argv[1:] if argv is None else argv
+        # All processes need the same folder, and the time is not the same for all.
+        command = [sys.executable, "-m", "frcnn", "train", *given]
+        command += [] if arguments.out else ["--out", out]
+        path = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([path] if path else [])])
+        return launcher.run(command, arguments.workers_per_node)
+
+    with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
+        from frcnn.distributed import process_group
+        from frcnn.training import train
+
+    if discovery.find().count > 1 and not arguments.out:
+        raise ConfigError("several workers need one run folder: give it with --out")
+    try:
+        with signals.reacting(signals.stop_main), process_group.session(out):
+            if discovery.find().rank == 0:
+                print(*found, settings.summary(), sep="\n")
+            train.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)
+    except Interrupted as stop:  # as asked for: whoever asked is to see success
+        print(stop)
+        return None
+    print(
+        f"run folder: {out}\nlook at it:  tensorboard --logdir {out}\n"
+        f"score it:    frcnn evaluate {out}\nuse it:      frcnn predict {out} IMAGE"
+    )
+    return None
+
+
+def default_out(folder: str | None, config: configs.Config) -> str:
+    """Return the run folder of a run that was given none."""
+    name = pathlib.Path(folder).resolve().name if folder else config.data.dataset
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"runs/{name}-{config.model.backbone}-{stamp}"
