@@ -6,7 +6,6 @@ import math
 from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
 from frcnn.config.text_format import parse_assignments
-from frcnn.convert.keras_frcnn_config import read_config
 from frcnn.errors import ConfigError
 from frcnn.files import outputs
 from frcnn.text import printable
@@ -44,12 +43,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     old = kinds.add_parser("keras-frcnn", help="HDF5 weights of a keras-frcnn VGG16")
     old.add_argument("file", metavar="FILE", help=".hdf5")
     old.add_argument("out", metavar="OUT", help="the detector's new file")
-    old.add_argument(
-        "--config-pickle",
-        metavar="FILE",
-        help="the config.pickle of its training, in place of the options below, which go before it; "
-        "nothing in it is executed",
-    )
     old.add_argument("--classes", help="names in the order of its class_mapping, comma-separated, no bg")
     old.add_argument("--short-side", help="its im_size, pixels (600)")
     old.add_argument("--anchor-sizes", help="its anchor_box_scales, pixels (128,256,512)")
@@ -97,8 +90,8 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def old_settings(arguments):
-    """Return what the config.pickle and the options say, as arguments of ``import_keras_frcnn``."""
-    settings = read_config(arguments.config_pickle) if arguments.config_pickle else {}
+    """Return the options' values as arguments of ``import_keras_frcnn``."""
+    settings = {}
     if arguments.classes:
         settings["classes"] = names(arguments.classes)
     if arguments.short_side:

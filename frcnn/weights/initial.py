@@ -211,7 +211,7 @@ def _network_for(path, names, backbone=None):
     if {"rpn_out_class", "rpn_out_regress"} & names:
         raise WeightsError(
             f"{path} is a detector of keras-frcnn, whose channels are in another order: make it "
-            f"one of ours by `{script} keras-frcnn {path} OUT.h5 --config-pickle config.pickle`, then "
+            f"one of ours by `{script} keras-frcnn {path} OUT.h5 --classes ...`, then "
             "give --weights OUT.h5"
         )
     if any(name.startswith(("backbone.body.", "roi_heads.")) for name in names):

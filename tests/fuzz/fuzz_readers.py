@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import atheris  # noqa: E402
 
-with atheris.instrument_imports(include=["frcnn", "PIL", "csv", "json", "pickle"]):
+with atheris.instrument_imports(include=["frcnn", "PIL", "csv", "json"]):
     import readers
 
 from frcnn.errors import FrcnnError  # noqa: E402

@@ -7,7 +7,6 @@ takes seconds or gigabytes.
 import io
 import json
 import pathlib
-import pickle as pickles
 import shutil
 import tempfile
 
@@ -18,9 +17,8 @@ from PIL import Image
 from frcnn.config import in_weights
 from frcnn.config.schema import Config
 from frcnn.config.text_format import parse_assignments
-from frcnn.convert import keras_frcnn_config
 from frcnn.data import transforms, voc
-from frcnn.distributed import process_group
+from frcnn.distributed import discovery
 from frcnn.logging import RunLogger, event_files
 from frcnn.runs import metrics_csv, run_directory
 from frcnn.weights import entries
@@ -93,10 +91,6 @@ def npz(content):
     return read_state(_written("weights.npz", content))
 
 
-def pickle(content):
-    return keras_frcnn_config.read_config(_written("config.pickle", content))
-
-
 def events(content):
     folder = _empty("train")
     (folder / "events.out.tfevents.1.host").write_bytes(content)
@@ -121,12 +115,12 @@ def environment(content):
     lines = content.decode("utf-8", "replace").split("\n")
     names = ("TF_CONFIG", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID")
     names += ("SLURM_STEP_TASKS_PER_NODE", "SLURM_STEP_NODELIST", "SLURM_LOCALID")
-    return process_group.find(dict(zip(names, lines)))
+    return discovery.find(dict(zip(names, lines)))
 
 
 READERS = {
     reader.__name__: reader
-    for reader in (annotation, split, image, config, assignments, hdf5, npz, pickle, events, metrics)
+    for reader in (annotation, split, image, config, assignments, hdf5, npz, events, metrics)
     + (nonfinite, environment)
 }
 
@@ -161,8 +155,6 @@ def seeds_of(name):
         made["some"] = b"rpn.samples=64\0anchors.sizes=32,64\0data.classes=cat,dog"
     elif name in ("npz", "hdf5"):
         made["small"] = _small_weights(name)
-    elif name == "pickle":
-        made["plain"] = pickles.dumps({"anchor_box_scales": [128], "class_mapping": {"cat": 0, "bg": 1}})
     elif name == "events":
         made["three"] = _event_file()
     elif name == "metrics":

@@ -5,12 +5,9 @@ by a small detector.
 """
 
 import os
-import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
-from old_config import write_config
 from support import load_script
 
 from frcnn.cli import common
@@ -64,34 +61,16 @@ def test_torchvision(script, calls, detector, capsys):
 
 def test_keras_frcnn(script, calls):
     options = "--short-side 300 --anchor-sizes 64,128 --anchor-ratios 1:1,0.7:1.4 --classes a,b,c"
-    config = {
-        "class_mapping": {"dog": 1, "cat": 0, "bg": 2},
-        "anchor_box_scales": [32, 64],
-        "anchor_box_ratios": [[1, 1]],
-        "im_size": 400,
-    }
-    write_config("config.pickle", config)
-    for line in (
-        "",
-        options,
-        "--config-pickle config.pickle",
-        "--config-pickle config.pickle " + options,
-    ):
+    for line in ("", options):
         script.main(f"keras-frcnn old.hdf5 out.h5 --overwrite {line}".split())
-    told = {
+    given = {
         "classes": ["a", "b", "c"],
         "short_side": "300",
         "sizes": [64, 128],
         "ratios": [[1, 1], [0.7, 1.4]],
     }
-    read = {
-        "classes": ["cat", "dog"],
-        "short_side": 400,
-        "sizes": (32, 64),
-        "ratios": ((1, 1),),
-    }
-    assert [arguments for arguments, _ in calls] == [("old.hdf5",)] * 4
-    assert [settings for _, settings in calls] == [{}, told, read, told]
+    assert [arguments for arguments, _ in calls] == [("old.hdf5",)] * 2
+    assert [settings for _, settings in calls] == [{}, given]
 
 
 class Trap:
@@ -114,8 +93,6 @@ class Trap:
         ("torchvision state.npz fasterrcnn_resnet50_fpn trap.npz", "trap.npz exists already"),
         ("torchvision state.npz fasterrcnn_resnet50_fpn .", "it is a folder"),
         ("keras-frcnn none.hdf5 out.h5", "there is no weight file none.hdf5"),
-        ("keras-frcnn none.hdf5 out.h5 --config-pickle none.pickle", "cannot read none.pickle: No such"),
-        ("keras-frcnn none.hdf5 out.h5 --config-pickle trap.pickle", "asks for posix.mkdir"),
         ("keras-frcnn none.hdf5 out.h5 --anchor-ratios 1:x", "--anchor-ratios takes numbers, not '1:x'"),
     ],
 )
@@ -123,7 +100,6 @@ def test_what_is_wrong_is_one_line(script, line, says, tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     np.savez("state.npz", **STATE)
     np.savez("trap.npz", a=np.array([Trap()], object))
-    Path("trap.pickle").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(SystemExit) as caught:
         common.run(lambda: script.main(line.split()))
     assert caught.value.code == 2
