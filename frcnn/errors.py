@@ -4,7 +4,7 @@ The command lines print them as one line and exit with status 2; anything else t
 bug of ours and keeps its traceback.
 """
 
-from frcnn.text import shown
+from frcnn.text import printable, shown
 
 
 class FrcnnError(ValueError):
@@ -53,7 +53,7 @@ def message_of(error):
     without permission, a disk that fails, too long a name.
     """
     if isinstance(error, FrcnnError):
-        return str(error)
+        return printable(str(error))
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         hint = " (see its permissions and those of the folders above)"
         denied = isinstance(error, PermissionError)

@@ -22,7 +22,7 @@ def test_what_is_not_near_is_not_suggested(name):
 
 
 def test_lists_are_cut_short_and_counted():
-    assert text.listed("ab") == "a, b" and text.listed([]) == ""
+    assert text.listed("ab") == "a, b" and text.listed([]) == "none"
     assert text.listed([f"c{n}" for n in range(91)]) == "c0, c1, c2, ... (91 in all)"
 
 

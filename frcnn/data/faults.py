@@ -12,9 +12,8 @@ import os
 import sys
 import tempfile
 
-from tqdm import tqdm
-
 from frcnn.errors import ConfigError, DataError
+from frcnn.text import echo
 
 MOST = 12  # faults that a report shows, and that the record of one image holds
 
@@ -145,4 +144,4 @@ def record(path, rows):
 
 def announce(split, image, fault):
     """Say on stderr, beside any progress bar, that an image is skipped."""
-    tqdm.write(f"skipped: {split}: {image}: {fault}", file=sys.stderr)
+    echo(f"skipped: {split}: {image}: {fault}", sys.stderr)

@@ -14,7 +14,7 @@ import time
 import filelock
 
 from frcnn.files import safe_write
-from frcnn.text import shown
+from frcnn.text import echo, shown
 
 LEASE_SECONDS = 180.0  # without a sign of life from the holder
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -82,7 +82,7 @@ class FileLock:
         with contextlib.suppress(filelock.Timeout):
             return lock.acquire(timeout=0.0)
         if wait:
-            print(f"{self.path} is held by {self.holder()}: waiting for up to {wait:.0f} s")
+            echo(f"{self.path} is held by {self.holder()}: waiting for up to {wait:.0f} s")
             with contextlib.suppress(filelock.Timeout):
                 return lock.acquire(timeout=wait)
         raise Held(self.holder(), hint)

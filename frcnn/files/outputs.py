@@ -10,10 +10,11 @@ import hashlib
 import itertools
 import os
 import pathlib
+from collections.abc import Iterator
 
 from PIL import Image, PngImagePlugin
 
-from frcnn.errors import OutputError
+from frcnn.errors import FrcnnError, OutputError
 
 MADE_BY, MADE_OF = "Software", "frcnn source"  # keys of a PNG's text
 
@@ -72,12 +73,18 @@ def new_folder(path):
 
 
 @contextlib.contextmanager
-def writing(path):
-    """Context in which the disk's faults become an ``OutputError``: full, not writable, gone."""
+def writing(path: pathlib.Path | str, error_class: type[FrcnnError] = OutputError) -> Iterator[None]:
+    """Turn the errors of a disk (full, not writable, gone) within this context into one line.
+
+    Args:
+        path: what is written, as the message names it.
+        error_class: class of the error that is raised.
+    """
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        reason = error.strerror or str(error).partition("\n")[0]  # h5py's errors have several lines
+        raise error_class(f"cannot write {path}: {reason}") from error
 
 
 def save_picture(image, folder, stem, made_by, source, taken):

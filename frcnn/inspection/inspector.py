@@ -23,6 +23,7 @@ from frcnn.inspection import charts, draw
 from frcnn.models.backbones import BACKBONES
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.ops.boxes import iou
+from frcnn.text import echo
 
 THRESHOLDS = (0.5, 0.7)  # IoU: what counts as found in VOC, and what makes an anchor positive
 MADE_BY = "frcnn inspect_data"
@@ -75,7 +76,7 @@ def inspect(config, out, images=16):
             picture = draw_boxes(sample, dataset.classes, config.data)
             stem = sample.name.replace("/", "_")
             outputs.save_picture(picture, out / "boxes", stem, MADE_BY, sample.path, taken)
-        print(f"{printed}\nwritten to {out}")
+        echo(f"{printed}\nwritten to {out}")
         (dataset,) = faults.apply_policy([(dataset, known)], config.data.on_bad_data, report)
         if dataset.skipped:
             faults.record(out / "skipped.csv", [(dataset.name, *entry) for entry in dataset.skipped])

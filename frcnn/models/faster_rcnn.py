@@ -22,7 +22,7 @@ from frcnn.models import freezing, heads
 from frcnn.models.backbones import BACKBONES
 from frcnn.models.freezing import weighted_layers
 from frcnn.ops import anchors as anchor_ops
-from frcnn.text import few
+from frcnn.text import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def build(config, num_object_classes, allow_random_frozen=False):
     if frozen and not allow_random_frozen:
         raise ConfigError(
             f"{len(frozen)} layers are frozen for pretrained weights, as model.weights is "
-            f"{config.model.weights}, but hold random ones: {few(frozen)}. Build with "
+            f"{config.model.weights}, but hold random ones: {listed(frozen)}. Build with "
             "frcnn.build_pretrained, which loads the weights, or set model.weights=none, which freezes "
             "nothing; pass allow_random_frozen=True to load them yourself"
         )

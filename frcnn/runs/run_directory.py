@@ -8,7 +8,7 @@ from frcnn.config import in_weights, precedence, text_format
 from frcnn.config.presets import FORMER
 from frcnn.config.schema import KEYS, Config
 from frcnn.errors import ConfigError, RunError
-from frcnn.files import file_lock, safe_write
+from frcnn.files import file_lock, outputs, safe_write
 from frcnn.logging import event_files
 from frcnn.runs import checkpoints, metrics_csv, nonfinite_log
 
@@ -45,11 +45,8 @@ def writing(run_dir):
             f"another process has taken over {run_dir}, as this one gave no sign of life for a while: "
             "nothing more is written"
         )
-    try:
+    with outputs.writing(f"to the run folder {run_dir}", RunError):
         yield
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise RunError(f"cannot write to the run folder {run_dir}: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -7,11 +7,11 @@ import functools
 import itertools
 
 import keras
-from tqdm import tqdm
 
 from frcnn.data import faults
 from frcnn.logging import RunLogger
 from frcnn.runs import checkpoints, metrics_csv, nonfinite_log, run_directory
+from frcnn.text import echo
 from frcnn.weights import detector_files
 
 # What metrics.csv holds of each epoch, as means over its steps, for training and for validation.
@@ -82,18 +82,18 @@ class RunWriter:
             pipelines: the ``DataLoader`` of each split.
         """
         for path, fault in broken.items():
-            print(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
+            echo(f"{path} is not whole ({fault}): kept as {checkpoints.set_aside(path).name}")
         # The config comes first: it marks what is written next as a run's own.
         keep_as = f"until-step-{progress.step}" if is_changed else None
         run_directory.write_config(self.run_dir, asked, self.config, keep_as)
         self.texts = run_directory.config_texts(self.run_dir)
         if checkpoint:
-            print(f"going on from {checkpoint.path}")
+            echo(f"going on from {checkpoint.path}")
             said = run_directory.rewind(self.run_dir, progress.step, progress.finished_step)
         else:
             said = run_directory.set_aside_logs(self.run_dir)
         for line in said:
-            print(line)
+            echo(line)
         self._list_left_out(pipelines)
 
     @main_process_only
@@ -105,7 +105,7 @@ class RunWriter:
     def nonfinite(self, step, images, scalars):
         """Record a step that was not applied, with all workers' images."""
         nonfinite_log.append(self.run_dir / run_directory.NONFINITE, step, images, scalars)
-        tqdm.write(f"step {step} skipped, loss or gradient not finite: {', '.join(images)}")
+        echo(f"step {step} skipped, loss or gradient not finite: {', '.join(images)}")
 
     @main_process_only
     def checkpoint(self, progress, variables, state):
@@ -171,5 +171,5 @@ class RunWriter:
         rows = [(one.dataset.name, *entry) for one in pipelines for entry in one.dataset.skipped]
         rows += [(one.dataset.name, *entry) for one in pipelines for entry in one.skipped_images.items()]
         if rows:
-            print(f"{len(rows)} images skipped because of faults: see {path}")
+            echo(f"{len(rows)} images skipped because of faults: see {path}")
             faults.record(path, rows)

@@ -11,6 +11,7 @@ from frcnn.data import build
 from frcnn.distributed import discovery, process_group
 from frcnn.errors import DataError
 from frcnn.runs import preflight, run_directory
+from frcnn.text import echo
 from frcnn.training.trainer import Trainer
 from frcnn.weights import initial, pretrained
 
@@ -48,7 +49,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         initial.check(config.model)  # before the data, which takes a while to read
         train_set, val_set = build.load(config.data)
         for use, dataset in (("training", train_set), ("validation", val_set)):
-            print(f"{use} data: {build.folder(config.data)}: {dataset.summary()}")
+            echo(f"{use} data: {build.folder(config.data)}: {dataset.summary()}")
             if not len(dataset):
                 raise DataError(f"{dataset.name} has no image to work with")
         if not train_set.classes:
@@ -62,7 +63,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     keras.utils.set_random_seed(config.train.seed)
     built, account = pretrained.build(config, weight_file)
     if account:
-        print(account)
+        echo(account)
 
     with run_directory.locked(run_dir) if group.is_main else contextlib.nullcontext():
         if group.is_main:

@@ -21,6 +21,7 @@ from frcnn.runs import checkpoints, run_directory
 from frcnn.runs.run_state import RunState
 from frcnn.runs.signals import SignalListener
 from frcnn.runs.writer import RunWriter
+from frcnn.text import echo
 from frcnn.training import sanity_checks
 from frcnn.training.alternating import Alternating
 from frcnn.training.four_step import FourStep
@@ -101,7 +102,7 @@ class Trainer:
                 + "\n  ".join(changes)
             )
         for change in changes + harmless:
-            print(f"changed: {change}")
+            echo(f"changed: {change}")
         if checkpoint:
             self.progress = RunState.from_json(checkpoint.state["progress"])
             self.schedule.restore(self.progress.step, checkpoint.arrays)
@@ -125,10 +126,10 @@ class Trainer:
         started, result, progress = time.perf_counter(), None, self.progress
         epochs = self.config.train.epochs
         if progress.epoch >= epochs:
-            print(f"{self.run_dir} has been trained to its end: {progress.step} steps")
+            echo(f"{self.run_dir} has been trained to its end: {progress.step} steps")
             self._replace_lost_weights()
             return None
-        print(self.best_why, *(f"warning: {text}" for text in self.warnings), sep="\n")
+        echo("\n".join([self.best_why, *(f"warning: {text}" for text in self.warnings)]))
         with self.writer.logger, SignalListener() as self.interruption:
             stream = self._stream()
             while progress.epoch < epochs:
@@ -215,7 +216,7 @@ class Trainer:
                 self.interruption.can_save = True
                 self._log(batch, scalars)
                 if self.schedule.applied and (text := sanity_checks.watch_loss(progress, scalars)):
-                    tqdm.write(f"warning: {text}")
+                    echo(f"warning: {text}")
                 means = {
                     tag: f"{progress.means.get(tag, float('nan')):.3f}"
                     for tag in ("rpn/loss", "classifier/loss", "total_loss")

@@ -14,6 +14,7 @@ from frcnn.detector import to_image_pixels
 from frcnn.evaluation import evaluator
 from frcnn.evaluation.voc_ap import VocAp, format_table, voc_ap
 from frcnn.logging.running_mean import RunningMean
+from frcnn.text import echo
 from frcnn.training.schedule import Schedule
 
 
@@ -66,5 +67,5 @@ def validate(
     detections, truths = evaluator.gather(detections, indices, loader.dataset)
     interpolation = evaluator.ap_interpolation(config.detection, loader.dataset)
     result = voc_ap(detections, truths, len(classes), config.detection.ap_iou, interpolation)
-    print(format_table(result, classes))
+    echo(format_table(result, classes))
     return means, result

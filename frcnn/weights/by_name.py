@@ -6,7 +6,7 @@ import numpy as np
 
 from frcnn.errors import WeightsError
 from frcnn.models.freezing import weighted_layers
-from frcnn.text import few
+from frcnn.text import listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class LoadReport:
             f"{_count(filled):,} of {_count(layers):,} weights"
         )
         anew = [layer.name for layer in layers if layer.name not in self.layers]
-        return f"{text}; {few(anew)} start anew" if anew else text
+        return f"{text}; {listed(anew)} start anew" if anew else text
 
 
 def _count(layers):
@@ -94,8 +94,8 @@ def fill_layers(model, arrays, source, notes=()):
         filled.append(layer.name)
         numbers += sum(array.size for array in arrays[layer.name])
     if not filled:
-        names = few(layer.name for layer in own)
-        raise WeightsError(f"no layer of {source} fits: it has {few(arrays)}, the model {names}")
+        names = listed(layer.name for layer in own)
+        raise WeightsError(f"no layer of {source} fits: it has {listed(arrays)}, the model {names}")
     unused = tuple(name for name in arrays if name not in {layer.name for layer in own})
     return LoadReport(tuple(filled), numbers, tuple(missing), tuple(mismatched), unused, tuple(notes))
 

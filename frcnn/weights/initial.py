@@ -14,7 +14,7 @@ from frcnn.config.schema import Config
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.models.backbones import BACKBONES
 from frcnn.models.freezing import weighted_layers
-from frcnn.text import few
+from frcnn.text import listed
 from frcnn.weights import imagenet, imagenet_layers
 from frcnn.weights.by_name import fill_layers
 from frcnn.weights.entries import STATE_SUFFIXES, read, read_names
@@ -251,6 +251,6 @@ def _for_classes(entries, path, classes):
         return entries | moved, ["class_logits and box_deltas: the file's classes, put in our order"]
     if logits[0].shape[-1] != len(classes) + 1:
         return entries, []  # a misfit, which the account shows with its shapes
-    why = f"the file is of {few(theirs)}" if theirs else "the file does not name its classes"
+    why = f"the file is of {listed(theirs)}" if theirs else "the file does not name its classes"
     kept = {name: v for name, v in entries.items() if name not in ("class_logits", "box_deltas")}
-    return kept, [f"class_logits, box_deltas made anew: {why}, this run of {few(classes)}"]
+    return kept, [f"class_logits, box_deltas made anew: {why}, this run of {listed(classes)}"]

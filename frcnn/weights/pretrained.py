@@ -5,7 +5,7 @@ import keras
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.models import faster_rcnn
 from frcnn.models.freezing import weighted_layers
-from frcnn.text import few
+from frcnn.text import listed
 from frcnn.weights import initial
 
 
@@ -71,8 +71,8 @@ def _refuse_fraction(filled, built, parts, weight_file, backbone):
     unfilled = [name for name in names if name not in filled.layers]
     if frozen or unfilled == names:
         of_shape = [name for name, _, _ in filled.mismatched if name in (frozen or unfilled)]
-        shapes = f" ({few(of_shape)}: of other shapes)" if of_shape else ""
-        why = f"{few(frozen)} would be frozen at random values" if frozen else "none of it is there"
+        shapes = f" ({listed(of_shape)}: of other shapes)" if of_shape else ""
+        why = f"{listed(frozen)} would be frozen at random values" if frozen else "none of it is there"
         raise WeightsError(
             f"{weight_file} fills {len(names) - len(unfilled)} of {len(names)} layers of the backbone "
             f"{backbone}: {why}{shapes}. Give weights of this network, or --weights none"
