@@ -1,35 +1,45 @@
-"""Fetch VOC from where it is published: resumable, checked, and unpacked with care.
+"""Download VOC from its official address: resumable, checked and safely unpacked.
 
-A file is named ``*.part`` until its sum is right, so what bears its final name is whole. The sums
-are MD5 because those are the ones that the field has passed on for these archives; they guard
-against damage on the way.
+A file is named ``*.part`` until its MD5 sum is right, so a file with its final name is whole. The MD5
+sums are the ones that the field passes on for these archives. They detect damage, not an attack.
+
+``keras.utils.get_file`` (3.15.1) and pooch (1.9.0) cannot resume: against a server that broke off after
+7,000 of 20,480 bytes, both deleted what had arrived and asked for the whole file again. VOC's archives
+have up to 2 GB and their server is slow.
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import hashlib
 import tarfile
-from http.client import HTTPException, IncompleteRead
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 
 from tqdm import tqdm
 
-from frcnn.data import stalling_http
 from frcnn.errors import DataError
 from frcnn.files import file_lock
 
-CHUNK = 1 << 18
-WAIT = 24 * 3600.0  # seconds for another process that fetches the same file
+CHUNK = 1 << 18  # bytes
+TIMEOUT = 60.0  # seconds without a byte
+SLOW_SECONDS, SLOW_BYTES = 300.0, 1 << 20  # a server that sends less in this time is given up
+WAIT = 24 * 3600.0  # seconds for another process that downloads the same file
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A tar file to fetch.
+    """A tar file to download.
 
     Attributes:
-        url: where it is published.
-        md5: of the file, hexadecimal.
+        url: its address.
+        md5: its MD5 sum, hexadecimal.
         folder: the folder it unpacks to, below the data folder.
     """
 
@@ -38,27 +48,27 @@ class Archive:
     folder: str
 
     @property
-    def name(self):
+    def name(self) -> str:
         return PurePosixPath(self.url).name
 
 
-_PUBLISHED = "http://host.robots.ox.ac.uk/pascal/VOC"
+_ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC"
 ARCHIVES = {
     "voc2007": (
         Archive(
-            f"{_PUBLISHED}/voc2007/VOCtrainval_06-Nov-2007.tar",
+            f"{_ADDRESS}/voc2007/VOCtrainval_06-Nov-2007.tar",
             "c52e279531787c972589f7e41ab4ae64",
             "VOCdevkit/VOC2007",
         ),
         Archive(
-            f"{_PUBLISHED}/voc2007/VOCtest_06-Nov-2007.tar",
+            f"{_ADDRESS}/voc2007/VOCtest_06-Nov-2007.tar",
             "b6e924de25625d8de591ea690078ad9f",
             "VOCdevkit/VOC2007",
         ),
     ),
     "voc2012": (
         Archive(
-            f"{_PUBLISHED}/voc2012/VOCtrainval_11-May-2012.tar",
+            f"{_ADDRESS}/voc2012/VOCtrainval_11-May-2012.tar",
             "6cd6e144f989b92b3379bac3b3de84fd",
             "VOCdevkit/VOC2012",
         ),
@@ -66,19 +76,21 @@ ARCHIVES = {
 }
 
 
-def download(archives, data_dir):
-    """Fetch and unpack archives below a folder; what is there already is left alone.
+def download(archives: Iterable[Archive], data_dir: Path | str) -> None:
+    """Download and unpack archives below a folder, except those that are there already.
 
-    The archives themselves are deleted once unpacked. A hidden file in each one's folder says that
-    it was unpacked to the end. Of several processes that ask for the same at once, one does it, and
-    the others wait.
+    Each archive is deleted once it is unpacked; a hidden file in its folder records that it is complete.
+    If several processes ask for the same archive, one downloads it and the others wait.
 
     Args:
-        archives: of ``Archive``.
-        data_dir: the data folder; it need not exist.
+        archives: such as ``ARCHIVES["voc2007"]``.
+        data_dir: the data folder; it is made if it does not exist.
 
     Raises:
         DataError: as ``fetch`` and ``unpack``.
+
+    Example:
+        >>> download(ARCHIVES["voc2007"], "data")  # doctest: +SKIP
     """
     data_dir = Path(data_dir)
     for archive in archives:
@@ -86,8 +98,8 @@ def download(archives, data_dir):
         if unpacked.exists():
             continue
         path = data_dir / archive.name
-        with _alone(archive.url, path):
-            if unpacked.exists():  # by another process, which this one waited for
+        with _lock(archive.url, path):
+            if unpacked.exists():  # by another process, while this one waited
                 continue
             _fetch(archive.url, path, archive.md5)
             unpack(path, data_dir)
@@ -95,130 +107,158 @@ def download(archives, data_dir):
             path.unlink()
 
 
-def fetch(url, path, md5):
-    """Download a file, or the rest of it.
+def fetch(url: str, path: Path | str, md5: str) -> None:
+    """Download a file, or what is missing of it.
 
-    What breaks off is gone on with as long as more comes. Several processes do it one after another.
+    A broken connection is opened again as long as more bytes arrive.
 
     Args:
         url: http or https.
-        path: where the file is to be; if it is there with the right sum, nothing is done.
-        md5: its sum, hexadecimal.
+        path: where the file goes. If it is there with the right sum, nothing is downloaded.
+        md5: its MD5 sum, hexadecimal.
 
     Raises:
-        DataError: the address cannot be reached or has no such file, the connection broke or is too slow
-            (run again to go on), the sum is wrong (the file is deleted), or the disk cannot be written.
+        DataError: the server cannot be reached, has no such file, is too slow or ends the connection
+            (what arrived is kept for the next call); the sum is wrong (the file is deleted); or the disk
+            cannot be written.
     """
     path = Path(path)
-    with _alone(url, path):
+    with _lock(url, path):
         _fetch(url, path, md5)
 
 
 @contextlib.contextmanager
-def _alone(url, path):
-    """Context in which no other process fetches a file, and in which what goes wrong is one line."""
+def _lock(url: str, path: Path) -> Iterator[None]:
+    """Keep other processes from downloading a file, and turn errors into one line."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with file_lock.FileLock(path.with_name(f".{path.name}.lock"), wait=WAIT, remove=True):
             yield
     except file_lock.Held as held:
-        raise DataError(f"{held.holder} is fetching {path} at the moment{held.hint}") from None
+        raise DataError(f"{held.holder} is downloading {path}{held.hint}") from None
     except (OSError, HTTPException) as error:  # URLError is an OSError
         raise DataError(
-            f"cannot fetch {url} to {path}: {error}; run the same command again to go on"
+            f"cannot download {url} to {path}: {error}; run the same command again to go on"
         ) from error
 
 
-def _fetch(url, path, md5):
+def _fetch(url: str, path: Path, md5: str) -> None:
     part = path.with_name(f"{path.name}.part")
     if path.exists():
-        path.replace(part)  # it is checked like a download that had only the check left
-    may_start_anew = True
-    while not part.exists() or _md5(part) != md5:
+        path.replace(part)  # its sum is still to be checked
+    is_new = not part.exists()
+    while _md5(part) != md5:
         before = _size(part)
         try:
-            is_all = _transfer(url, part, may_start_anew)
+            is_complete = _transfer(url, part)
         except (ConnectionError, IncompleteRead):
             if _size(part) <= before:
                 raise
-            is_all = False  # the rest is asked for
-        may_start_anew = False
-        if (is_all or _size(part) <= before) and _md5(part) != md5:
-            part.unlink()
+            continue
+        if not is_complete and _size(part) > before or _md5(part) == md5:
+            continue
+        part.unlink()
+        if is_new:
             raise DataError(f"{url}: the file has a wrong MD5 sum and was deleted; try again")
+        is_new = True  # what lay there before was damaged: once more, from the beginning
     part.replace(path)
 
 
-def _size(path):
+def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _transfer(url, part, may_start_anew):
-    """Append what is missing to a partial file; start afresh if the server cannot do that.
+def _transfer(url: str, part: Path) -> bool:
+    """Append what is missing to a partial file, or write it anew if the server cannot resume.
 
     Returns:
-        Whether the server has said that this was all. False where it did not give the length.
+        Whether the file has the length that the server gave; False if it gave none.
 
     Raises:
-        ConnectionError, IncompleteRead: it ended before.
-        OSError, HTTPException: it failed otherwise.
+        ConnectionError, IncompleteRead: the connection ended before that.
+        OSError, HTTPException: another error of the connection or the disk.
     """
     have = _size(part)
-    with stalling_http.Guard() as guard:
-        try:
-            response = guard.open(url, {"Range": f"bytes={have}-"} if have else {})
-            with response:
-                have, total = _receive(response, part, have, guard)
-        except HTTPError as error:
-            if error.code != 416:
-                raise
-            if not may_start_anew:
-                return True
-            part.unlink()  # as long as the whole one, yet its sum is wrong: it is of no use
-            return _transfer(url, part, False)
-        except (OSError, HTTPException) as error:
-            if guard.is_slow:
-                raise TimeoutError(guard.fault()) from error
-            raise
-        if guard.is_slow:  # the shut connection looks like an end
-            raise TimeoutError(guard.fault())
+    try:
+        response = _open(url, {"Range": f"bytes={have}-"} if have else {})
+    except HTTPError as error:
+        if have and error.code == 416:  # there is nothing after what is here
+            return True
+        raise
+    with response:
+        place, _, whole = response.headers.get("Content-Range", "").partition("/")
+        if not (response.status == 206 and place.startswith(f"bytes {have}-")):
+            have, whole = 0, ""
+        length = response.headers.get("Content-Length")
+        total = int(whole) if whole.isdecimal() else have + int(length) if length is not None else None
+        options = {"unit": "B", "unit_scale": True, "disable": None}
+        with (
+            open(part, "ab" if have else "wb") as file,
+            tqdm(desc=part.stem, total=total, initial=have, **options) as bar,
+        ):
+            since, received = time.monotonic(), 0
+            while chunk := response.read1(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+                have, received = have + len(chunk), received + len(chunk)
+                if time.monotonic() - since > SLOW_SECONDS:
+                    if received < SLOW_BYTES:
+                        raise TimeoutError(_too_slow())
+                    since, received = time.monotonic(), 0
     if total is not None and have < total:
         raise ConnectionError(f"the connection ended after {have} of {total} bytes")
     return total is not None
 
 
-def _receive(response, part, have, guard):
-    """Write a response's body to a partial file and return its new length and the whole file's."""
-    place, _, whole = response.headers.get("Content-Range", "").partition("/")
-    if have and not (response.status == 206 and place.startswith(f"bytes {have}-")):
-        have, whole = 0, ""
-    length = response.headers.get("Content-Length")
-    total = int(whole) if whole.isdecimal() else have + int(length) if length is not None else None
-    bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
-    with open(part, "ab" if have else "wb") as file, bar:
-        while chunk := response.read1(CHUNK):
-            file.write(chunk)
-            bar.update(len(chunk))
-            have += len(chunk)
-            guard.received += len(chunk)
-    return have, total
+def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
+    """Return the response to a GET within ``SLOW_SECONDS``.
+
+    A timeout of a socket limits the silence between two bytes only, so headers that arrive byte by byte
+    would keep it waiting. Hence a thread, which ends with the process at the latest.
+    """
+    results = []
+
+    def request():
+        try:
+            opened = urllib.request.urlopen(
+                urllib.request.Request(url, headers=headers), timeout=TIMEOUT
+            )
+        except Exception as error:
+            opened = error
+        results.append(opened)
+
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(SLOW_SECONDS)
+    if not results:
+        raise TimeoutError(_too_slow())
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]
 
 
-def _md5(path):
+def _too_slow() -> str:
+    return f"the server sent less than {SLOW_BYTES} bytes in {SLOW_SECONDS:.0f} seconds"
+
+
+def _md5(path: Path) -> str | None:
+    """Return a file's MD5 sum, None if there is no file."""
+    if not path.exists():
+        return None
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def unpack(path, folder):
-    """Unpack a tar file of plain files and folders; if anything else is in it, nothing of it.
+def unpack(path: Path | str, folder: Path | str) -> None:
+    """Unpack a tar file that holds only plain files and folders, or nothing of it.
 
     Args:
         path: the tar file.
-        folder: what its members' names are relative to.
+        folder: the folder that its members' names are relative to.
 
     Raises:
-        DataError: a member is a link or a device, or its name leads out of the folder; or the
-            archive is damaged or the disk cannot be written.
+        DataError: a member is a link or a device, or its name leads out of the folder; or the archive is
+            damaged, or the disk cannot be written.
     """
     try:
         with tarfile.open(path) as archive:
@@ -226,10 +266,11 @@ def unpack(path, folder):
             for member in members:
                 name = PurePosixPath(member.name)
                 if name.is_absolute() or ".." in name.parts:
-                    raise DataError(f"{path}: refused, for {member.name!r} leads out of the folder")
+                    raise DataError(f"{path}: refused, {member.name!r} leads out of the folder")
                 if not (member.isfile() or member.isdir()):
-                    raise DataError(f"{path}: refused, for {member.name!r} is no file or folder")
-            # A second lock where Python has it (3.11.4 and later): permissions, drive letters.
+                    raise DataError(f"{path}: refused, {member.name!r} is not a file or folder")
+            # For permissions and drive letters, where Python has it (from 3.11.4). It alone would take
+            # hard links, and would unpack the members before the one that it refuses.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(folder, tqdm(members, "Unpacking", unit="file", disable=None))
     except (OSError, tarfile.TarError) as error:
