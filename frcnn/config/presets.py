@@ -56,9 +56,6 @@ BACKBONE_PRESETS = {
     "mobilenet_v3_large_fpn": _PYRAMID | {"anchors.size_per_level": False, "rpn.score_threshold": 0.05},
 }
 
-# What settings that came later stand for in the config of a run that does not have them.
-FORMER = {"optimizer.bias_rate": 1.0, "train.best": "mAP"}
-
 # What the optimizers start from: SGD as in the paper, Adam as in the old Keras trainers.
 OPTIMIZER_PRESETS = {
     "sgd": {"optimizer.name": "sgd", "optimizer.learning_rate": 1e-3},
@@ -97,7 +94,7 @@ INPUT_SETTINGS = (
     "data.long_side",
     "data.interpolation",
     "data.size_rounding",
-    "data.whole_levels",
+    "data.uint8_images",
     "roi.delta_weights",
     "detection.min_size",
 )

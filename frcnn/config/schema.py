@@ -54,9 +54,9 @@ class DataConfig:
     pad_multiple: int = 0
     interpolation: str = "area"  # when shrinking; or bilinear, without smoothing
     size_rounding: str = "nearest"  # of the resized image's sides to whole pixels; or down
-    whole_levels: bool = True  # round resized images to 0..255 whole numbers, a quarter of the memory
+    uint8_images: bool = True  # round resized images to 0..255 whole numbers, a quarter of the memory
     flip: float = 0.5  # probability of a horizontal flip
-    workers: int = 2  # threads that prepare batches ahead of the step
+    loader_threads: int = 2  # threads that prepare batches ahead of the step
     prefetch: int = 4  # batches they may be ahead
     cache_mib: int = 0  # of memory for resized images, which later epochs need not decode; 0: none
 
@@ -142,14 +142,14 @@ class OptimizerConfig:
     name: str = "sgd"  # or adam
     learning_rate: float = 1e-3
     momentum: float = 0.9  # sgd
-    bias_rate: float = 2.0  # sgd: times the rate, for biases
+    bias_lr_factor: float = 2.0  # sgd: times the rate, for biases
     weight_decay: float = 5e-4  # of kernels; not of biases and scales
     clip_norm: float = 100.0  # of all gradients of a sub-model together; 0: off
     warmup_steps: int = 100  # the rate rises from 0 over these
     # With N workers a batch is N times as large and there are N times fewer steps: each is to go N times
     # as far. Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.1; none: the rate stays.
-    worker_scaling: str = "linear"
-    worker_warmup: float = 5 / 90  # share of the run over which the rate rises to N times: 2.2 there
+    lr_scaling: str = "linear"
+    lr_scaling_warmup: float = 5 / 90  # share of the run over which the rate rises to N times: 2.2 there
     decay_at: tuple[float, ...] = (0.75,)  # shares of the run after which the rate is multiplied
     decay_factor: float = 0.1
 
@@ -177,7 +177,9 @@ class TrainConfig:
     max_nonfinite_steps: int = 10  # skipped in a row, loss or gradient not finite, that end the run
     log_every: int = 10  # steps between scalars, each those of one step; the first is logged too
     validate_every: int = 1  # epochs
-    best: str = "auto"  # best weights: by mAP, or last; auto: last where validation is on a test split
+    best_weights: str = "auto"  # by mAP, or last; auto: last where validation is on a test split
+        "auto"  # best weights: by mAP, or last; auto: last where validation is on a test split
+    )
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,10 @@ class Config:
             ("model.pooling", ("roi_align", "roi_pool")),
             ("detection.ap_interpolation", AP_INTERPOLATIONS),
             ("optimizer.name", OPTIMIZERS),
-            ("optimizer.worker_scaling", ("linear", "none")),
+            ("optimizer.lr_scaling", ("linear", "none")),
             ("train.schedule", SCHEDULES),
             ("train.precision", PRECISIONS),
-            ("train.best", BEST),
+            ("train.best_weights", BEST),
         ):
             if self.get(key) not in allowed:
                 raise ConfigError(f"{key} is {self.get(key)!r}, not one of {', '.join(allowed)}")

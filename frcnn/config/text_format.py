@@ -9,6 +9,7 @@ import types
 import typing
 
 from frcnn import text
+from frcnn.config.old_names import OLD_NAMES, with_new_names
 from frcnn.errors import ConfigError
 from frcnn.files import untrusted
 from frcnn.text import nearest
@@ -51,7 +52,8 @@ def parse_json(text, sections, source="JSON"):
     for name in found:
         if name not in sections:
             raise ConfigError(f"{source}: there is no section {name!r}, only {', '.join(sections)}")
-    return {f"{s}.{name}": value for s, fields in found.items() for name, value in fields.items()}
+    values = {f"{s}.{name}": value for s, fields in found.items() for name, value in fields.items()}
+    return with_new_names(values, source)
 
 
 def _once_each(pairs):
@@ -104,6 +106,8 @@ def convert_all(values, kinds):
         ConfigError: an unknown key, or a value that does not fit.
     """
     for key in values:
+        if key in OLD_NAMES:
+            raise ConfigError(f"the setting {key} is called {OLD_NAMES[key]} now")
         if key not in kinds:
             near = _near_key(key, kinds)
             hint = f"; did you mean {near}?" if near else ""

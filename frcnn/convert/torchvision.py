@@ -26,7 +26,7 @@ _COMMON = {
     "data.long_side": 1333,
     "data.interpolation": "bilinear",
     "data.size_rounding": "down",
-    "data.whole_levels": False,
+    "data.uint8_images": False,
     "model.preprocessing": "torch",
     "model.pool_aligned": False,
     "anchors.offset": 0.0,

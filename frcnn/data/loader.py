@@ -40,7 +40,7 @@ class Batch:
     """What one step works on.
 
     Attributes:
-        images: (B, H, W, 3) uint8 (float32 without ``whole_levels``) RGB, padded.
+        images: (B, H, W, 3) uint8 (float32 without ``uint8_images``) RGB, padded.
         image_sizes: (B, 2) float32 height and width without padding, pixels; 0: the image only fills.
         gt_boxes: (B, G, 4) float32 boxes in pixels of the network input; 0 is padding.
         gt_labels: (B, G) int32 object class; -1 is padding.
@@ -139,7 +139,7 @@ class DataLoader:
         places = [(number, index) for index in range(first, len(self))]
         # One thread a worker: OpenCV's own, one pool in the whole process, would be in their way.
         options = {"initializer": cv2.setNumThreads, "initargs": (1,)}
-        with concurrent.futures.ThreadPoolExecutor(self.config.workers, **options) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self.config.loader_threads, **options) as pool:
             waiting, found = collections.deque(), False
             try:
                 for place in places:
@@ -229,7 +229,7 @@ class DataLoader:
 
     def _no_image(self):
         """Return image, boxes and labels of what only fills a batch."""
-        image = np.zeros((0, 0, 3), "uint8" if self.config.whole_levels else "float32")
+        image = np.zeros((0, 0, 3), "uint8" if self.config.uint8_images else "float32")
         return image, np.zeros((0, 4), "float32"), np.zeros(0, "int32")
 
     def _example(self, sample, generator):

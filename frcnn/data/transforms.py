@@ -95,11 +95,11 @@ def resize(image, boxes, config):
             longer one over ``long_side``.
 
     Returns:
-        (h, w, 3) image, uint8 or, without ``whole_levels``, float32; (G, 4) boxes in its pixels.
+        (h, w, 3) image, uint8 or, without ``uint8_images``, float32; (G, 4) boxes in its pixels.
     """
     height, width = image.shape[:2]
     size, scale = resized_size(width, height, config)
-    if not config.whole_levels:
+    if not config.uint8_images:
         image = image.astype("float32")
     smooth = config.interpolation == "area" and scale < 1.0
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)

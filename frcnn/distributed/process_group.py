@@ -94,8 +94,8 @@ class ProcessGroup:
         if count == 1:
             return ""
         rate = f"learning rate {config.optimizer.learning_rate:g}"
-        if config.optimizer.worker_scaling == "linear":
-            rate += f" x {count} = {config.optimizer.learning_rate * count:g} (optimizer.worker_scaling)"
+        if config.optimizer.lr_scaling == "linear":
+            rate += f" x {count} = {config.optimizer.learning_rate * count:g} (optimizer.lr_scaling)"
         return (
             f"{count} workers, this is number {self.place.rank}: {', '.join(self.place.addresses)}\n"
             f"batch of {each} a worker, {each * count} in all; {rate}\n"

@@ -50,7 +50,7 @@ def inspect(config, out, images=16):
     """
     check_folder(out)  # before all images are decoded
     found, known = build.collect_split(config.data, config.data.train_split, config.data.classes)
-    dataset, damaged, turned = decode_all(found, config.data.workers)
+    dataset, damaged, turned = decode_all(found, config.data.loader_threads)
     known = [*known, *damaged]
     sections = [f"{dataset.summary()}\n{_images(dataset, turned)}"]
     pictures = []

@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to go on as if it had never been interrupted.
 
 A checkpoint is a folder: ``variables.npz`` (weights, optimizers, dropout), ``state.json`` (where the run
-stands), the run's ``schema.json``, and ``SHA256SUMS``, which ``sha256sum --check`` understands. It is
+stands), the run's ``config.json``, and ``SHA256SUMS``, which ``sha256sum --check`` understands. It is
 written under another name and then renamed, so a folder that bears a checkpoint's name was whole once;
 the sums tell what has become of it since. At every moment at least one is there under its name, or under
 the name with ``replaced-`` before it while another of the same step takes its place.

@@ -5,7 +5,7 @@ import os
 import shlex
 
 from frcnn.config import in_weights, precedence, text_format
-from frcnn.config.presets import FORMER
+from frcnn.config.old_names import FORMER_DEFAULTS
 from frcnn.config.schema import KEYS, Config
 from frcnn.errors import ConfigError, RunError
 from frcnn.files import file_lock, outputs, safe_write
@@ -18,7 +18,7 @@ CONFIGS = (CONFIG, RESOLVED)
 # Settings without effect on what is learnt. Of the images in data.dir, checkpoints hold a fingerprint.
 WITHOUT_EFFECT = (
     "data.dir",
-    "data.workers",
+    "data.loader_threads",
     "data.prefetch",
     "data.cache_mib",
     "train.log_every",
@@ -121,7 +121,7 @@ def reading(run_dir):
 def read_config(run_dir):
     """Return the ``Config`` with which the run in a folder trains, None where there is no run.
 
-    Runs of earlier versions wrote it into ``schema.json``.
+    Runs of earlier versions wrote it into ``config.json``.
 
     Raises:
         ConfigError: the file does not hold one.
@@ -131,7 +131,7 @@ def read_config(run_dir):
         text = _config_text(run_dir, name)
         if text is not None:
             with _restorable(run_dir, name):
-                known = Config().replace(FORMER)
+                known = Config().replace(FORMER_DEFAULTS)
                 return known.updated_from_json(text, str(run_dir / name))
     return None
 
@@ -171,7 +171,7 @@ def write_config(run_dir, asked, config, keep_as=None):
 
     Args:
         run_dir: ``pathlib.Path``.
-        asked: {key: value} for ``schema.json``, which ``--config`` is to read.
+        asked: {key: value} for ``config.json``, which ``--config`` is to read.
         config: ``Config`` for ``resolved.json``: every value that the run uses.
         keep_as: what the name of a copy of those that were there ends in, None without.
     """

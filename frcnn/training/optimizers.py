@@ -181,8 +181,8 @@ def learning_rate(config, total_steps):
         config.warmup_steps,
         boundaries,
         config.decay_factor,
-        num_workers() if config.worker_scaling == "linear" else 1.0,
-        round(config.worker_warmup * total_steps),
+        num_workers() if config.lr_scaling == "linear" else 1.0,
+        round(config.lr_scaling_warmup * total_steps),
     )
 
 
@@ -206,7 +206,7 @@ def make(config, total_steps, variables, precision="float32", undecayed=()):
         # Kernels shrink apart from the gradient, past the momentum. The paper's decay went through it,
         # which in the long run multiplies it by 1 / (1 - momentum).
         decay = config.weight_decay / (1.0 - config.momentum)
-        optimizer = MomentumSgd(rate, config.momentum, decay, config.bias_rate, undecayed, **clip)
+        optimizer = MomentumSgd(rate, config.momentum, decay, config.bias_lr_factor, undecayed, **clip)
     else:
         optimizer = SkipNonFiniteAdam(rate, weight_decay=config.weight_decay or None, **clip)
         if config.weight_decay:

@@ -19,7 +19,7 @@ from frcnn.weights import initial, pretrained
 def train(config, run_dir, resume=False, allow_config_change=False, make_trainer=None, asked=None):
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
-    Writes to ``run_dir``: ``schema.json`` (what was asked), ``resolved.json`` (every value that the run
+    Writes to ``run_dir``: ``config.json`` (what was asked), ``resolved.json`` (every value that the run
     uses), ``train/`` and ``validation/`` (TensorBoard), ``metrics.csv``, ``last.weights.h5``,
     ``best.weights.h5`` (best validation mAP, of the schedule's last phase), ``checkpoints/``; where
     images were skipped, ``skipped.csv``; where steps were, ``nonfinite.jsonl``.
@@ -33,7 +33,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
             (``frcnn.runs.preflight``). A run that has been trained to its end returns None at once.
         allow_config_change: a run that goes on may do so with another config.
         make_trainer: what is called in the place of ``Trainer``, to watch a run.
-        asked: {key: value} for ``schema.json``; None: every value of ``config``.
+        asked: {key: value} for ``config.json``; None: every value of ``config``.
 
     Raises:
         FrcnnError: data, weights, settings or folder do not serve, or the training does not hold.

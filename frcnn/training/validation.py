@@ -24,12 +24,13 @@ def best_by(config: Config, val_set: Dataset) -> tuple[str, str]:
     With the setting "auto", a test split does not choose: weights that are chosen by its mAP have a
     better mAP there than on other images. The paper takes the last weights.
     """
-    best, split = config.train.best, config.data.val_split
+    best, split = config.train.best_weights, config.data.val_split
     if best == "auto":
         best = "last" if split.lower().startswith("test") else "mAP"
-        why = f"as {val_set.name} is {'a' if best == 'last' else 'no'} test split (train.best=auto)"
+        article = "a" if best == "last" else "no"
+        why = f"as {val_set.name} is {article} test split (train.best_weights=auto)"
     else:
-        why = f"by train.best={best}"
+        why = f"by train.best_weights={best}"
     what = {"mAP": "the weights of the best mAP", "last": "the last weights, whatever their mAP"}[best]
     return best, f"best.weights.h5: {what}, {why}"
 

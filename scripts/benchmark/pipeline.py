@@ -100,7 +100,7 @@ class Feed:
         from frcnn.training.trainer import SCHEDULES
 
         schedule = SCHEDULES[self.config.train.schedule](self.models, self.config, 10_000)
-        batches = self._batches(self.config.data.workers)
+        batches = self._batches(self.config.data.loader_threads)
         for _ in range(warm_up):
             schedule.train_step(next(batches))
         waits, images, start = [], 0, time.perf_counter()
@@ -124,7 +124,7 @@ class Feed:
         from frcnn.data.cache import ImageCache
         from frcnn.data.loader import DataLoader
 
-        data = self.config.replace({"data.workers": workers}).data
+        data = self.config.replace({"data.loader_threads": workers}).data
         targeter = AnchorTargetCreator(self.models.anchor_generator, self.config.rpn)
         multiple, cache = self.models.size_multiple, ImageCache(data.cache_mib)
         pipeline = DataLoader(self.dataset, data, multiple, 0, True, targeter, cache=cache)

@@ -210,7 +210,7 @@ def make_optimizer(model, settings):
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings["weight_decay"]},
         {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
     ]
-    groups[0]["rate"], groups[1]["rate"] = 1.0, settings["bias_rate"]
+    groups[0]["rate"], groups[1]["rate"] = 1.0, settings["bias_lr_factor"]
     return torch.optim.SGD(groups, settings["learning_rate"], momentum=settings["momentum"])
 
 

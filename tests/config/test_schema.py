@@ -109,8 +109,8 @@ def test_a_key_like_no_other_gets_no_hint(key):
         ("anchors.rounded", "true", True),
         ("anchors.rounded", "True", True),
         ("model.pool_aligned", "false", False),
-        ("data.whole_levels", " False ", False),
-        ("data.whole_levels", False, False),
+        ("data.uint8_images", " False ", False),
+        ("data.uint8_images", False, False),
     ],
 )
 def test_a_value_is_taken_from_text(key, text, value):
@@ -129,7 +129,7 @@ def test_a_value_is_taken_from_text(key, text, value):
         ("train.schedule", "alternate"),
         ("data.on_bad_data", "ignore"),
         ("detection.ap_interpolation", "10-point"),
-        ("train.best", "loss"),
+        ("train.best_weights", "loss"),
         ("train.epochs", "0"),
         ("train.epochs", "2.5"),
         ("train.epochs", "nan"),
@@ -139,12 +139,12 @@ def test_a_value_is_taken_from_text(key, text, value):
         ("train.seed", -1),
         ("train.seed", 2**32),
         ("data.batch_size", 0),
-        ("data.workers", 0),
+        ("data.loader_threads", 0),
         ("data.short_side", 0),
         ("data.interpolation", "nearest"),
         ("data.size_rounding", "up"),
-        ("data.whole_levels", "1"),
-        ("data.whole_levels", 0),
+        ("data.uint8_images", "1"),
+        ("data.uint8_images", 0),
         ("anchors.rounded", "yes"),
         ("anchors.rounded", ""),
         ("anchors.rounded", None),
@@ -171,7 +171,7 @@ def test_a_value_is_taken_from_text(key, text, value):
         ("optimizer.learning_rate", "inf"),
         ("optimizer.weight_decay", -1),
         ("optimizer.clip_norm", -1),
-        ("optimizer.bias_rate", -1),
+        ("optimizer.bias_lr_factor", -1),
         ("optimizer.warmup_steps", -5),
         ("optimizer.decay_at", "0.5,2"),
         ("optimizer.decay_factor", -0.1),
@@ -215,7 +215,7 @@ def test_voc_is_trained_as_the_paper_says():
     # twice the rate; no clipping that a healthy step feels. Authors' code: solver prototxts, TEST.NMS.
     steps = config.train.epochs * 5011
     assert abs(steps - 80_000) < 200 and abs(config.optimizer.decay_at[0] * steps - 60_000) < 150
-    assert (config.optimizer.bias_rate, config.optimizer.decay_factor) == (2.0, 0.1)
+    assert (config.optimizer.bias_lr_factor, config.optimizer.decay_factor) == (2.0, 0.1)
     assert config.optimizer.clip_norm >= 100
     assert (config.detection.nms_iou, config.detection.ap_interpolation) == (0.3, "auto")
     assert (config.detection.score_threshold, config.detection.max_detections) == (0.05, 100)
@@ -284,7 +284,7 @@ def test_what_weights_go_on_with_is_the_network_and_its_input():
         assert config.get(key) == preset("shapes").get(key), key
     assert {key for key in kept if not key.startswith(("model.", "anchors.", "rpn."))} == {
         *("data.short_side", "data.long_side", "data.interpolation", "data.size_rounding"),
-        *("data.whole_levels", "roi.delta_weights", "detection.min_size"),
+        *("data.uint8_images", "roi.delta_weights", "detection.min_size"),
     }
 
 

@@ -278,9 +278,9 @@ def test_the_rate_with_several_workers_rises_as_configured(monkeypatch):
         rate = optimizers.learning_rate(changed(**plain, **values).optimizer, 100)
         return [float(rate(step)) for step in (0, 9, 50)]
 
-    assert rates(optimizer__worker_warmup=0.2) == pytest.approx([1 + 3 / 20, 2.5, 4])
-    assert rates(optimizer__worker_warmup=0.1) == pytest.approx([1 + 3 / 10, 4, 4])
-    assert rates(optimizer__worker_scaling="none") == [1, 1, 1]
+    assert rates(optimizer__lr_scaling_warmup=0.2) == pytest.approx([1 + 3 / 20, 2.5, 4])
+    assert rates(optimizer__lr_scaling_warmup=0.1) == pytest.approx([1 + 3 / 10, 4, 4])
+    assert rates(optimizer__lr_scaling="none") == [1, 1, 1]
 
 
 def test_a_steps_chance_comes_of_the_seed():
@@ -360,7 +360,7 @@ def test_as_many_threads_prepare_batches_as_configured(looped, monkeypatch):
 
     monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(DataLoader, "_batch", lambda *_: (SimpleNamespace(samples=(1,)), {}))
-    made = looped(data__workers=3, data__batch_size=5)
+    made = looped(data__loader_threads=3, data__batch_size=5)
     assert len([*made.batches.epoch()]) == 2 and asked == [3]
 
 

@@ -233,7 +233,7 @@ def test_without_settings_they_are_torchvision_s(config_of, name, expected):
         "model.pool_aligned": False,
         "anchors.offset": 0.0,
         "anchors.rounded": True,
-        "data.whole_levels": False,
+        "data.uint8_images": False,
     }
     assert {key: config.get(key) for key in common | expected} == common | expected
     assert Config().updated_from_json(config.to_json()) == config

@@ -13,7 +13,7 @@ from frcnn.data.cache import ImageCache
 from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import ConfigError
 
-CONFIG = DataConfig(short_side=24, long_side=64, batch_size=2, workers=3)
+CONFIG = DataConfig(short_side=24, long_side=64, batch_size=2, loader_threads=3)
 MIB = 2**20
 
 
@@ -46,11 +46,11 @@ def assert_equal(batches, others):
         assert one.samples == other.samples
 
 
-@pytest.mark.parametrize("whole_levels", [True, False])
+@pytest.mark.parametrize("uint8_images", [True, False])
 @pytest.mark.parametrize("limit", [0, 5000, MIB])
-def test_batches_are_the_same_with_and_without(dataset, limit, whole_levels):
+def test_batches_are_the_same_with_and_without(dataset, limit, uint8_images):
     """Mirrored images among them, none of which is kept mirrored."""
-    config = DataConfig(**{**CONFIG.__dict__, "whole_levels": whole_levels})
+    config = DataConfig(**{**CONFIG.__dict__, "uint8_images": uint8_images})
     cache = ImageCache(1)
     cache.limit = limit
     assert_equal(epochs(dataset, cache, config=config), epochs(dataset, None, config=config))

@@ -65,7 +65,7 @@ def noise(batch, generators):
 
 def test_the_same_seed_gives_the_same_batches_whatever_the_workers(ten):
     runs = [
-        list(pipeline(ten, make_targets=noise, workers=workers, prefetch=prefetch).epoch(2))
+        list(pipeline(ten, make_targets=noise, loader_threads=workers, prefetch=prefetch).epoch(2))
         for workers, prefetch in ((1, 1), (4, 8), (3, 1))
     ]
     assert_equal(runs[0], runs[1])
@@ -148,7 +148,7 @@ def test_shapes_types_and_sizes(ten):
 def test_images_keep_their_fractions_if_asked_to(ten):
     options = {"training": False, "short_side": 45, "long_side": 90}
     whole = next(pipeline(ten, **options).epoch()).images
-    kept = next(pipeline(ten, **options, whole_levels=False).epoch()).images
+    kept = next(pipeline(ten, **options, uint8_images=False).epoch()).images
     assert kept.dtype == "float32" and kept.shape == whole.shape
     assert 0.1 < np.abs(kept - whole).max() < 0.501
 
@@ -197,7 +197,7 @@ def test_a_fault_reaches_who_asks_with_the_name_of_the_file(ten):
         file.write(b"no longer an image")
     for workers in (1, 3):
         with pytest.raises(DataError, match=path):
-            list(pipeline(ten, training=False, workers=workers).epoch())
+            list(pipeline(ten, training=False, loader_threads=workers).epoch())
 
 
 def test_any_error_of_a_worker_reaches_who_asks_and_only_then(ten):
@@ -214,7 +214,7 @@ def test_any_error_of_a_worker_reaches_who_asks_and_only_then(ten):
 
 def test_stopping_early_ends_the_threads(ten):
     before = threading.active_count()
-    batches = pipeline(ten, workers=4, make_targets=noise).epoch()
+    batches = pipeline(ten, loader_threads=4, make_targets=noise).epoch()
     next(batches)
     assert threading.active_count() > before
     batches.close()
@@ -229,7 +229,7 @@ def test_work_is_done_ahead_but_only_so_far(ten):
         enough.release()
         return ()
 
-    batches = pipeline(ten, batch_size=1, workers=2, prefetch=3, make_targets=targets).epoch()
+    batches = pipeline(ten, batch_size=1, loader_threads=2, prefetch=3, make_targets=targets).epoch()
     next(batches)
     for _ in range(4):  # the one we have and three ahead, without being asked
         assert enough.acquire(timeout=10)

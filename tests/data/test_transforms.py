@@ -276,7 +276,7 @@ def test_fractions_are_kept_unless_levels_are_whole():
     image = np.zeros((2, 2, 3), "uint8")
     image[:, 1] = 10
     kept, _ = transforms.resize(
-        image, NO_BOXES, DataConfig(short_side=4, long_side=4, whole_levels=False)
+        image, NO_BOXES, DataConfig(short_side=4, long_side=4, uint8_images=False)
     )
     assert kept.dtype == "float32"
     np.testing.assert_allclose(kept[0, :, 0], [0, 2.5, 7.5, 10])

@@ -36,7 +36,7 @@ def config(small_config, tmp_path_factory):
         "optimizer.name": "sgd",
         "optimizer.learning_rate": 0.01,
         "optimizer.warmup_steps": 0,
-        "optimizer.worker_scaling": "none",
+        "optimizer.lr_scaling": "none",
         "optimizer.clip_norm": 1.0,
         "train.epochs": 2,
         "train.log_every": 1,

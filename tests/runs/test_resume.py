@@ -326,7 +326,7 @@ def test_the_same_images_elsewhere_and_other_threads_do_not_stop_a_run(
     folder = shutil.copytree(shapes_folder, tmp_path / "data")
     values = {
         "data.dir": str(folder),
-        "data.workers": 1,
+        "data.loader_threads": 1,
         "data.prefetch": 2,
         "data.cache_mib": 1,
         "checkpoint.every_minutes": 3.0,

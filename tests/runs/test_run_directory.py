@@ -146,17 +146,22 @@ def test_faults_of_the_disk_are_one_line(tmp_path):
 
 def test_settings_that_a_run_s_config_lacks_are_what_its_version_did(tmp_path):
     values = json.loads(Config().to_json())
-    del values["optimizer"]["bias_rate"], values["train"]["best"]
+    del values["optimizer"]["bias_lr_factor"], values["train"]["best_weights"]
     (tmp_path / "config.json").write_text(json.dumps(values))
     config = run_directory.read_config(tmp_path)
-    assert (config.optimizer.bias_rate, config.train.best) == (1.0, "mAP")
+    assert (config.optimizer.bias_lr_factor, config.train.best_weights) == (1.0, "mAP")
     (tmp_path / "config.json").write_text(Config().to_json())
     assert run_directory.read_config(tmp_path) == Config()
 
 
 def test_differences_are_listed_by_key_and_by_whether_they_may_change_the_weights():
     before = Config()
-    values = {"train.epochs": 99, "anchors.sizes": "8,16", "data.workers": 7, "checkpoint.keep": 9}
+    values = {
+        "train.epochs": 99,
+        "anchors.sizes": "8,16",
+        "data.loader_threads": 7,
+        "checkpoint.keep": 9,
+    }
     after = before.replace(values)
     assert run_directory.differences(before, before) == ([], [])
     assert run_directory.differences(before, after) == (
@@ -164,7 +169,7 @@ def test_differences_are_listed_by_key_and_by_whether_they_may_change_the_weight
             "anchors.sizes: (128.0, 256.0, 512.0) -> (8.0, 16.0)",
             f"train.epochs: {before.train.epochs} -> 99",
         ],
-        ["data.workers: 2 -> 7", "checkpoint.keep: 2 -> 9"],
+        ["data.loader_threads: 2 -> 7", "checkpoint.keep: 2 -> 9"],
     )
 
 

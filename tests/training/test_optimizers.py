@@ -10,7 +10,7 @@ from frcnn.training import optimizers
 from frcnn.training.optimizers import WarmupMultiStepLR
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "warmup_steps": 0, "decay_at": ()}
-PLAIN["bias_rate"] = 1.0
+PLAIN["bias_lr_factor"] = 1.0
 
 
 def made(variables, total_steps=100, **settings):
@@ -132,7 +132,7 @@ def test_weight_decay_shrinks_kernels_only(name):
 def test_biases_move_at_a_rate_of_their_own(momentum):
     names = ("kernel", "bias", "gamma")
     variables = [variable(1.0, name=name) for name in names]
-    optimizer = made(variables, learning_rate=0.1, momentum=momentum, bias_rate=2.0)
+    optimizer = made(variables, learning_rate=0.1, momentum=momentum, bias_lr_factor=2.0)
     for _ in range(2):
         step(optimizer, variables, [1.0], [1.0], [1.0])
     moved = [1.0 - np.asarray(v).item() for v in variables]

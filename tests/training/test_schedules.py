@@ -218,7 +218,7 @@ PLAIN_SGD = {
     "optimizer.learning_rate": 0.01,
     "optimizer.warmup_steps": 0,
     "optimizer.momentum": 0.0,
-    "optimizer.bias_rate": 1.0,
+    "optimizer.bias_lr_factor": 1.0,
     "optimizer.weight_decay": 0.0,
     "optimizer.clip_norm": 0.0,
 }
@@ -376,7 +376,7 @@ def test_the_logged_rate_is_the_one_of_the_step(small_config, batch):
         "optimizer.decay_factor": 0.1,
         "optimizer.name": "sgd",
         "optimizer.momentum": 0.0,
-        "optimizer.bias_rate": 1.0,
+        "optimizer.bias_lr_factor": 1.0,
         "optimizer.weight_decay": 0.0,
         "optimizer.clip_norm": 0.0,
         "loss.classifier": "0,0",

@@ -340,7 +340,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(run):
 
 
 def test_the_same_seed_gives_the_same_run_whatever_the_workers_with_a_cache_or_without(run, tmp_path):
-    values = {"data.workers": 3, "data.prefetch": 1, "data.cache_mib": 1}
+    values = {"data.loader_threads": 3, "data.prefetch": 1, "data.cache_mib": 1}
     train(run.config.replace(values), tmp_path / "again")
     again, first = rows(tmp_path / "again"), rows(run.folder)
     for row in (*again, *first):
@@ -430,10 +430,15 @@ def test_without_objects_to_find_the_last_weights_are_the_best(counted):
 @pytest.mark.parametrize(
     "best, split, steps, says",
     [
-        ("auto", "val", 1.0, "the weights of the best mAP, as some is no test split (train.best=auto)"),
+        (
+            "auto",
+            "val",
+            1.0,
+            "the weights of the best mAP, as some is no test split (train.best_weights=auto)",
+        ),
         ("auto", "test_a", 2.0, "the last weights, whatever their mAP, as some is a test split"),
-        ("mAP", "test_a", 1.0, "the weights of the best mAP, by train.best=mAP"),
-        ("last", "val", 2.0, "the last weights, whatever their mAP, by train.best=last"),
+        ("mAP", "test_a", 1.0, "the weights of the best mAP, by train.best_weights=mAP"),
+        ("last", "val", 2.0, "the last weights, whatever their mAP, by train.best_weights=last"),
     ],
 )
 def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, split, steps, says):
@@ -441,7 +446,7 @@ def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, spl
     values = {"data.dir": str(folder), "data.val_split": split}
     run = counted([0.6, 0.4], values, epochs=2, best=best)
     assert steps_behind(run, "best.weights.h5") == steps
-    config = Config().replace({"train.best": best, "data.val_split": split})
+    config = Config().replace({"train.best_weights": best, "data.val_split": split})
     assert says in validation.best_by(config, Dataset("some", (), ()))[1]
 
 
