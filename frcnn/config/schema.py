@@ -178,8 +178,6 @@ class TrainConfig:
     log_every: int = 10  # steps between scalars, each those of one step; the first is logged too
     validate_every: int = 1  # epochs
     best_weights: str = "auto"  # by mAP, or last; auto: last where validation is on a test split
-        "auto"  # best weights: by mAP, or last; auto: last where validation is on a test split
-    )
 
 
 @dataclass(frozen=True)
