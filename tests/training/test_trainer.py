@@ -444,15 +444,15 @@ def test_without_objects_to_find_the_last_weights_are_the_best(counted):
 def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, split, steps, says):
     shutil.copy(folder / "ImageSets/Main/val.txt", folder / "ImageSets/Main/test_a.txt")
     values = {"data.dir": str(folder), "data.val_split": split}
-    run = counted([0.6, 0.4], values, epochs=2, best=best)
+    run = counted([0.6, 0.4], values, epochs=2, best_weights=best)
     assert steps_behind(run, "best.weights.h5") == steps
     config = Config().replace({"train.best_weights": best, "data.val_split": split})
     assert says in validation.best_by(config, Dataset("some", (), ()))[1]
 
 
 def test_a_run_that_goes_on_with_the_last_weights_forgets_a_better_map(counted):
-    counted([0.6], epochs=1, best="mAP")
-    run = counted([0.4], resume=(True, True), epochs=2, best="last")
+    counted([0.6], epochs=1, best_weights="mAP")
+    run = counted([0.4], resume=(True, True), epochs=2, best_weights="last")
     assert steps_behind(run, "best.weights.h5") == steps_behind(run, "last.weights.h5") > 0
 
 
