@@ -77,7 +77,7 @@ def entry(command: str | None = None) -> None:
     arguments = [command, *sys.argv[1:]] if command else sys.argv[1:]
     if arguments[:1] == ["train"]:  # before the imports that take seconds and start threads
         signals.listen()
-        lifeline.follow()
+        lifeline.watch()
     # Imports numpy, whose threads must start after the signals are blocked.
     from frcnn.cli.common import run
 

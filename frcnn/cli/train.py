@@ -132,16 +132,16 @@ def main(argv: list[str] | None = None) -> int | None:
         command += [] if arguments.out else ["--out", out]
         path = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([path] if path else [])])
-        return launcher.run(command, arguments.workers_per_node)
+        return launcher.launch(command, arguments.workers_per_node)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn.distributed import process_group
         from frcnn.training import train
 
-    if discovery.find().count > 1 and not arguments.out:
+    if discovery.find().world_size > 1 and not arguments.out:
         raise ConfigError("several workers need one run folder: give it with --out")
     try:
-        with signals.reacting(signals.stop_main), process_group.session(out):
+        with signals.handle_with(signals.stop_main_thread), process_group.exit_together(out):
             if discovery.find().rank == 0:
                 print(*found, settings.summary(), sep="\n")
             train.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)

@@ -34,7 +34,7 @@ class ProcessInfo:
     local_rank: int | None = None
 
     @property
-    def count(self):
+    def world_size(self):
         return len(self.addresses)
 
     @property

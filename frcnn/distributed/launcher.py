@@ -25,7 +25,7 @@ GRACE_SECONDS = 20
 MAX_WORKERS = 256
 
 
-def environments(count, environment=os.environ):
+def worker_environments(count, environment=os.environ):
     """Return what to change in each worker's environment.
 
     Where there is a ``TF_CONFIG`` already, of one process a machine, each of its addresses becomes
@@ -93,7 +93,7 @@ def free_ports(count):
     return ports
 
 
-def run(command, count):
+def launch(command, count):
     """Run a command ``count`` times at once, as the workers of this machine.
 
     A signal to this process goes on to all of them. When one fails, so do the others.
@@ -106,9 +106,9 @@ def run(command, count):
         The exit status: 0 if all ended with that, else that of the first that did not; 1 if a signal
         ended it.
     """
-    changes = environments(count)
-    group = _Crew()
-    with signals.reacting(group.send):
+    changes = worker_environments(count)
+    group = _LocalWorkers()
+    with signals.handle_with(group.send):
         try:
             for change in changes:
                 rank = json.loads(change["TF_CONFIG"])["task"]["index"]
@@ -118,7 +118,7 @@ def run(command, count):
             group.send(signal.SIGKILL)
 
 
-class _Crew:
+class _LocalWorkers:
     """The workers of this machine: {rank: process} and {rank: writing end of its lifeline}."""
 
     def __init__(self):
@@ -132,7 +132,7 @@ class _Crew:
             # In a session of its own, else Ctrl-C would reach it twice.
             self.workers[rank] = subprocess.Popen(
                 command,
-                env=environment | {lifeline.MARK: str(reader)},
+                env=environment | {lifeline.VARIABLE: str(reader)},
                 start_new_session=True,
                 pass_fds=[reader],
             )

@@ -12,7 +12,7 @@ import threading
 import time
 
 # The descriptor of the reading end; so it says, too, that a launcher has started this process.
-MARK = "FRCNN_LIFELINE"
+VARIABLE = "FRCNN_LIFELINE"
 # An error that all workers find at the same time is to be printed by each of them.
 NOTICE_SECONDS = 3
 # Of a worker that ends because another one did.
@@ -21,13 +21,13 @@ EXIT_STATUS = 3
 
 def is_worker(environment=os.environ):
     """Return whether a launcher has started this process."""
-    return MARK in environment
+    return VARIABLE in environment
 
 
-def follow(environment=os.environ):
+def watch(environment=os.environ):
     """Have this process end soon after its launcher or another worker; nothing if it has no launcher."""
     if is_worker(environment):
-        threading.Thread(target=_run, args=[int(environment[MARK])], daemon=True).start()
+        threading.Thread(target=_run, args=[int(environment[VARIABLE])], daemon=True).start()
 
 
 def _run(descriptor):

@@ -40,7 +40,7 @@ PROGRAM = (
 )
 
 
-def shield(server):
+def restrict_to_loopback(server):
     """Have a listening TCP socket, and what it accepts from now on, hear this machine alone.
 
     Raises:
@@ -52,19 +52,19 @@ def shield(server):
     server.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
 
 
-class Shield:
+class LoopbackOnly:
     """Context in which a server is opened on a port by this process, which ``shield`` is then put on.
 
     A thread looks for its sockets every few milliseconds. A connection that another machine has made
     before that is closed.
 
     Attributes:
-        is_up: whether it was done, to be asked after the context.
+        is_active: whether it was done, to be asked after the context.
     """
 
     def __init__(self, port):
         self.port = port
-        self.is_up = False
+        self.is_active = False
         self._shielded = set()
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -95,9 +95,9 @@ class Shield:
             return
         if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             if descriptor not in self._shielded:
-                shield(one)
+                restrict_to_loopback(one)
                 self._shielded.add(descriptor)
-                self.is_up = True
+                self.is_active = True
         elif not _is_loopback(one.getpeername()[0]):
             one.shutdown(socket.SHUT_RDWR)
 

@@ -29,7 +29,7 @@ import numpy as np
 from frcnn import backend
 from frcnn.distributed import discovery, lifeline
 from frcnn.distributed.discovery import ProcessInfo
-from frcnn.distributed.loopback import Shield
+from frcnn.distributed.loopback import LoopbackOnly
 from frcnn.errors import ConfigError, Interrupted, NothingToSave, WorkerError, message_of
 from frcnn.files import safe_write
 from frcnn.text import shown
@@ -44,7 +44,7 @@ JOIN_VARIABLE = "FRCNN_JOIN_SECONDS"
 SEND_SECONDS = 1.0
 
 
-def redirect(place, run_dir):
+def redirect_output(place, run_dir):
     """Send what a process other than rank 0 prints to ``RUN/workers/N.log``.
 
     Raises:
@@ -79,30 +79,30 @@ class ProcessGroup:
         place: its ``ProcessInfo``.
         is_first: whether it is the one that writes.
         share: (which, of how many) shares of each batch it works on.
-        is_shielded: whether the ports through which they talk are closed to other machines.
+        is_loopback_only: whether the ports through which they talk are closed to other machines.
     """
 
-    def __init__(self, place=None, is_shielded=True):
-        self.place = place or ProcessInfo()
-        self.is_shielded = is_shielded
-        self.is_main = self.place.rank == 0
-        self.share = (self.place.rank, self.place.count)
+    def __init__(self, place=None, is_loopback_only=True):
+        self.info = place or ProcessInfo()
+        self.is_loopback_only = is_loopback_only
+        self.is_main = self.info.rank == 0
+        self.share = (self.info.rank, self.info.world_size)
 
     def summary(self, config):
         """Return what there is to say about a run of several workers, in lines; "" about one of one."""
-        count, each = self.place.count, config.data.batch_size
+        count, each = self.info.world_size, config.data.batch_size
         if count == 1:
             return ""
         rate = f"learning rate {config.optimizer.learning_rate:g}"
         if config.optimizer.lr_scaling == "linear":
             rate += f" x {count} = {config.optimizer.learning_rate * count:g} (optimizer.lr_scaling)"
         return (
-            f"{count} workers, this is number {self.place.rank}: {', '.join(self.place.addresses)}\n"
+            f"{count} workers, this is number {self.info.rank}: {', '.join(self.info.addresses)}\n"
             f"batch of {each} a worker, {each * count} in all; {rate}\n"
-            + ("" if self.is_shielded else f"{OPEN_PORTS}\n")
+            + ("" if self.is_loopback_only else f"{OPEN_PORTS}\n")
         )
 
-    def wait(self):
+    def barrier(self):
         """Return when all have come here."""
         backend.all_gather(np.zeros(1, "int32"))
 
@@ -112,11 +112,11 @@ class ProcessGroup:
 
         Such as a download: there must not be two to one file.
         """
-        if self.place.local_rank:
-            self.wait()
+        if self.info.local_rank:
+            self.barrier()
         yield
-        if not self.place.local_rank:
-            self.wait()
+        if not self.info.local_rank:
+            self.barrier()
 
     def any(self, flag):
         """Return whether any process says so: what all should do together, such as to stop."""
@@ -130,13 +130,13 @@ class ProcessGroup:
         texts = np.split(backend.all_gather(text), np.cumsum(lengths)[:-1])
         return [json.loads(text.astype("uint8").tobytes()) for text in texts]
 
-    def expect_same(self, **values):
+    def check_same(self, **values):
         """Check that all processes have the same under each name: text, or a list of texts or arrays.
 
         Raises:
             WorkerError: one has another than the first.
         """
-        if self.place.count == 1:
+        if self.info.world_size == 1:
             return
         first, *others = self.gather_json({name: _digest(value) for name, value in values.items()})
         for rank, other in enumerate(others, start=1):
@@ -144,7 +144,7 @@ class ProcessGroup:
                 if other.get(name) != value:
                     found = shown(other.get(name))
                     raise WorkerError(
-                        f"worker {rank} on {self.place.addresses[rank]} differs from worker 0 in {name} "
+                        f"worker {rank} on {self.info.addresses[rank]} differs from worker 0 in {name} "
                         f"({found}, not {value}): all need the same command, files and versions"
                     )
 
@@ -155,20 +155,20 @@ class ProcessGroup:
         others when a process exits: it prints the error and exits, with status 2 for an ``FrcnnError``
         and 3 where another worker is the reason.
         """
-        if self.place.count == 1:
+        if self.info.world_size == 1:
             return
         if error is None:
-            self.wait()
+            self.barrier()
             return
         if isinstance(error, Interrupted):
             status = 0
             if not isinstance(error, NothingToSave):  # all stop after the same step
                 try:
-                    self.wait()
+                    self.barrier()
                 except Exception as failed:  # such as a full disk, there
                     self.end(failed)
                 time.sleep(SEND_SECONDS)
-        elif other := _said_by_another(str(error), self.place.addresses):
+        elif other := _said_by_another(str(error), self.info.addresses):
             error, status = WorkerError(other), lifeline.EXIT_STATUS
         else:
             _tell_others(f"{type(error).__name__}: {error}")
@@ -218,13 +218,13 @@ def _line(text):
 
 
 @contextlib.contextmanager
-def session(run_dir):
+def exit_together(run_dir):
     """Be one of the workers, if there are several, that ``join`` within: output, and a common end.
 
     Raises:
         ConfigError: the environment does not fit, or the run folder cannot be written to.
     """
-    redirect(discovery.find(), run_dir)
+    redirect_output(discovery.find(), run_dir)
     try:
         yield
         _workers.end()
@@ -233,7 +233,7 @@ def session(run_dir):
         raise
 
 
-def code():
+def code_versions():
     """Return what the numbers of a step depend on besides settings, data and weights, by name.
 
     That is the versions of Python and of the packages that compute, and this package's own source.
@@ -243,7 +243,7 @@ def code():
         import tensorflow as tf
 
         found["tensorflow"] = tf.__version__
-    folder = pathlib.Path(__file__).parent
+    folder = pathlib.Path(__file__).parents[1]
     texts = []
     for path in sorted(folder.rglob("*.py")):
         texts += [path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")]
@@ -279,7 +279,7 @@ def join():
     """
     global _workers
     place = discovery.find()
-    if place.count == 1:
+    if place.world_size == 1:
         return _workers
     if not backend.IS_TENSORFLOW:
         raise ConfigError("several workers need Keras' TensorFlow backend: set KERAS_BACKEND=tensorflow")
@@ -302,14 +302,14 @@ def join():
         heartbeat_timeout_in_ms=SILENCE_SECONDS * 1000,
         cluster_register_timeout_in_ms=seconds * 1000,
     )
-    with Shield(place.port) if place.is_local else contextlib.nullcontext() as shield:
+    with LoopbackOnly(place.port) if place.is_local else contextlib.nullcontext() as shield:
         try:
             strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         except tf.errors.OpError as error:
             raise WorkerError(_not_joined(place, seconds, error)) from error
     backend.use_workers(strategy)
-    _workers = ProcessGroup(place, is_shielded=place.is_local and shield.is_up)
-    _workers.expect_same(**code())
+    _workers = ProcessGroup(place, is_loopback_only=place.is_local and shield.is_active)
+    _workers.check_same(**code_versions())
     return _workers
 
 
@@ -324,7 +324,7 @@ def _join_seconds(environment=os.environ):
 
 def _not_joined(place, seconds, error):
     """Return why this worker has not found the others, in a line."""
-    here = f"worker {place.rank} of {place.count}"
+    here = f"worker {place.rank} of {place.world_size}"
     if "Could not start gRPC server" in str(error):
         return (
             f"{here} cannot listen on port {place.port}: another process does, or the system forbids it"

@@ -52,11 +52,12 @@ def rewind(folder, step):
 def set_aside(folder):
     """Rename a TensorBoard run's files, so that TensorBoard does not show them; return the new names."""
     return [
-        path.rename(path.with_name(hidden(path))).name for path in sorted(folder.glob("*.tfevents.*"))
+        path.rename(path.with_name(hidden_name(path))).name
+        for path in sorted(folder.glob("*.tfevents.*"))
     ]
 
 
-def hidden(path):
+def hidden_name(path):
     """Return a name for a file that TensorBoard, which goes by ``tfevents``, does not read."""
     return path.name.replace("tfevents", "earlier")
 
@@ -84,7 +85,7 @@ def _mend(path, damage, step):
     """Keep a damaged file under another name, write its whole records anew and return what to say."""
     data = path.read_bytes()
     records = list(whole_records(data, damage, step))
-    aside = safe_write.free_name(path.with_name(hidden(path)), "damaged")
+    aside = safe_write.free_name(path.with_name(hidden_name(path)), "damaged")
     safe_write.keep_copy(path, aside)
     safe_write.replace(path, b"".join([data[:damage], *records]))
     return (

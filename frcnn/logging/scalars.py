@@ -74,7 +74,7 @@ def named_scalars(sub_model, logs, names=None, tags=TAGS):
             f"To log a model of your own, hand in its row: tags=TAGS | "
             f'{{"{sub_model}": {{"<key>": "{sub_model}/<key>"}}}}'
         )
-    named, scalars = pair(names, logs), {}
+    named, scalars = pair_names(names, logs), {}
     for key, value in named.items():
         tag = _tag(key, tags[sub_model])
         if tag is None:
@@ -95,15 +95,15 @@ def with_total_loss(scalars):
     return dict(scalars)
 
 
-def pair(names, logs):
+def pair_names(names, logs):
     """Return name -> float of a dict, or of a list and the names for it."""
     if isinstance(logs, dict):
         if names is not None:
             raise ValueError(f"logs is a dict with names of its own, {list(logs)}, beside {names}")
-        return {key: number_of(key, value) for key, value in logs.items()}
+        return {key: to_float(key, value) for key, value in logs.items()}
     values = logs
     if not isinstance(logs, (list, tuple)):
-        array = array_of(logs)
+        array = to_numpy(logs)
         values = array if array.ndim else [logs]
     values = list(values)
     if names is None:
@@ -121,19 +121,19 @@ def pair(names, logs):
         )
     if len(set(names)) != len(names):
         raise ValueError(f"a name is there twice: {names} for {values}")
-    return {name: number_of(name, value) for name, value in zip(names, values, strict=True)}
+    return {name: to_float(name, value) for name, value in zip(names, values, strict=True)}
 
 
-def array_of(value):
+def to_numpy(value):
     """Return a number, an array, a tensor or a variable as a numpy array."""
     # NumPy alone cannot make one of a bfloat16 scalar of TensorFlow's.
     return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
-def number_of(name, value):
+def to_float(name, value):
     """Return the one number in a float, an array or a tensor as a float."""
     try:
-        (number,) = array_of(value).reshape(-1)
+        (number,) = to_numpy(value).reshape(-1)
         return float(number)
     except (TypeError, ValueError):
         raise ValueError(f"{name!r} must be one number, not {value!r}") from None
@@ -142,14 +142,14 @@ def number_of(name, value):
 def _tag(key, row):
     """Return the tag that a row of the table gives a key, or None."""
     for pattern, tag in row.items():
-        match = regex(pattern).fullmatch(key)
+        match = compile_pattern(pattern).fullmatch(key)
         if match:
             return match.expand(tag.replace("<", r"\g<"))
     return None
 
 
 @functools.cache
-def regex(pattern):
+def compile_pattern(pattern):
     """Compile a table's notation: ``<C>`` is a whole number, another ``<word>`` any text."""
 
     def group(word):

@@ -4,7 +4,7 @@ import contextlib
 import operator
 import pathlib
 
-from frcnn.logging.scalars import LOOP_TAGS, TAGS, array_of, number_of, pair, regex
+from frcnn.logging.scalars import LOOP_TAGS, TAGS, compile_pattern, pair_names, to_float, to_numpy
 
 RUNS = ("train", "validation")
 
@@ -29,7 +29,7 @@ def write_log(writer, names, logs, batch_no):
         OSError: the disk does not take it.
     """
     writer = _summary_writer(writer)
-    _write(writer, pair(names, logs), batch_no)
+    _write(writer, pair_names(names, logs), batch_no)
     with _disk_faults():
         writer.flush()
 
@@ -116,14 +116,14 @@ def _summary_writer(writer):
 
 
 def _fits(tag, pattern):
-    return regex(pattern).fullmatch(tag) is not None
+    return compile_pattern(pattern).fullmatch(tag) is not None
 
 
 def _write(writer, scalars, step):
     tf = _tensorflow()
-    values = {tag: number_of(tag, value) for tag, value in scalars.items()}
+    values = {tag: to_float(tag, value) for tag, value in scalars.items()}
     if hasattr(step, "shape"):
-        step = array_of(step)  # a tensor or a variable, such as optimizer.iterations
+        step = to_numpy(step)  # a tensor or a variable, such as optimizer.iterations
     with _disk_faults(), writer.as_default(step=operator.index(step)):
         for tag, value in values.items():
             tf.summary.scalar(tag, value)

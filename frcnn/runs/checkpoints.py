@@ -86,12 +86,12 @@ def save(folder, epoch, step, arrays, state, keep, texts=None):
     safe_write.to_disk(folder)
     if replaced.exists():
         _discard(replaced)
-    for old in found(folder)[:-keep]:
+    for old in list_checkpoints(folder)[:-keep]:
         _discard(old)
     return path
 
 
-def found(folder):
+def list_checkpoints(folder):
     """Return the folders that bear a checkpoint's name, the oldest first."""
     named = {path: _NAME.fullmatch(path.name) for path in folder.glob("*epoch-*")}
 
@@ -102,7 +102,7 @@ def found(folder):
     return sorted((path for path in named if named[path] and path.is_dir()), key=place)
 
 
-def fault_of(path):
+def find_fault(path):
     """Return what is wrong with a checkpoint's files, None if nothing is."""
     try:
         lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
@@ -118,12 +118,12 @@ def fault_of(path):
 
 
 def read(path):
-    """Return the ``Checkpoint`` in a folder whose ``fault_of`` is None."""
+    """Return the ``Checkpoint`` in a folder whose ``find_fault`` is None."""
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     return Checkpoint(path, state, safe_arrays.from_npz(path / "variables.npz"))
 
 
-def newest(folder):
+def read_newest(folder):
     """Return the newest ``Checkpoint`` that is whole, None where none was ever written, and the faults.
 
     The faults are {path: what is wrong} of the newer ones, which must not be used.
@@ -132,8 +132,8 @@ def newest(folder):
         RunError: there are checkpoints, and none is whole.
     """
     faults = {}
-    for path in reversed(found(folder)):
-        fault = fault_of(path)
+    for path in reversed(list_checkpoints(folder)):
+        fault = find_fault(path)
         if fault is None:
             checkpoint = read(path)
             fault = _not_finite(checkpoint.arrays)

@@ -26,14 +26,14 @@ def check(run_dir, resume):
         there = [name for name in run_directory.WRITTEN if _holds_something(run_dir / name)]
         saved = _names(run_dir / "checkpoints")
         saved = [name for name in saved if not name.startswith(("part-", "."))]
-        is_whole = has_config and bool(checkpoints.found(run_dir / "checkpoints"))
+        is_whole = has_config and bool(checkpoints.list_checkpoints(run_dir / "checkpoints"))
         has_rows = metrics_csv.has_rows(run_dir / run_directory.METRICS)
     if has_config and not resume:
         raise ConfigError(
             f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
         )
     if lost and resume:
-        way = run_directory.way_to_restore(run_dir, lost)
+        way = run_directory.restore_hint(run_dir, lost)
         raise RunError(f"{run_dir} has checkpoints, but no {' and no '.join(lost)}: {way}")
     if not has_config and there:
         raise RunError(
@@ -56,7 +56,7 @@ def check(run_dir, resume):
 
 def _lost_configs(run_dir):
     """Return the names of the config files that a run with checkpoints had, and has no longer."""
-    paths = checkpoints.found(run_dir / "checkpoints")
+    paths = checkpoints.list_checkpoints(run_dir / "checkpoints")
     missing = [name for name in run_directory.CONFIGS if not os.path.lexists(run_dir / name)]
     lost = [name for name in missing if any((path / name).is_file() for path in paths)]
     # Runs of earlier versions have no resolved.json, and no copies in their checkpoints.

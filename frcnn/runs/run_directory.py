@@ -50,7 +50,7 @@ def writing(run_dir):
 
 
 @contextlib.contextmanager
-def locked(run_dir):
+def lock(run_dir):
     """Make the folder, and keep every other process from training in it within this context.
 
     The claim of a process that is killed ends with it (``frcnn.files.file_lock``).
@@ -94,9 +94,9 @@ def refuse_links(run_dir):
             )
 
 
-def way_to_restore(run_dir, names):
+def restore_hint(run_dir, names):
     """Return how a person can put back files of a run's config."""
-    for path in reversed(checkpoints.found(run_dir / "checkpoints")):
+    for path in reversed(checkpoints.list_checkpoints(run_dir / "checkpoints")):
         copies = [path / name for name in names]
         if all(copy.is_file() for copy in copies):
             return f"put it back with `{shlex.join(map(str, ['cp', *copies, run_dir]))}`"
@@ -161,8 +161,8 @@ def _restorable(run_dir, name):
     try:
         yield
     except ConfigError as error:
-        if checkpoints.found(run_dir / "checkpoints"):
-            raise ConfigError(f"{error}; if it is damaged, {way_to_restore(run_dir, [name])}") from error
+        if checkpoints.list_checkpoints(run_dir / "checkpoints"):
+            raise ConfigError(f"{error}; if it is damaged, {restore_hint(run_dir, [name])}") from error
         raise
 
 

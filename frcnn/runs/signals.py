@@ -31,7 +31,7 @@ STATUS = 0
 WAKE = getattr(signal, "SIGURG", None)
 
 
-def before_first_step(number):
+def stop_message(number):
     """Return what a run says that stops before its first step."""
     return (
         f"{signal.Signals(number).name}: stopped before the first step of this start; there is nothing "
@@ -39,10 +39,10 @@ def before_first_step(number):
     )
 
 
-def leave_at_once(number):
+def exit_now(number):
     """End the process with the status of a run that was asked to stop before its first step."""
     with contextlib.suppress(OSError, ValueError):  # a console that is gone
-        print(before_first_step(number), flush=True)
+        print(stop_message(number), flush=True)
     os._exit(STATUS)
 
 
@@ -57,7 +57,7 @@ class _Listener:
         self.numbers = _not_ignored()
         # A terminal that is gone makes every print an error, which would end a run before it saves.
         self.terminals = [fd for fd in (1, 2) if _is_terminal(fd)]
-        self.react = leave_at_once
+        self.react = exit_now
         signal.signal(WAKE, _raise)
         signal.pthread_sigmask(signal.SIG_BLOCK, self.numbers)
         threading.Thread(target=self._run, daemon=True).start()
@@ -77,7 +77,7 @@ def listen():
     """Hear the signals from now on, whatever the main thread does; before the first step, end at once.
 
     To be called by a program's main thread, before it starts any other thread. Does nothing on a system
-    that cannot block signals (Windows): there they are heard from ``SignalListener`` on.
+    that cannot block signals (Windows): there they are heard from ``StopSignals`` on.
     """
     global _listener
     if _listener is None and hasattr(signal, "pthread_sigmask") and hasattr(signal, "sigwait"):
@@ -85,7 +85,7 @@ def listen():
 
 
 @contextlib.contextmanager
-def reacting(react):
+def handle_with(react):
     """Context in which ``react`` is called with the number of each signal that comes.
 
     It is called in the listening thread, or in the main thread where ``listen`` was not called. In
@@ -115,15 +115,15 @@ def reacting(react):
             signal.signal(number, handler)
 
 
-def stop_main(number):
+def stop_main_thread(number):
     """Have the main thread raise ``NothingToSave``, or end the process if it does not leave soon."""
     if _raised:  # it is leaving
         return
     if threading.current_thread() is not threading.main_thread():
-        timer = threading.Timer(PATIENCE_SECONDS, leave_at_once, [number])
+        timer = threading.Timer(PATIENCE_SECONDS, exit_now, [number])
         timer.daemon = True
         timer.start()
-    _in_main(NothingToSave(before_first_step(number)))
+    _in_main(NothingToSave(stop_message(number)))
 
 
 _raised = []  # what the main thread has been asked to raise, the latest last
@@ -141,7 +141,7 @@ def _raise(*_):
     raise _raised[-1]
 
 
-class SignalListener:
+class StopSignals:
     """Context of a training loop, in which these signals are noted instead of ending the process.
 
     Until ``can_save`` is set they raise ``NothingToSave`` in the main thread. A second Ctrl-C raises
@@ -155,7 +155,7 @@ class SignalListener:
     def __init__(self):
         self.signal = None
         self.can_save = False
-        self._reacting = reacting(self._note)
+        self._reacting = handle_with(self._note)
 
     def __enter__(self):
         self._reacting.__enter__()
@@ -166,7 +166,7 @@ class SignalListener:
 
     def _note(self, number):
         if not self.can_save:
-            stop_main(number)
+            stop_main_thread(number)
         elif number == signal.SIGINT and self.signal:
             _in_main(KeyboardInterrupt())
         else:

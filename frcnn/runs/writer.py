@@ -67,7 +67,7 @@ class RunWriter:
         self.classes = classes
         self.logger = RunLogger(run_dir)
         self.texts = {}  # of the config, for each checkpoint: by name of file
-        self.unrecorded = []  # images that this worker has skipped since the last ``gather_left_out``
+        self.unrecorded = []  # images skipped here since the last ``gather_skipped_images``
 
     @main_process_only
     def begin(self, asked, is_changed, progress, checkpoint, broken, pipelines):
@@ -97,18 +97,18 @@ class RunWriter:
         self._list_left_out(pipelines)
 
     @main_process_only
-    def scalars(self, run, step, scalars):
+    def write_scalars(self, run, step, scalars):
         """Log the scalars of a step, {tag: number}, to a ``run`` of ``RunLogger``."""
         self.logger.write(run, step, scalars)
 
     @main_process_only
-    def nonfinite(self, step, images, scalars):
+    def record_nonfinite_step(self, step, images, scalars):
         """Record a step that was not applied, with all workers' images."""
         nonfinite_log.append(self.run_dir / run_directory.NONFINITE, step, images, scalars)
         echo(f"step {step} skipped, loss or gradient not finite: {', '.join(images)}")
 
     @main_process_only
-    def checkpoint(self, progress, variables, state):
+    def save_checkpoint(self, progress, variables, state):
         """Write a checkpoint of {name: Keras variable} and a state for JSON, and return its path."""
         self.logger.flush()  # what a resumed run will not write again must be on disk
         folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
@@ -116,12 +116,12 @@ class RunWriter:
         return checkpoints.save(folder, progress.epoch, progress.step, arrays, state, keep, self.texts)
 
     @main_process_only
-    def weights(self, name):
+    def save_weights(self, name):
         """Write the weights as they are now to ``last`` or ``best`` ``.weights.h5``."""
         detector_files.save(self.models, self.config, self.run_dir / f"{name}.weights.h5")
 
     @main_process_only
-    def row(self, progress, val_means, result):
+    def append_metrics(self, progress, val_means, result):
         """Write the row of the epoch under way.
 
         Args:
@@ -138,13 +138,13 @@ class RunWriter:
             row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
         metrics_csv.append_row(self.run_dir / run_directory.METRICS, row)
 
-    def skip_image(self, *skipped_images):
+    def record_skipped_image(self, *skipped_images):
         """Record (split, image, fault): an image that only training found to be of no use."""
         faults.announce(*skipped_images)
         self.unrecorded.append(skipped_images)
         self._append([skipped_images])
 
-    def gather_left_out(self, pipelines):
+    def gather_skipped_images(self, pipelines):
         """Have the first worker record the images that the others have skipped since the last time.
 
         All workers must come here.

@@ -46,7 +46,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     group = process_group.join()
     print(group.summary(config), end="")
     with group.local_main_first():
-        initial.check(config.model)  # before the data, which takes a while to read
+        initial.check_weights(config.model)  # before the data, which takes a while to read
         train_set, val_set = build.load(config.data)
         for use, dataset in (("training", train_set), ("validation", val_set)):
             echo(f"{use} data: {build.folder(config.data)}: {dataset.summary()}")
@@ -55,7 +55,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         if not train_set.classes:
             raise DataError(f"{train_set.name} has no object, so there is no class to learn")
         # After the data, so that nothing is downloaded for a run that cannot start.
-        weight_file = initial.locate(config.model)
+        weight_file = initial.find_or_download(config.model)
     asked = {key: config.get(key) for key in KEYS} if asked is None else asked
     config = resolve(config, train_set.classes, weight_file)
 
@@ -65,7 +65,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     if account:
         echo(account)
 
-    with run_directory.locked(run_dir) if group.is_main else contextlib.nullcontext():
+    with run_directory.lock(run_dir) if group.is_main else contextlib.nullcontext():
         if group.is_main:
             preflight.check(run_dir, resume)  # again: another process may have begun a run meanwhile
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
@@ -86,7 +86,7 @@ def resolve(config, classes, weight_file):
         WeightsError: the weights are not for this backbone.
     """
     values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config.data)}
-    return initial.resolve(config, weight_file).replace(values)
+    return initial.resolve_auto_settings(config, weight_file).replace(values)
 
 
 def pad_multiple(config):

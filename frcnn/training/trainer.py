@@ -19,7 +19,7 @@ from frcnn.distributed import process_group
 from frcnn.errors import ConfigError, Interrupted, RunError, message_of
 from frcnn.runs import checkpoints, run_directory
 from frcnn.runs.run_state import RunState
-from frcnn.runs.signals import SignalListener
+from frcnn.runs.signals import StopSignals
 from frcnn.runs.writer import RunWriter
 from frcnn.text import echo
 from frcnn.training import sanity_checks
@@ -54,7 +54,7 @@ class Trainer:
         targeter = AnchorTargetCreator(models.anchor_generator, config.rpn)
         common = (config.data, models.size_multiple, config.train.seed)
         self.cache = ImageCache(config.data.cache_mib)  # training comes first, and fills it first
-        options = {"make_targets": targeter, "record": self.writer.skip_image}
+        options = {"make_targets": targeter, "record": self.writer.record_skipped_image}
         options |= {"cache": self.cache, "share": self.group.share}
         self.batches = DataLoader(train_set, *common, training=True, **options)
         self.val_batches = DataLoader(val_set, *common, training=False, **options)
@@ -86,14 +86,14 @@ class Trainer:
             RunError: the folder cannot be written to, or its checkpoints do not serve.
             ConfigError: the config or the data have changed and must not.
         """
-        checkpoint, broken = checkpoints.newest(self.run_dir / "checkpoints")
+        checkpoint, broken = checkpoints.read_newest(self.run_dir / "checkpoints")
         changes, harmless = run_directory.differences(before or self.config, self.config)
         self.data = [one.dataset.fingerprint() for one in (self.batches, self.val_batches)]
         # Earlier versions wrote less of a fingerprint, its beginning.
         known = checkpoint.state["data"] if checkpoint else self.data
         if not all(map(str.startswith, self.data, known)):
             changes.append(f"images and boxes: {known} -> {self.data}")
-        count = self.group.place.count
+        count = self.group.info.world_size
         if checkpoint and (known := checkpoint.state["workers"]) != count:
             changes.append(f"workers, which share a batch: {known} -> {count}")
         if changes and not allow_config_change:
@@ -110,7 +110,7 @@ class Trainer:
         if count > 1:  # each has read the data, drawn the weights and read the checkpoint itself
             step = str(self.progress.step)
             values = map(keras.ops.convert_to_numpy, self.schedule.variables().values())
-            self.group.expect_same(
+            self.group.check_same(
                 config=self.config.to_json(), data=self.data, step=step, weights=values
             )
         pipelines = (self.batches, self.val_batches)
@@ -130,7 +130,7 @@ class Trainer:
             self._replace_lost_weights()
             return None
         echo("\n".join([self.best_why, *(f"warning: {text}" for text in self.warnings)]))
-        with self.writer.logger, SignalListener() as self.interruption:
+        with self.writer.logger, StopSignals() as self.interruption:
             stream = self._stream()
             while progress.epoch < epochs:
                 self._train_epoch(stream)
@@ -154,9 +154,9 @@ class Trainer:
         """
         self.schedule.sync_batch_norm()
         # With several workers, ``sync_batch_norm`` has changed what a checkpoint of this step holds.
-        if self.saved_step != self.progress.step or self.group.place.count > 1:
+        if self.saved_step != self.progress.step or self.group.info.world_size > 1:
             self._save_checkpoint()
-        self.writer.weights("last")
+        self.writer.save_weights("last")
 
     def _end_epoch(self):
         """Validate if it is time to, write down the epoch, and return the ``VocAp`` or None."""
@@ -164,7 +164,7 @@ class Trainer:
         val_means, result = {}, None
         if number % self.config.train.validate_every == 0 or number == self.config.train.epochs:
             val_means, result = self._validate()
-        self.writer.gather_left_out((self.batches, self.val_batches))
+        self.writer.gather_skipped_images((self.batches, self.val_batches))
         self._write_epoch(val_means, result)
         self.progress.end_epoch()
         return result
@@ -233,9 +233,9 @@ class Trainer:
         if in_a_row:  # for all workers or none
             images = [name for share in self.group.gather_json(images) for name in share]
         if in_a_row or step == 1 or step % self.config.train.log_every == 0:
-            self.writer.scalars("train", step, scalars)
+            self.writer.write_scalars("train", step, scalars)
         if in_a_row:
-            self.writer.nonfinite(step, images, scalars)
+            self.writer.record_nonfinite_step(step, images, scalars)
         if in_a_row >= self.config.train.max_nonfinite_steps:
             raise RunError(
                 f"loss or gradient were not finite in {in_a_row} steps in a row, none of which was "
@@ -274,8 +274,8 @@ class Trainer:
         self._expect_finite()
         skipped_images = [self.batches.skipped_images, self.val_batches.skipped_images]
         state = {"progress": self.progress.to_json(), "left_out": skipped_images, "data": self.data}
-        state["workers"] = self.group.place.count
-        path = self.writer.checkpoint(self.progress, self.schedule.variables(), state)
+        state["workers"] = self.group.info.world_size
+        path = self.writer.save_checkpoint(self.progress, self.schedule.variables(), state)
         self.saved_at, self.saved_step = time.monotonic(), self.progress.step
         return path
 
@@ -299,7 +299,7 @@ class Trainer:
         scalars = {tag: means[tag] for tag in means if not tag.startswith("time/")}
         scalars |= {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
         scalars["mAP"] = float(result.mean_ap)
-        self.writer.scalars("validation", self.progress.step, scalars)
+        self.writer.write_scalars("validation", self.progress.step, scalars)
         return means, result
 
     def _replace_lost_weights(self):
@@ -307,7 +307,7 @@ class Trainer:
         lost = [name for name in ("last", "best") if not (self.run_dir / f"{name}.weights.h5").is_file()]
         for name in lost:
             if name == "last" or self.best_by == "last":
-                self.writer.weights(name)
+                self.writer.save_weights(name)
                 print(f"{name}.weights.h5 was missing: written again from the checkpoint")
             else:
                 print("best.weights.h5 is missing; the checkpoint has the last weights, not these")
@@ -322,5 +322,5 @@ class Trainer:
         is_best = self.best_by == "last" or score >= self.progress.best
         if is_best and self.schedule.has_one_network:
             self.progress.best = score
-            self.writer.weights("best")
-        self.writer.row(self.progress, val_means, result)
+            self.writer.save_weights("best")
+        self.writer.append_metrics(self.progress, val_means, result)

@@ -42,7 +42,7 @@ def load(models, path):
     """
     if not pathlib.Path(path).is_file():
         raise WeightsError(f"there is no weight file {path}")
-    filled = initial.fill(models.detector, pathlib.Path(path))
+    filled = initial.load_weights(models.detector, pathlib.Path(path))
     if filled.missing or filled.mismatched:
         names = [*filled.missing, *(name for name, _, _ in filled.mismatched)]
         raise WeightsError(f"{path} is of another network: it does not fit {', '.join(names)}")

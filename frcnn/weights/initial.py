@@ -20,7 +20,7 @@ from frcnn.weights.by_name import fill_layers
 from frcnn.weights.entries import STATE_SUFFIXES, read, read_names
 
 
-def check(model_config):
+def check_weights(model_config):
     """Refuse weights that cannot serve, as far as can be told without a download.
 
     Args:
@@ -39,7 +39,7 @@ def check(model_config):
         _check_variant(model_config, _wanted(path, model_config.backbone)[1], path)
 
 
-def locate(model_config):
+def find_or_download(model_config):
     """Return the file that ``model.weights`` names, downloading ImageNet's if asked; None for "none".
 
     Args:
@@ -106,7 +106,7 @@ def preprocessing_for(path, backbone):
     return _wanted(path, backbone)[0]
 
 
-def resolve(config, path):
+def resolve_auto_settings(config, path):
     """Return a config whose ``model.preprocessing`` and ``model.variant`` are what a weight file wants.
 
     Only what is "auto" is changed. The variant stays "auto" unless it is ``keras.applications``'.
@@ -169,7 +169,7 @@ def _check_variant(model_config, wanted, source):
         )
 
 
-def fill(model, path, classes=None):
+def load_weights(model, path, classes=None):
     """Put the weights of a file into the layers of a model, and return the account.
 
     A layer whose shapes differ keeps its own weights and is listed.

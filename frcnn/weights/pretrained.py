@@ -37,14 +37,14 @@ def build(config, weight_file=None):
     if not classes:
         raise ConfigError("data.classes names no class: set it to the names of the object classes")
     if weight_file is None:
-        initial.check(config.model)
-        weight_file = initial.locate(config.model)
+        initial.check_weights(config.model)
+        weight_file = initial.find_or_download(config.model)
     built = faster_rcnn.build(
-        initial.resolve(config, weight_file), len(classes), weight_file is not None
+        initial.resolve_auto_settings(config, weight_file), len(classes), weight_file is not None
     )
     if weight_file is None:
         return built, ""
-    filled = initial.fill(built.detector, weight_file, classes)
+    filled = initial.load_weights(built.detector, weight_file, classes)
     parts = _parts(built)
     _refuse_fraction(filled, built, parts, weight_file, config.model.backbone)
     return built, f"{weight_file}: {filled.summary(parts)}"

@@ -390,7 +390,7 @@ def test_as_many_checkpoints_are_kept_as_configured(looped, monkeypatch):
     monkeypatch.setattr(checkpoints, "save", lambda *given: kept.append(given[5]))
     made = looped(checkpoint__keep=5)
     made.writer.logger, made.writer.texts = SimpleNamespace(flush=lambda: None), {}
-    made.writer.checkpoint(made.progress, {}, {})
+    made.writer.save_checkpoint(made.progress, {}, {})
     assert kept == [5]
 
 
@@ -398,7 +398,7 @@ def test_steps_that_are_not_finite_end_the_run_as_configured(looped, monkeypatch
     made = looped(train__max_nonfinite_steps=3, train__log_every=4)
     logged = []
     made.writer = SimpleNamespace(
-        scalars=lambda run, step, _: logged.append(step), nonfinite=lambda *_: None
+        write_scalars=lambda run, step, _: logged.append(step), record_nonfinite_step=lambda *_: None
     )
     batch = SimpleNamespace(samples=())
     for made.progress.step in range(1, 10):

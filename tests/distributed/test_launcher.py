@@ -24,7 +24,7 @@ def configs(changes):
 
 
 def test_each_worker_has_a_port_and_a_share_of_the_cores():
-    changes = launcher.environments(2, {"CUDA_VISIBLE_DEVICES": ""})
+    changes = launcher.worker_environments(2, {"CUDA_VISIBLE_DEVICES": ""})
     first, second = configs(changes)
     assert first["cluster"] == second["cluster"] and len(set(first["cluster"]["worker"])) == 2
     assert [config["task"]["index"] for config in (first, second)] == [0, 1]
@@ -33,16 +33,16 @@ def test_each_worker_has_a_port_and_a_share_of_the_cores():
 
 
 def test_each_worker_has_a_gpu_of_its_own():
-    changes = launcher.environments(2, {"CUDA_VISIBLE_DEVICES": "4,5,7"})
+    changes = launcher.worker_environments(2, {"CUDA_VISIBLE_DEVICES": "4,5,7"})
     assert [change["CUDA_VISIBLE_DEVICES"] for change in changes] == ["4", "5"]
     with pytest.raises(ConfigError, match="4 workers need a GPU each, and there are 3"):
-        launcher.environments(4, {"CUDA_VISIBLE_DEVICES": "4,5,7"})
+        launcher.worker_environments(4, {"CUDA_VISIBLE_DEVICES": "4,5,7"})
 
 
 def test_on_several_machines_each_address_becomes_several():
     given = {"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 1}}
     environment = {"TF_CONFIG": json.dumps(given), "CUDA_VISIBLE_DEVICES": "0,1"}
-    found = configs(launcher.environments(2, environment))
+    found = configs(launcher.worker_environments(2, environment))
     assert [config["task"]["index"] for config in found] == [2, 3]
     for config in found:
         assert config["cluster"]["worker"] == ["a:2222", "a:2223", "b:2222", "b:2223"]
@@ -54,7 +54,7 @@ def test_a_chief_is_one_of_the_addresses():
         "task": {"type": "worker", "index": 0},
     }
     environment = {"TF_CONFIG": json.dumps(given), "CUDA_VISIBLE_DEVICES": "0,1"}
-    found = configs(launcher.environments(2, environment))
+    found = configs(launcher.worker_environments(2, environment))
     assert [config["task"]["index"] for config in found] == [2, 3]
     assert found[0]["cluster"]["worker"] == ["a:2222", "a:2223", "b:2222", "b:2223"]
 
@@ -72,18 +72,18 @@ def test_a_chief_is_one_of_the_addresses():
 )
 def test_an_environment_that_does_not_fit_is_one_line(environment, match):
     with pytest.raises(ConfigError, match=match):
-        launcher.environments(2, environment | {"CUDA_VISIBLE_DEVICES": ""})
+        launcher.worker_environments(2, environment | {"CUDA_VISIBLE_DEVICES": ""})
 
 
 def test_it_says_which_systems_it_needs(monkeypatch):
     monkeypatch.setattr(launcher.os, "name", "nt")
     with pytest.raises(ConfigError, match="needs Linux or macOS"):
-        launcher.environments(2, {})
+        launcher.worker_environments(2, {})
 
 
 def test_slurm_starts_its_processes_itself():
     with pytest.raises(ConfigError, match="srun --ntasks-per-node"):
-        launcher.environments(2, {"SLURM_STEP_NUM_TASKS": "2"})
+        launcher.worker_environments(2, {"SLURM_STEP_NUM_TASKS": "2"})
 
 
 def command(code):
@@ -93,7 +93,7 @@ def command(code):
 
 
 def test_all_well():
-    assert launcher.run(command("assert os.environ['FRCNN_LIFELINE']"), 3) == 0
+    assert launcher.launch(command("assert os.environ['FRCNN_LIFELINE']"), 3) == 0
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_all_well():
     ],
 )
 def test_one_that_fails_is_named(code, status, says, capfd):
-    assert launcher.run(command(code), 2) == status
+    assert launcher.launch(command(code), 2) == status
     assert says in capfd.readouterr().err
 
 
 def test_when_one_fails_the_others_are_ended(monkeypatch):
     monkeypatch.setattr(launcher, "GRACE_SECONDS", 0.2)
     started = time.monotonic()
-    assert launcher.run(command("sys.exit(3) if rank else time.sleep(300)"), 2) == 3
+    assert launcher.launch(command("sys.exit(3) if rank else time.sleep(300)"), 2) == 3
     assert time.monotonic() - started < 60
 
 
@@ -127,7 +127,7 @@ def test_a_signal_goes_on_to_all():
     here = [
         sys.executable,
         "-c",
-        f"from frcnn.distributed import launcher; launcher.run({command(code)!r}, 2)",
+        f"from frcnn.distributed import launcher; launcher.launch({command(code)!r}, 2)",
     ]
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     process = subprocess.Popen(here, stdout=subprocess.PIPE, text=True, cwd=root)

@@ -14,7 +14,7 @@ CODE = """
 import time
 from frcnn.distributed import lifeline
 lifeline.NOTICE_SECONDS = 0.1
-lifeline.follow()
+lifeline.watch()
 """
 
 
@@ -23,7 +23,7 @@ def worker(code="time.sleep(60)"):
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-c", CODE + code],
-        env=os.environ | {lifeline.MARK: str(reader)},
+        env=os.environ | {lifeline.VARIABLE: str(reader)},
         pass_fds=[reader],
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -52,7 +52,7 @@ def test_it_ends_when_the_launcher_dies():
 
 def test_when_the_launcher_is_killed_no_worker_is_left():
     command = [sys.executable, "-c", CODE + "print('ready', flush=True); time.sleep(60)"]
-    code = f"from frcnn.distributed import launcher; launcher.run({command!r}, 2)"
+    code = f"from frcnn.distributed import launcher; launcher.launch({command!r}, 2)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -66,4 +66,4 @@ def test_when_the_launcher_is_killed_no_worker_is_left():
 
 def test_without_a_launcher_there_is_nothing_to_follow():
     assert not lifeline.is_worker({})
-    lifeline.follow({})
+    lifeline.watch({})

@@ -44,7 +44,7 @@ def test_only_this_machine_reaches_a_shielded_server(family):
     with opened(family) as server:
         port = server.getsockname()[1]
         assert answers(address, port)
-        loopback.shield(server)
+        loopback.restrict_to_loopback(server)
         assert not answers(address, port)
         assert answers("127.0.0.1", port)
         assert answers("::1", port) == (family == socket.AF_INET6)
@@ -52,11 +52,11 @@ def test_only_this_machine_reaches_a_shielded_server(family):
 
 def test_a_server_is_found_while_it_is_opened():
     port = opened().getsockname()[1]
-    with loopback.Shield(port) as shield:
+    with loopback.LoopbackOnly(port) as shield:
         server = opened(port=port)
         connected = socket.create_connection(("127.0.0.1", port))
         accepted = server.accept()[0]
-    assert shield.is_up
+    assert shield.is_active
     connected.sendall(b"a")
     assert accepted.recv(1) == b"a"
 
@@ -67,23 +67,23 @@ def test_a_connection_from_elsewhere_that_came_before_is_closed():
         port = server.getsockname()[1]
         stranger = socket.create_connection((address, port))
         accepted = server.accept()[0]
-        with loopback.Shield(port) as shield:
+        with loopback.LoopbackOnly(port) as shield:
             pass
-    assert shield.is_up
+    assert shield.is_active
     assert stranger.recv(1) == b"" and accepted.recv(1) == b""
 
 
 def test_where_no_server_is_found_it_says_so():
-    with loopback.Shield(1) as shield:
+    with loopback.LoopbackOnly(1) as shield:
         pass
-    assert not shield.is_up
+    assert not shield.is_active
 
 
 def test_where_the_system_has_no_such_filter_it_says_so(monkeypatch):
     def refuse(_):
         raise OSError("not here")
 
-    monkeypatch.setattr(loopback, "shield", refuse)
-    with opened() as server, loopback.Shield(server.getsockname()[1]) as shield:
+    monkeypatch.setattr(loopback, "restrict_to_loopback", refuse)
+    with opened() as server, loopback.LoopbackOnly(server.getsockname()[1]) as shield:
         pass
-    assert not shield.is_up
+    assert not shield.is_active

@@ -14,8 +14,8 @@ def tf_config(cluster, kind, index):
 
 def test_without_a_word_it_is_alone():
     place = discovery.find({})
-    assert (place.rank, place.count, place.local_rank) == (0, 1, None)
-    assert discovery.find({"TF_CONFIG": "{}"}).count == 1
+    assert (place.rank, place.world_size, place.local_rank) == (0, 1, None)
+    assert discovery.find({"TF_CONFIG": "{}"}).world_size == 1
 
 
 def test_tf_config():
@@ -106,7 +106,7 @@ def test_slurm_variables_that_do_not_fit(name, text):
 def test_on_one_machine_of_slurm_nothing_has_to_leave_it():
     one = SLURM | {"SLURM_STEP_NODELIST": "vm", "SLURM_STEP_TASKS_PER_NODE": "4"}
     place = discovery.find(one)
-    assert place.is_local and place.count == 4 and len(set(place.addresses)) == 4
+    assert place.is_local and place.world_size == 4 and len(set(place.addresses)) == 4
     assert place.port == int(place.addresses[3].split(":")[1])
     assert not discovery.find(SLURM).is_local
 
@@ -125,8 +125,8 @@ def test_lists_of_machines(nodes, hosts):
 
 
 def test_one_task_of_slurm_is_alone():
-    assert discovery.find({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}).count == 1
-    assert discovery.find({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}).count == 1
+    assert discovery.find({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}).world_size == 1
+    assert discovery.find({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}).world_size == 1
 
 
 def test_alone_everything_is_done_at_once():
@@ -134,9 +134,9 @@ def test_alone_everything_is_done_at_once():
     assert group.is_main and group.share == (0, 1)
     assert group.gather_json({"a": ["ü"]}) == [{"a": ["ü"]}]
     assert group.any(True) and not group.any(False)
-    group.expect_same(text="a")
+    group.check_same(text="a")
     with group.local_main_first():
-        group.wait()
+        group.barrier()
     group.end()
 
 
@@ -187,26 +187,27 @@ def two(monkeypatch, change):
 
 
 def test_other_code_is_named(monkeypatch):
-    known = process_group.code()
+    known = process_group.code_versions()
     assert {"Python", "tensorflow", "keras", "source of frcnn"} <= set(known)
-    two(monkeypatch, lambda values: dict(values)).expect_same(**known)
+    two(monkeypatch, lambda values: dict(values)).check_same(**known)
     group = two(monkeypatch, lambda values: values | {"keras": "3.0.0"})
     with pytest.raises(
         WorkerError, match=r"worker 1 on b:1 differs from worker 0 in keras \(3.0.0, not 3"
     ):
-        group.expect_same(**known)
+        group.check_same(**known)
     group = two(monkeypatch, lambda values: {name: values[name] for name in values if name[0] != "s"})
     with pytest.raises(WorkerError, match="differs from worker 0 in source of frcnn"):
-        group.expect_same(**known)
+        group.check_same(**known)
 
 
 def test_the_source_s_digest_is_that_of_the_files(monkeypatch, tmp_path):
-    before = process_group.code()["source of frcnn"]
-    (tmp_path / "workers.py").write_text("")
-    monkeypatch.setattr(process_group, "__file__", str(tmp_path / "workers.py"))
-    one = process_group.code()["source of frcnn"]
-    (tmp_path / "workers.py").write_text("a = 1\n")
-    two = process_group.code()["source of frcnn"]
+    before = process_group.code_versions()["source of frcnn"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file.py").write_text("")
+    monkeypatch.setattr(process_group, "__file__", str(tmp_path / "distributed" / "process_group.py"))
+    one = process_group.code_versions()["source of frcnn"]
+    (tmp_path / "other" / "file.py").write_text("a = 1\n")
+    two = process_group.code_versions()["source of frcnn"]
     assert len({before, one, two}) == 3
 
 
@@ -220,7 +221,7 @@ def test_the_wait_for_others_is_a_number_of_seconds():
 
 def test_ports_that_are_open_to_the_network_are_said_to_be(small_config):
     place = discovery.ProcessInfo(0, ("a:1", "b:1"))
-    assert "open to the network" in process_group.ProcessGroup(place, is_shielded=False).summary(
+    assert "open to the network" in process_group.ProcessGroup(place, is_loopback_only=False).summary(
         small_config
     )
     assert "open to the network" not in process_group.ProcessGroup(place).summary(small_config)
@@ -235,5 +236,5 @@ def test_a_log_that_is_a_link_is_refused(tmp_path, name):
     (run / name).parent.mkdir(parents=True)
     (run / name).symlink_to(outside if name == "workers" else outside / "1.log")
     with pytest.raises(ConfigError, match=f"{run / name} is a symbolic link"):
-        process_group.redirect(discovery.ProcessInfo(1, ("a:1", "b:2")), run)
+        process_group.redirect_output(discovery.ProcessInfo(1, ("a:1", "b:2")), run)
     assert (outside / "1.log").read_text() == "precious"

@@ -33,7 +33,7 @@ def names(folder):
 def test_arrays_and_state_come_back_bit_for_bit(folder):
     state = {"mean": 0.1 + 0.2, "bad": float("inf"), "place": [3, 4]}
     path = save(folder, 2, 30, **state)
-    found, faults = checkpoints.newest(folder)
+    found, faults = checkpoints.read_newest(folder)
     assert (found.path, found.state, faults) == (path, state, {})
     assert found.arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -44,7 +44,7 @@ def test_arrays_and_state_come_back_bit_for_bit(folder):
 def test_the_newest_is_that_of_the_last_step_however_many_digits(folder):
     for epoch, step in ((0, 99_999_999), (1, 5), (1, 100_000_000), (10_000, 100_000_000)):
         path = save(folder, epoch, step)
-        assert checkpoints.newest(folder)[0].path == path
+        assert checkpoints.read_newest(folder)[0].path == path
 
 
 def test_only_the_newest_are_kept(folder):
@@ -57,11 +57,11 @@ def test_a_checkpoint_of_the_same_step_is_replaced(folder):
     save(folder, 0, 1, which="old")
     save(folder, 0, 1, which="new")
     assert names(folder) == ["epoch-0000-step-00000001"]
-    assert checkpoints.newest(folder)[0].state == {"which": "new"}
+    assert checkpoints.read_newest(folder)[0].state == {"which": "new"}
 
 
 def test_where_none_was_written_there_is_none(folder):
-    assert checkpoints.newest(folder) == (None, {})
+    assert checkpoints.read_newest(folder) == (None, {})
 
 
 def cut(path):
@@ -79,12 +79,12 @@ def flip(path):
 def test_a_damaged_one_is_named_and_the_one_before_it_used(folder, file, damage):
     sound, torn = save(folder, 0, 1), save(folder, 0, 2)
     damage(torn / file)
-    found, faults = checkpoints.newest(folder)
+    found, faults = checkpoints.read_newest(folder)
     assert found.path == sound and list(faults) == [torn]
     assert file in faults[torn] or "SHA256SUMS" in faults[torn] or "unpack" in faults[torn]
 
     aside = checkpoints.set_aside(torn)
-    assert aside.is_dir() and checkpoints.newest(folder)[1] == {}
+    assert aside.is_dir() and checkpoints.read_newest(folder)[1] == {}
     save(folder, 0, 2, keep=1)
     assert names(folder) == [aside.name, "epoch-0000-step-00000002"]
 
@@ -93,7 +93,7 @@ def test_when_all_are_damaged_nothing_is_begun_afresh(folder):
     for step in (1, 2):
         cut(save(folder, 0, step) / "variables.npz")
     with pytest.raises(RunError, match="no checkpoint.*is whole") as error:
-        checkpoints.newest(folder)
+        checkpoints.read_newest(folder)
     assert "step-00000001: variables.npz has changed" in str(error.value)
     assert "step-00000002: variables.npz has changed" in str(error.value)
 
@@ -107,7 +107,7 @@ def test_what_a_killed_process_left_is_no_checkpoint_and_goes(folder):
     save(folder, 0, 1)
     (folder / "part-epoch-0000-step-00000002").mkdir()
     (folder / "part-epoch-0000-step-00000002" / "variables.npz").write_bytes(b"half")
-    assert checkpoints.newest(folder)[0].path.name == "epoch-0000-step-00000001"
+    assert checkpoints.read_newest(folder)[0].path.name == "epoch-0000-step-00000001"
     save(folder, 0, 3)
     assert names(folder) == ["epoch-0000-step-00000001", "epoch-0000-step-00000003"]
 
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_up_leaves_the_older_ones_and_no_part(folder, monkeypa
     with pytest.raises(OSError, match="No space left"):
         save(folder, 0, 2, keep=1)
     assert names(folder) == ["epoch-0000-step-00000001"]
-    assert checkpoints.newest(folder)[0].arrays.keys() == ARRAYS.keys()
+    assert checkpoints.read_newest(folder)[0].arrays.keys() == ARRAYS.keys()
 
 
 @pytest.mark.parametrize("copy", ["epoch-0001-step-00000007.bak", "epoch-0001-step-00000007 copy"])
@@ -131,7 +131,7 @@ def test_a_copied_checkpoint_is_left_alone_and_not_used(folder, copy):
     path = save(folder, 1, 7)
     shutil.copytree(path, folder / copy)
     (folder / "epoch-0002-step-00000009").touch()  # no folder
-    assert checkpoints.newest(folder)[0].path == path
+    assert checkpoints.read_newest(folder)[0].path == path
     newer = save(folder, 1, 8, keep=1)
     assert names(folder) == sorted([copy, "epoch-0002-step-00000009", newer.name])
 
@@ -165,7 +165,7 @@ def test_whenever_it_is_killed_a_whole_one_is_there(folder, monkeypatch, moment,
             pass
         else:
             assert moment > 2  # all moments were tried
-    found, faults = checkpoints.newest(folder)
+    found, faults = checkpoints.read_newest(folder)
     assert faults == {} and found.state["number"] in (1, 2)
     path = save(folder, 1, 9, keep=1)
     assert names(folder) == [path.name]
@@ -173,9 +173,9 @@ def test_whenever_it_is_killed_a_whole_one_is_there(folder, monkeypatch, moment,
 
 def test_further_files_are_held_and_summed(folder):
     path = checkpoints.save(folder, 0, 1, ARRAYS, {}, 1, {"config.json": "{}"})
-    assert (path / "config.json").read_text() == "{}" and checkpoints.fault_of(path) is None
+    assert (path / "config.json").read_text() == "{}" and checkpoints.find_fault(path) is None
     (path / "config.json").write_text("{ }")
-    assert "config.json has changed" in checkpoints.fault_of(path)
+    assert "config.json has changed" in checkpoints.find_fault(path)
 
 
 def test_each_corrupt_one_is_kept(folder):
@@ -190,6 +190,6 @@ def test_one_with_numbers_that_are_not_finite_is_named_and_the_one_before_used(f
     sound = save(folder, 0, 1)
     arrays = ARRAYS | {"model/0001/norm/moving_mean": np.float32([0.0, bad])}
     spoilt = checkpoints.save(folder, 0, 2, arrays, {}, 9)
-    found, faults = checkpoints.newest(folder)
+    found, faults = checkpoints.read_newest(folder)
     assert found.path == sound
     assert faults == {spoilt: "there is NaN or infinity in model/0001/norm/moving_mean"}

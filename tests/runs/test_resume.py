@@ -59,7 +59,7 @@ def whole(config, tmp_path_factory):
 def back_to(run, step, folder):
     """Copy a run and take away its checkpoints after a step, but nothing else that it wrote."""
     copy = shutil.copytree(run, folder / "run")
-    for path in checkpoints.found(copy / "checkpoints"):
+    for path in checkpoints.list_checkpoints(copy / "checkpoints"):
         if int(path.name.split("-")[3]) > step:
             shutil.rmtree(path)
     return copy
@@ -122,16 +122,18 @@ def test_a_process_that_is_killed_goes_on_with_the_same_bits(whole, command, tmp
     """Killed while it writes, and after some more steps; then asked to stop, and let end."""
     run, log = tmp_path / "run", tmp_path / "log"
     assert stop(start(run, command, log), signal.SIGKILL, is_writing(run)) == -signal.SIGKILL
-    newest = checkpoints.newest(run / "checkpoints")[0]
+    newest = checkpoints.read_newest(run / "checkpoints")[0]
 
     def has_gone_on():
-        return len(checkpoints.found(run / "checkpoints")) == 2
+        return len(checkpoints.list_checkpoints(run / "checkpoints")) == 2
 
     assert newest is None or newest.state["progress"]["step"] < 12
     assert stop(start(run, command, log), signal.SIGKILL, has_gone_on) == -signal.SIGKILL
     process = start(run, command, log)
-    before = checkpoints.newest(run / "checkpoints")[0].path
-    status = stop(process, signal.SIGTERM, lambda: checkpoints.found(run / "checkpoints")[-1] != before)
+    before = checkpoints.read_newest(run / "checkpoints")[0].path
+    status = stop(
+        process, signal.SIGTERM, lambda: checkpoints.list_checkpoints(run / "checkpoints")[-1] != before
+    )
     assert status == 0, log.read_text()[-3000:]
     assert "SIGTERM: stopped after step" in log.read_text()
     assert stop(start(run, command, log), 0, after(600), limit=600) == 0, log.read_text()[-3000:]
@@ -142,7 +144,7 @@ def test_a_process_that_is_killed_goes_on_with_the_same_bits(whole, command, tmp
 
 
 class Asking:
-    """Stands in for the ``SignalListener`` of a trainer: a signal comes at a moment counted in looks."""
+    """Stands in for the ``StopSignals`` of a trainer: a signal comes at a moment counted in looks."""
 
     def __init__(self, look):
         self.look = look
@@ -165,10 +167,10 @@ class Asking:
 def test_a_signal_stops_the_run_with_a_checkpoint(whole, config, tmp_path, monkeypatch, look, step):
     rare = config.replace({"checkpoint.every_steps": 0, "checkpoint.every_minutes": 0.0})
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "SignalListener", lambda: Asking(look))
+        patch.setattr(trainer, "StopSignals", lambda: Asking(look))
         with pytest.raises(Interrupted, match=f"SIGUSR1: stopped after step {step} .*--resume"):
             train(rare, tmp_path / "run")
-    *_, path = checkpoints.found(tmp_path / "run" / "checkpoints")
+    *_, path = checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints")
     assert path.name.endswith(f"step-{step:08d}")
     same, found = (
         checkpoints.read(folder / "checkpoints" / path.name) for folder in (whole, tmp_path / "run")
@@ -193,7 +195,7 @@ def test_a_signal_before_the_first_step_is_done_stops_the_run_with_nothing_to_sa
     monkeypatch.setattr("frcnn.runs.signals._raised", [])
     with pytest.raises(NothingToSave, match="SIGTERM: stopped before the first step of this start"):
         train(config, tmp_path / "run")
-    assert checkpoints.found(tmp_path / "run" / "checkpoints") == []
+    assert checkpoints.list_checkpoints(tmp_path / "run" / "checkpoints") == []
 
 
 # Faults of our own after an epoch's last step.
@@ -218,7 +220,7 @@ def test_a_fault_in_scoring_or_logging_loses_no_epoch(
         with pytest.raises(RunError, match="failed after step 8 .ZeroDivisionError.*kept in .*--resume"):
             train_module.train(rare, run)
     assert "ZeroDivisionError: not foreseen" in capsys.readouterr().err
-    newest, _ = checkpoints.newest(run / "checkpoints")
+    newest, _ = checkpoints.read_newest(run / "checkpoints")
     assert newest.path.name == "epoch-0001-step-00000008"
     for name, array in weights(run / "last.weights.h5").items():
         if name.startswith("optimizer"):
@@ -378,7 +380,7 @@ def test_a_checkpoint_of_an_earlier_version_knows_less_of_the_images(
     whole, config, tmp_path, monkeypatch
 ):
     run = back_to(whole, 11, tmp_path)
-    newest = checkpoints.newest
+    newest = checkpoints.read_newest
 
     def earlier(folder):
         checkpoint, faults = newest(folder)
@@ -386,7 +388,7 @@ def test_a_checkpoint_of_an_earlier_version_knows_less_of_the_images(
         del checkpoint.state["progress"]["loss"]
         return checkpoint, faults
 
-    monkeypatch.setattr(checkpoints, "newest", earlier)
+    monkeypatch.setattr(checkpoints, "read_newest", earlier)
     assert "going on from" in train(config, run, resume=True)
 
 
@@ -405,7 +407,7 @@ def test_a_finished_run_gets_its_lost_weights_back(whole, config, tmp_path):
 
 def test_another_number_of_workers_is_a_change(whole, config, tmp_path, monkeypatch):
     run = back_to(whole, 7, tmp_path)
-    newest = checkpoints.newest
+    newest = checkpoints.read_newest
 
     def of_two(folder):
         checkpoint, faults = newest(folder)
@@ -413,7 +415,7 @@ def test_another_number_of_workers_is_a_change(whole, config, tmp_path, monkeypa
         checkpoint.state["workers"] = 2
         return checkpoint, faults
 
-    monkeypatch.setattr(checkpoints, "newest", of_two)
+    monkeypatch.setattr(checkpoints, "read_newest", of_two)
     with pytest.raises(ConfigError, match="workers, which share a batch: 2 -> 1"):
         train(config, run, resume=True)
 
@@ -482,7 +484,7 @@ def test_a_step_that_is_not_finite_is_recorded_and_the_run_goes_on(config, tmp_p
         assert "learning_rate/rpn" in row["scalars"]
     table = (run / "metrics.csv").read_text()
     assert "inf" not in table and "nan" not in table.replace("AP", "")
-    arrays = checkpoints.newest(run / "checkpoints")[0].arrays
+    arrays = checkpoints.read_newest(run / "checkpoints")[0].arrays
     assert all(np.isfinite(array).all() for array in arrays.values())
     # Gone on with from before the second, it is found again and stands there once.
     copy = back_to(run, 5, tmp_path / "copy")
@@ -500,7 +502,7 @@ def test_too_many_in_a_row_end_the_run_with_its_checkpoints_intact(config, tmp_p
         train(config.replace({"train.max_nonfinite_steps": 3}), run)
     rows = [json.loads(line)["step"] for line in (run / "nonfinite.jsonl").read_text().splitlines()]
     assert rows == [2, 4, 5, 6]
-    newest, faults = checkpoints.newest(run / "checkpoints")
+    newest, faults = checkpoints.read_newest(run / "checkpoints")
     assert not faults and newest.state["progress"]["step"] == 5
     assert all(np.isfinite(array).all() for array in newest.arrays.values())
 

@@ -30,7 +30,7 @@ if sys.argv[3]:  # what the system says where there is no flock
         raise OSError(int(sys.argv[3]), "no flock")
     fcntl.flock = flock
     file_lock.LEASE_SECONDS, file_lock.socket.gethostname = 2.0, lambda: "node7"
-with run_directory.locked(pathlib.Path(sys.argv[1])):
+with run_directory.lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -49,15 +49,15 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
     process = hold(tmp_path / "run")
     try:
         with pytest.raises(RunError, match=f"process {process.pid} on .* is training in .*run"):
-            with run_directory.locked(tmp_path / "run"):
+            with run_directory.lock(tmp_path / "run"):
                 pass
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     time.sleep(0.1)
-    with run_directory.locked(tmp_path / "run"):  # a killed process holds nothing
+    with run_directory.lock(tmp_path / "run"):  # a killed process holds nothing
         pass
-    with run_directory.locked(tmp_path / "run"):  # nor does one that is done
+    with run_directory.lock(tmp_path / "run"):  # nor does one that is done
         pass
 
 
@@ -75,7 +75,7 @@ def without_flock(monkeypatch, number=errno.ENOSYS):
 def test_without_flock_there_is_a_lease(tmp_path, monkeypatch, number):
     without_flock(monkeypatch, number)
     for _ in range(2):
-        with run_directory.locked(tmp_path):
+        with run_directory.lock(tmp_path):
             assert (tmp_path / ".lock-lease").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
@@ -90,19 +90,19 @@ def test_without_flock_a_process_holds_the_folder_until_it_is_killed(tmp_path, m
         with pytest.raises(
             RunError, match=f"{holder} .* is training in .*run at the moment; without a sign"
         ):
-            with run_directory.locked(tmp_path / "run"):
+            with run_directory.lock(tmp_path / "run"):
                 pass
     finally:
         process.kill()
         process.wait()
     assert f"is held by {holder}" in capsys.readouterr().out
-    with run_directory.locked(tmp_path / "run"):
+    with run_directory.lock(tmp_path / "run"):
         assert f"is held by {holder}" in capsys.readouterr().out
         assert str(os.getpid()) in (tmp_path / "run" / ".lock-owner").read_text()
 
 
 def test_a_process_that_lost_its_folder_to_another_writes_no_more(tmp_path, monkeypatch):
-    with run_directory.locked(tmp_path):
+    with run_directory.lock(tmp_path):
         with run_directory.writing(tmp_path):
             pass
         monkeypatch.setattr(file_lock.FileLock, "is_lost", True)
@@ -116,7 +116,7 @@ def test_a_disk_that_takes_no_more_does_not_hide_what_ended_the_run(tmp_path, mo
         raise OSError(errno.EROFS, "Read-only file system")
 
     with pytest.raises(RunError, match="cannot write to the run folder .*: Read-only file system"):
-        with run_directory.locked(tmp_path):
+        with run_directory.lock(tmp_path):
             monkeypatch.setattr(os, "unlink", read_only)
             with run_directory.writing(tmp_path):
                 read_only()
@@ -126,14 +126,14 @@ def test_a_disk_that_takes_no_more_does_not_hide_what_ended_the_run(tmp_path, mo
 def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(RunError, match="cannot write to the run folder .*run: Permission denied"):
-        with run_directory.locked(tmp_path / "run"):
+        with run_directory.lock(tmp_path / "run"):
             pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write to the run folder .*run: Not a directory"):
-        with run_directory.locked(tmp_path / "file" / "run"):
+        with run_directory.lock(tmp_path / "file" / "run"):
             pass
 
 
@@ -402,7 +402,7 @@ def test_a_link_is_refused_and_what_it_leads_to_stays(tmp_path, name):
     (run / name).symlink_to(target)
     before = content(outside)
     with pytest.raises(RunError, match=f"{run / name} is a symbolic link to {target}"):
-        with run_directory.locked(run):
+        with run_directory.lock(run):
             pass
     assert content(outside) == before
 
@@ -410,11 +410,11 @@ def test_a_link_is_refused_and_what_it_leads_to_stays(tmp_path, name):
 def test_the_run_folder_itself_may_be_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "real")
-    with run_directory.locked(tmp_path / "run"):
+    with run_directory.lock(tmp_path / "run"):
         pass
 
 
 def test_other_links_in_the_folder_are_nobodys_business(tmp_path):
     (tmp_path / "data").symlink_to(tmp_path)
-    with run_directory.locked(tmp_path):
+    with run_directory.lock(tmp_path):
         pass

@@ -51,7 +51,7 @@ DEAF = """
     signals.PATIENCE_SECONDS = 0.2
     mutex = ctypes.create_string_buffer(64)
     system.pthread_mutex_lock(mutex)
-    with signals.reacting({react}):
+    with signals.handle_with({react}):
         try:
             print("ready", flush=True)
             system.pthread_mutex_lock(mutex)  # for ever
@@ -61,7 +61,7 @@ DEAF = """
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("react", ["signals.leave_at_once", "signals.stop_main"])
+@pytest.mark.parametrize("react", ["signals.exit_now", "signals.stop_main_thread"])
 def test_a_main_thread_that_is_deaf_ends_with_status_0_and_says_so(name, react):
     process = start(DEAF.format(react=react))
     status, said, errors = ending(process, getattr(signal, name))
@@ -94,7 +94,7 @@ def test_the_main_thread_leaves_by_an_exception():
         from frcnn.runs import signals
         signals.listen()
         try:
-            with signals.reacting(signals.stop_main):
+            with signals.handle_with(signals.stop_main_thread):
                 print("ready", flush=True)
                 while True:
                     try:
@@ -114,7 +114,7 @@ TRAINING = """
     from frcnn.runs import signals
     {listen}
     try:
-        with signals.SignalListener() as asked:
+        with signals.StopSignals() as asked:
             asked.can_save = True
             print("ready", flush=True)
             while not asked.signal:
@@ -138,7 +138,7 @@ def test_in_training_a_signal_is_noted_and_a_second_ctrl_c_ends_it(listen):
 def test_without_a_listener_it_is_noted_by_handlers_that_are_put_back(name):
     number = getattr(signal, name)
     before = signal.getsignal(number)
-    with signals_module.SignalListener() as asked:
+    with signals_module.StopSignals() as asked:
         with pytest.raises(NothingToSave, match=f"{name}: stopped before the first step"):
             signal.raise_signal(number)
         signals_module._raised.clear()
@@ -153,7 +153,7 @@ def test_a_terminal_that_is_gone_does_not_keep_a_run_from_saving(tmp_path):
         import sys, time
         from frcnn.runs import signals
         signals.listen()
-        with signals.SignalListener() as asked:
+        with signals.StopSignals() as asked:
             asked.can_save = True
             print("ready", flush=True)
             while not asked.signal:

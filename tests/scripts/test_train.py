@@ -224,7 +224,7 @@ def test_the_first_worker_alone_says_where_the_settings_are_from(script, monkeyp
     trainer = types.SimpleNamespace(train=lambda *_, **__: None)
     monkeypatch.setitem(sys.modules, "frcnn.training.train", trainer)
     monkeypatch.setattr("frcnn.training.train", trainer, raising=False)
-    monkeypatch.setattr(process_group, "session", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(process_group, "exit_together", lambda _: contextlib.nullcontext())
     for rank in (0, 1):
         place = discovery.ProcessInfo(rank, ("localhost:1", "localhost:2"))
         monkeypatch.setattr(discovery, "find", lambda place=place: place)

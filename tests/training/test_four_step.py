@@ -209,7 +209,7 @@ def test_the_best_weights_are_of_the_last_phase(run):
 def test_a_run_goes_on_within_and_between_phases_as_if_never_interrupted(run, config, tmp_path, step):
     """After step 3 within phase 2, which needs phase 1's network; after 4 between; after 5 within 3."""
     again = shutil.copytree(run, tmp_path / "run")
-    for path in checkpoints.found(again / "checkpoints"):
+    for path in checkpoints.list_checkpoints(again / "checkpoints"):
         if int(path.name.split("-")[3]) > step:
             shutil.rmtree(path)
     train(pretrained(config, run.parent), again, resume=True)

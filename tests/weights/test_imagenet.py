@@ -52,10 +52,10 @@ def write_keras2(path, model, name_of=lambda name: name):
 def features_of(backbone, path, images):
     """Return the levels that go into the pyramid, of a backbone filled from a file."""
     pixels = keras.Input((None, None, 3))
-    config = initial.resolve(Config().replace({"model.backbone": backbone}), path)
+    config = initial.resolve_auto_settings(Config().replace({"model.backbone": backbone}), path)
     built = BACKBONES[backbone].build(pixels, config.model)
     network = keras.Model(pixels, list(built.features))
-    filled = initial.fill(network, path)
+    filled = initial.load_weights(network, path)
     assert [name for name in filled.missing if not name.startswith("fpn_")] == []
     assert not filled.mismatched
     laterals = [layer for layer in network.layers if layer.name.startswith("fpn_lateral")]
@@ -254,7 +254,7 @@ def write_head(kind, head, folder):
 def test_the_head_gives_vgg16_s_own_fc7(kind, vgg16_head, tmp_path):
     """On 7 x 7 x 512 features, from every kind of file, flattened either way round."""
     model = head_of(vgg16_head)
-    filled = initial.fill(model, write_head(kind, vgg16_head, tmp_path))
+    filled = initial.load_weights(model, write_head(kind, vgg16_head, tmp_path))
     assert filled.layers == ("head_dense1", "head_dense2") and not filled.mismatched
     expected = vgg16_head.expected()
     assert (expected > 0).mean() > 0.2
@@ -275,7 +275,7 @@ def test_the_head_gives_the_fc7_of_keras_applications(tmp_path, monkeypatch):
     fc7 = keras.Model(pooled, theirs.get_layer("fc2").output)
     inputs = keras.Input((7, 7, 512))
     head = keras.Model(inputs, heads.dense_head(inputs, (32, 32)))
-    assert initial.fill(head, path).layers == ("head_dense1", "head_dense2")
+    assert initial.load_weights(head, path).layers == ("head_dense1", "head_dense2")
     expected = np.asarray(fc7(features))
     assert expected.std() > 0.01
     np.testing.assert_allclose(head(features), expected, rtol=1e-4, atol=1e-5)
@@ -289,10 +289,14 @@ def test_dense_layers_that_do_not_fit_the_head_are_left_out_together(kind, vgg16
     width = vgg16_head.fc7[0].shape[0]
     head = keras.Model(pooled, heads.dense_head(pooled, (width, width)))
     model = keras.Model([features._keras_history.operation.input, pooled], [features, head(pooled)])
-    filled = initial.fill(model, write_head(kind, vgg16_head, tmp_path)) if kind != "state.npz" else None
+    filled = (
+        initial.load_weights(model, write_head(kind, vgg16_head, tmp_path))
+        if kind != "state.npz"
+        else None
+    )
     if filled is None:
         with pytest.raises(WeightsError, match="no layer of"):
-            initial.fill(head, write_head(kind, vgg16_head, tmp_path))
+            initial.load_weights(head, write_head(kind, vgg16_head, tmp_path))
         return
     assert filled.layers == ("block1_conv1",) and filled.missing == ("head_dense2",)
     assert [name for name, *_ in filled.mismatched] == ["head_dense1"]

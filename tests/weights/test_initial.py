@@ -60,7 +60,7 @@ def real(name):
 def test_keras_3_file_fills_everything(build, tmp_path):
     source, target = build().detector, build().detector
     source.save_weights(tmp_path / "a.weights.h5")
-    filled = initial.fill(target, tmp_path / "a.weights.h5")
+    filled = initial.load_weights(target, tmp_path / "a.weights.h5")
     assert set(filled.layers) == set(arrays(target)) and not filled.missing and not filled.mismatched
     assert not filled.unused
     assert filled.weights == sum(value.size for values in arrays(target).values() for value in values)
@@ -84,7 +84,7 @@ def test_keras_2_file_fills_the_layers_of_its_names(build, tmp_path, under):
     keras2_file(tmp_path / "a.h5", layers, under)
     built = build()
     before = arrays(built.detector)
-    filled = initial.fill(built.detector, tmp_path / "a.h5")
+    filled = initial.load_weights(built.detector, tmp_path / "a.h5")
     assert filled.layers == ("tiny_conv1",) and filled.weights == 3 * 3 * 3 * 24 + 24
     assert filled.unused == ("predictions",)
     assert set(filled.missing) == set(before) - {"tiny_conv1"}
@@ -105,7 +105,7 @@ def test_npz_fills_the_backbones_convolutions_in_order(build, tmp_path):
         values[f"Conv_{number}/kernel"] = np.full(kernel.shape, number + 1, "float16")
         values[f"Conv_{number}/bias"] = np.full(bias.shape, -number, "float16")
     np.savez(tmp_path / "a.npz", **values)
-    filled = initial.fill(detector, tmp_path / "a.npz")
+    filled = initial.load_weights(detector, tmp_path / "a.npz")
     assert filled.layers == tuple(TINY)
     for number, name in enumerate(TINY):
         kernel, bias = arrays(detector)[name]
@@ -118,13 +118,13 @@ def test_npz_with_more_convolutions_than_the_model_says_so(build, tmp_path):
     for number, shape in enumerate(shapes):
         values |= {f"Conv_{number}/kernel": np.ones(shape), f"Conv_{number}/bias": np.ones(shape[-1])}
     np.savez(tmp_path / "a.npz", **values)
-    assert initial.fill(detector, tmp_path / "a.npz").unused == ("Conv_5",)
+    assert initial.load_weights(detector, tmp_path / "a.npz").unused == ("Conv_5",)
 
 
 def test_the_real_vgg16_fills_all_13_convolutions(build):
     path = real("vgg16_imagenet_fp16.npz")
     built = build(backbone="vgg16", weights=str(path), preprocessing="torch")
-    filled = initial.fill(built.detector, path)
+    filled = initial.load_weights(built.detector, path)
     assert len(filled.layers) == 13 and filled.weights == 14_714_688
     assert all(name.startswith("block") for name in filled.layers)
     assert set(filled.missing) == HEADS | {"head_dense1", "head_dense2"} and not filled.mismatched
@@ -138,7 +138,7 @@ def test_the_real_vgg16_fills_all_13_convolutions(build):
 def test_the_real_mobilenet_v2_fills_the_whole_backbone(build):
     path = real("mobilenet_v2_imagenet.h5")
     built = build(backbone="mobilenet_v2", weights=str(path))
-    filled = initial.fill(built.detector, path)
+    filled = initial.load_weights(built.detector, path)
     assert filled.weights == 2_257_984 and filled.unused == ("Logits",)
     assert set(filled.missing) == HEADS and not filled.mismatched
     with h5py.File(path) as file:  # whose names are older than Keras'
@@ -155,7 +155,7 @@ def test_another_number_of_classes_makes_only_the_predictors_anew(build, tmp_pat
     build(3).detector.save_weights(tmp_path / "a.weights.h5")
     target = build(5).detector
     before = arrays(target)
-    filled = initial.fill(target, tmp_path / "a.weights.h5")
+    filled = initial.load_weights(target, tmp_path / "a.weights.h5")
     assert [name for name, _, _ in filled.mismatched] == ["class_logits", "box_deltas"]
     assert not filled.missing and len(filled.layers) == len(before) - 2
     for name in ("class_logits", "box_deltas"):
@@ -169,7 +169,7 @@ def test_another_number_of_classes_makes_only_the_predictors_anew(build, tmp_pat
 def test_the_summary_names_what_the_file_lacks(build, tmp_path):
     built = build()
     built.rpn.save_weights(tmp_path / "rpn.weights.h5")
-    filled = initial.fill(build().detector, tmp_path / "rpn.weights.h5")
+    filled = initial.load_weights(build().detector, tmp_path / "rpn.weights.h5")
     assert set(filled.missing) == {"head_dense1", "head_dense2", "class_logits", "box_deltas"}
     assert all(name in filled.summary() for name in filled.missing)
 
@@ -179,13 +179,13 @@ def test_it_is_an_error_if_nothing_fits(build, tmp_path):
     with pytest.raises(
         WeightsError, match=r"no layer of .*a\.h5 fits: it has conv1, the model .*tiny_conv1"
     ):
-        initial.fill(build().detector, tmp_path / "a.h5")
+        initial.load_weights(build().detector, tmp_path / "a.h5")
     np.savez(tmp_path / "a.npz", **{"Conv_0/kernel": np.zeros((5, 5, 3, 8)), "Conv_0/bias": np.zeros(8)})
     with pytest.raises(WeightsError, match=r"no layer of .*a\.npz fits"):
-        initial.fill(build().detector, tmp_path / "a.npz")
+        initial.load_weights(build().detector, tmp_path / "a.npz")
     np.savez(tmp_path / "other.npz", kernel=np.zeros(3))
     with pytest.raises(WeightsError, match=r"no layer of .*other\.npz fits: it has kernel"):
-        initial.fill(build().detector, tmp_path / "other.npz")
+        initial.load_weights(build().detector, tmp_path / "other.npz")
 
 
 # Files that are no weight files.
@@ -226,7 +226,7 @@ def test_damaged_files_are_errors_that_name_them(build, tmp_path):
     before = arrays(detector)
     for path in damaged(tmp_path, detector):
         with pytest.raises(WeightsError) as caught:
-            initial.fill(detector, path)
+            initial.load_weights(detector, path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     for name, values in arrays(detector).items():
         np.testing.assert_array_equal(values[0], before[name][0])
@@ -246,7 +246,7 @@ def test_npz_with_a_pickle_is_refused_and_not_run(build, tmp_path):
     objects = np.array([Trap(tmp_path / "sprung")], object)
     np.savez(tmp_path / "a.npz", **{"Conv_0/kernel": objects, "Conv_0/bias": np.zeros(24)})
     with pytest.raises(WeightsError, match=r"cannot read weights from .*a\.npz"):
-        initial.fill(build().detector, tmp_path / "a.npz")
+        initial.load_weights(build().detector, tmp_path / "a.npz")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -260,22 +260,22 @@ def wanting(weights, backbone="vgg16", **model):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=f"there is no weight file {tmp_path / 'nothing.h5'}"):
-        initial.locate(wanting(tmp_path / "nothing.h5"))
+        initial.find_or_download(wanting(tmp_path / "nothing.h5"))
     with pytest.raises(WeightsError, match=f"{tmp_path} is not a training run .*no .*best.weights.h5"):
-        initial.locate(wanting(tmp_path))
+        initial.find_or_download(wanting(tmp_path))
 
 
 def test_none_is_no_file_and_a_file_is_itself(tmp_path):
     (tmp_path / "a.h5").touch()
-    assert initial.locate(wanting("none")) is None
-    assert initial.locate(wanting(tmp_path / "a.h5")) == tmp_path / "a.h5"
+    assert initial.find_or_download(wanting("none")) is None
+    assert initial.find_or_download(wanting(tmp_path / "a.h5")) == tmp_path / "a.h5"
 
 
 def test_a_run_s_folder_means_its_best_weights(build, small_config, tmp_path):
     config = small_config.replace({"model.preprocessing": "torch"})
     detector_files.save(build(), config, tmp_path / "best.weights.h5")
-    assert initial.locate(wanting(tmp_path)) == tmp_path / "best.weights.h5"
-    assert initial.preprocessing_for(initial.locate(wanting(tmp_path)), "tiny") == "torch"
+    assert initial.find_or_download(wanting(tmp_path)) == tmp_path / "best.weights.h5"
+    assert initial.preprocessing_for(initial.find_or_download(wanting(tmp_path)), "tiny") == "torch"
     # So that fine-tuning starts from its network, too.
     assert in_weights.read(tmp_path) == config.to_json()
 
@@ -289,7 +289,7 @@ def test_imagenet_without_a_network_says_where_to_put_which_file(backbone, monke
 
     monkeypatch.setattr(keras.utils, "get_file", unreachable)
     with pytest.raises(WeightsError) as caught:
-        initial.locate(wanting("imagenet", backbone))
+        initial.find_or_download(wanting("imagenet", backbone))
     name = imagenet.DOWNLOADS[backbone][0].rsplit("/", 1)[1]
     assert name.removeprefix("weights_").startswith(backbone.split("_")[0])
     assert f"put that file at /home/of/keras/models/{name}" in str(caught.value)
@@ -299,14 +299,14 @@ def test_imagenet_without_a_network_says_where_to_put_which_file(backbone, monke
 def test_imagenet_is_downloaded_with_its_checksum(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(keras.utils, "get_file", lambda **kwargs: asked.update(kwargs) or str(tmp_path))
-    assert initial.locate(wanting("imagenet")) == tmp_path
+    assert initial.find_or_download(wanting("imagenet")) == tmp_path
     official = importlib.import_module("keras.src.applications.vgg16")
     assert (asked["origin"], asked["file_hash"]) == (
         official.WEIGHTS_PATH,
         "64373286793e3c8b2b4e3219cbf3544b",
     )
     # A narrower head cannot take VGG16's dense layers, which are nine tenths of the file.
-    initial.locate(wanting("imagenet", head_width=1024))
+    initial.find_or_download(wanting("imagenet", head_width=1024))
     assert asked["origin"] == official.WEIGHTS_PATH_NO_TOP
     assert asked["file_hash"] == "6d6bbae143d832006294945121d1f1fc"
 
@@ -320,7 +320,7 @@ def test_the_checksums_are_those_of_keras():
 
 
 def test_there_is_no_imagenet_for_tiny():
-    for ask in (initial.check, initial.locate):
+    for ask in (initial.check_weights, initial.find_or_download):
         with pytest.raises(WeightsError, match="no ImageNet weights for tiny: use --weights none"):
             ask(wanting("imagenet", "tiny"))
 
@@ -386,28 +386,28 @@ def named(tmp_path):
 )
 def test_preprocessing_and_variant_follow_the_file(named, kind, name, backbone, preprocessing, variant):
     path = named(kind, name)
-    initial.check(wanting(path, backbone))
+    initial.check_weights(wanting(path, backbone))
     assert initial.preprocessing_for(path, backbone) == preprocessing
     config = Config().replace({"model.backbone": backbone})
-    settled = initial.resolve(config, path)
+    settled = initial.resolve_auto_settings(config, path)
     asked = {"model.preprocessing": preprocessing, "model.variant": variant}
     assert settled == config.replace(asked)
-    assert initial.resolve(settled, path) == settled
+    assert initial.resolve_auto_settings(settled, path) == settled
     if variant != "auto":
         other = {"keras": "torchvision", "torchvision": "keras"}[variant]
         with pytest.raises(
             ConfigError, match=f"variant is {other}, but .*{path.name} is for {variant}'s"
         ):
-            initial.resolve(config.replace({"model.variant": other}), path)
+            initial.resolve_auto_settings(config.replace({"model.variant": other}), path)
 
 
 def test_without_a_file_it_is_the_backbone_s_own_and_of_an_unknown_file_nobody_s(named):
     assert initial.preprocessing_for(None, "resnet50") == "caffe"
     path = named("keras", "unknown")
     assert initial.preprocessing_for(path, "resnet50") is None
-    assert initial.resolve(Config(), path).model.preprocessing == "caffe"
+    assert initial.resolve_auto_settings(Config(), path).model.preprocessing == "caffe"
     said = Config().replace({"model.preprocessing": "torch"})
-    assert initial.resolve(said, path) == said
+    assert initial.resolve_auto_settings(said, path) == said
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_without_a_file_it_is_the_backbone_s_own_and_of_an_unknown_file_nobody_s
         ("torchvision", "resnet18", "resnet50_fpn", "another ResNet of torchvision"),
         ("torchvision", "mobilenet_v2", "mobilenet_v2_fpn", "MobileNetV2 of torchvision.*of keras.app"),
         ("torchvision", "detector", "resnet50_fpn", "import_weights.py torchvision .*detector.npz NAME"),
-        ("keras", "keras_frcnn", "vgg16", "import_weights.py keras-frcnn .*frcnn.h5 OUT.h5 --config-p"),
+        ("keras", "keras_frcnn", "vgg16", "import_weights.py keras-frcnn .*frcnn.h5 OUT.h5 --classes"),
     ],
 )
 def test_a_file_of_another_network_is_refused_before_anything_is_built(
@@ -430,7 +430,7 @@ def test_a_file_of_another_network_is_refused_before_anything_is_built(
     """Some share names and shapes with ours: ResNet101 filled all of resnet50, VGG19 all of vgg16."""
     path = named(kind, name)
     for ask in (
-        lambda: initial.check(wanting(path, backbone)),
+        lambda: initial.check_weights(wanting(path, backbone)),
         lambda: initial.preprocessing_for(path, backbone),
     ):
         with pytest.raises(WeightsError, match=says) as caught:
@@ -441,7 +441,7 @@ def test_a_file_of_another_network_is_refused_before_anything_is_built(
 def test_weights_of_keras_frcnn_fill_nothing(named, build):
     """They filled the layers of equal names, with channels the wrong way round."""
     with pytest.raises(WeightsError, match="is a detector of keras-frcnn"):
-        initial.fill(build(backbone="vgg16").detector, named("keras", "keras_frcnn"))
+        initial.load_weights(build(backbone="vgg16").detector, named("keras", "keras_frcnn"))
 
 
 def test_preprocessing_of_a_detectors_weights_is_the_detectors(build, small_config, tmp_path):
@@ -481,7 +481,7 @@ def of_cat_dog_bird(build, small_config, tmp_path):
 def test_the_same_classes_keep_the_last_layers(of_cat_dog_bird, build):
     source, path = of_cat_dog_bird
     target = build(3)
-    filled = initial.fill(target.detector, path, ("cat", "dog", "bird"))
+    filled = initial.load_weights(target.detector, path, ("cat", "dog", "bird"))
     assert not filled.missing and not filled.notes
     for name, values in predictors(source).items():
         for old, new in zip(values, predictors(target)[name]):
@@ -491,7 +491,7 @@ def test_the_same_classes_keep_the_last_layers(of_cat_dog_bird, build):
 def test_the_same_classes_in_another_order_bring_their_weights_along(of_cat_dog_bird, build):
     source, path = of_cat_dog_bird
     target = build(3)
-    filled = initial.fill(target.detector, path, ("bird", "cat", "dog"))
+    filled = initial.load_weights(target.detector, path, ("bird", "cat", "dog"))
     assert not filled.missing and "put in our order" in filled.summary()
     kernel, bias = predictors(target)["class_logits"]
     assert bias.tolist() == [2, 0, 1, 3]  # background stays last
@@ -506,7 +506,7 @@ def test_as_many_other_classes_make_the_last_layers_anew(of_cat_dog_bird, build)
     _, path = of_cat_dog_bird
     target = build(3)
     before = predictors(target)
-    filled = initial.fill(target.detector, path, ("cat", "dog", "ship"))
+    filled = initial.load_weights(target.detector, path, ("cat", "dog", "ship"))
     assert filled.missing == ("class_logits", "box_deltas")
     assert "made anew: the file is of cat, dog, bird, this run of cat, dog, ship" in filled.summary()
     for name, values in before.items():
@@ -516,7 +516,7 @@ def test_as_many_other_classes_make_the_last_layers_anew(of_cat_dog_bird, build)
 
 def test_a_detector_s_file_that_names_no_class_makes_them_anew(build, tmp_path):
     build(3).detector.save_weights(tmp_path / "a.weights.h5")
-    filled = initial.fill(build(3).detector, tmp_path / "a.weights.h5", ("cat", "dog", "ship"))
+    filled = initial.load_weights(build(3).detector, tmp_path / "a.weights.h5", ("cat", "dog", "ship"))
     assert filled.missing == ("class_logits", "box_deltas")
     assert "the file does not name its classes" in filled.summary()
 
@@ -528,4 +528,4 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, build):
     with pytest.raises(
         WeightsError, match="a.h5 holds numbers that are not finite, in layer tiny_conv1"
     ):
-        initial.fill(build().detector, tmp_path / "a.h5")
+        initial.load_weights(build().detector, tmp_path / "a.h5")
