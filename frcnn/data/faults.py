@@ -1,84 +1,95 @@
-"""What is wrong with a data set: readers collect every fault, then one rule decides.
+"""Faults of a data set. Readers collect all of them; then the policy ``on_bad_data`` is applied once.
 
-Someone who repairs a data set of a thousand images wants the whole list at once, not one fault a
-run; and whoever would rather train on the rest wants a record of what was skipped. A report that is
-longer than a screen shows its beginning, and says in which file all of it is.
+A report with many faults shows the first ones and names a file with all of them. Skipped images are
+recorded in a CSV file.
 """
+
+from __future__ import annotations
 
 import csv
 import dataclasses
 import hashlib
 import os
+import pathlib
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError
-from frcnn.text import echo
+from frcnn.text import echo, shown
 
-MOST = 12  # faults that a report shows, and that the record of one image holds
+MOST = 12  # faults that a report shows, and that ``Dataset.skipped`` holds per image
+MOST_CHARACTERS = 2000  # of one fault in a report
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with one image or its annotation.
+    """One fault of one image or its annotation.
 
     Attributes:
-        image: the image's name, as ``Sample.name`` has it.
-        place: the file, and the line or box in it.
+        image: the image's name, as in ``Sample.name``.
+        where: the file, and the line or box in it.
         what: what is wrong there.
-        advice: how to mend it, if that is not plain; a report says it once for all faults that share it.
+        advice: how to mend it, if that is not obvious; a report gives it once for all faults that share
+            it.
     """
 
     image: str
-    place: str
+    where: str
     what: str
     advice: str = ""
 
-    def __str__(self):
-        return f"{self.place}: {self.what}"
+    def __str__(self) -> str:
+        return shown(f"{self.where}: {self.what}", MOST_CHARACTERS)
 
 
-def apply_policy(collected, on_bad_data, report=None):
-    """Apply the policy to all faults of all splits that are to be worked with.
+def apply_policy(
+    collected: Sequence[tuple[Dataset, Sequence[Fault]]],
+    on_bad_data: str,
+    report: pathlib.Path | str | None = None,
+) -> list[Dataset]:
+    """Raise an error for the faults of all splits, or record the images that are skipped for them.
 
     Args:
-        collected: list of (``Dataset``, list of ``Fault``), as readers' ``collect`` return them.
-        on_bad_data: ``"error"``: any fault raises; ``"skip"``: the images are skipped.
-        report: path of a file that holds all faults already; None: where there are more than ``MOST``,
-            one is written to the folder for temporary files.
+        collected: (``Dataset``, its faults) of each split, as a reader's ``collect`` returns them.
+        on_bad_data: ``"error"``: any fault raises; ``"skip"``: images with a fault are skipped.
+        report: a file that holds all faults already. None: if there are more than ``MOST``, one is
+            written to the folder for temporary files.
 
     Returns:
-        The data sets, with ``Dataset.skipped`` filled: one entry an image.
+        The data sets with ``Dataset.skipped`` filled, one entry per image.
 
     Raises:
-        DataError: with ``"error"``: up to ``MOST`` faults, a line each (one alone: all in one line);
-            with ``"skip"``: there is no image without a fault.
+        DataError: with ``"error"``: up to ``MOST`` faults, one per line (a single one: one line);
+            with ``"skip"``: every image has a fault.
         ConfigError: the policy is neither of the two.
     """
     if on_bad_data not in ("error", "skip"):
         raise ConfigError(f"on_bad_data is {on_bad_data!r}; expected 'error' or 'skip'")
     if on_bad_data == "error":
         _refuse([(dataset.name, fault) for dataset, faults in collected for fault in faults], report)
-    settled = []
+    datasets = []
     for dataset, faults in collected:
         if faults and not len(dataset):
             raise DataError(f"{dataset.name}: every image has a fault; the first is {faults[0]}")
-        reasons = {}
+        reasons: dict[str, list[str]] = {}
         for fault in faults:
             reasons.setdefault(fault.image, []).append(str(fault))
         skipped = tuple((image, _joined(what)) for image, what in reasons.items())
-        settled.append(dataclasses.replace(dataset, skipped=skipped))
-    return settled
+        datasets.append(dataclasses.replace(dataset, skipped=skipped))
+    return datasets
 
 
-def _joined(texts):
+def _joined(texts: list[str]) -> str:
     more = [f"and {len(texts) - MOST} more"] if len(texts) > MOST else []
     return "; ".join(texts[:MOST] + more)
 
 
-def _refuse(found, report):
+def _refuse(found: list[tuple[str, Fault]], report: pathlib.Path | str | None) -> None:
     """Raise one error for all of [(data set's name, fault), ...], if there are any."""
-    found = list(dict.fromkeys(found))  # one split may serve twice
+    found = list(dict.fromkeys(found))  # training and validation may use one split
     if not found:
         return
     names = " and ".join(dict.fromkeys(name for name, _ in found))
@@ -86,21 +97,20 @@ def _refuse(found, report):
     advice = list(dict.fromkeys(fault.advice for fault in faults if fault.advice))
     if len(found) == 1:
         text = "; ".join([str(faults[0]), *advice])
-        raise DataError(f"{names}: {text}; mend it, or leave the image out with --on-bad-data skip")
+        raise DataError(f"{names}: {text}; mend it, or skip the image with --on-bad-data skip")
     count = len({(name, fault.image) for name, fault in found})
     raise DataError(
         f"{names}: {len(found)} faults in {count} {'image' if count == 1 else 'images'}; mend them, "
-        "or leave these images out with --on-bad-data skip\n"
-        + "\n".join([*listing(faults, report), *advice])
+        "or skip these images with --on-bad-data skip\n" + "\n".join([*listing(faults, report), *advice])
     )
 
 
-def listing(faults, report=None):
-    """Return a report's lines: each fault in one, the first ``MOST`` and the name of a file with all.
+def listing(faults: Sequence[Fault], report: pathlib.Path | str | None = None) -> list[str]:
+    """Return one line per fault; of more than ``MOST``, the first ones and the name of a file with all.
 
     Args:
-        faults: list of ``Fault``.
-        report: path of a file that holds them all; None: one is written where it is needed.
+        faults: the faults.
+        report: a file that holds them all; None: one is written if it is needed.
     """
     lines = [f"  {fault}" for fault in faults]
     if len(lines) <= MOST:
@@ -110,11 +120,11 @@ def listing(faults, report=None):
     return [*lines[:MOST], f"  ... and {len(lines) - MOST} more{where}"]
 
 
-def _write(text):
-    """Write a report to a temporary file and return its path, None where that cannot be.
+def _write(text: str) -> str | None:
+    """Write a report to a temporary file and return its path, None if that fails.
 
-    The file is named by its content, so no other file is written over, and runs that find the same
-    faults, as several workers do, leave one file.
+    The file's name is made from its content, so it replaces no other file, and several processes that
+    find the same faults share one file.
     """
     content = text.encode("utf-8", "backslashreplace")
     name = f"frcnn-faults-{hashlib.sha256(content).hexdigest()[:12]}.txt"
@@ -128,20 +138,20 @@ def _write(text):
     return path
 
 
-def record(path, rows):
-    """Append to a CSV of images that were skipped; its first rows make it.
+def record(path: pathlib.Path, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Append rows to a CSV file of skipped images; the file is made if it does not exist.
 
     Args:
-        path: ``pathlib.Path``, such as ``RUN/skipped.csv``.
-        rows: list of (split, image, fault).
+        path: such as ``RUN/skipped.csv``.
+        rows: (split, image, fault) each.
     """
     is_new = not path.exists()
-    # A file's name may hold bytes that are no UTF-8.
+    # A file name may hold bytes that are not UTF-8.
     with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
         header = [("split", "image", "fault")] if is_new else []
         csv.writer(file, lineterminator="\n").writerows([*header, *rows])
 
 
-def announce(split, image, fault):
-    """Say on stderr, beside any progress bar, that an image is skipped."""
+def announce(split: str, image: str, fault: str) -> None:
+    """Print to stderr, above any progress bar, that an image is skipped."""
     echo(f"skipped: {split}: {image}: {fault}", sys.stderr)

@@ -50,8 +50,8 @@ def recognise(
         pairs = [pair for pair in SPLITS if set(pair) <= {*there, *filter(None, known.values())}]
         if not pairs:
             raise DataError(
-                f"{root / 'ImageSets' / 'Main'} has {listed(there) or 'no split'}; expected trainval and "
-                "test, or train and val: name them (--train-split, --val-split)"
+                f"the splits in {root / 'ImageSets' / 'Main'} are: {listed(there)}; expected trainval "
+                "and test, or train and val: name them (--train-split, --val-split)"
             )
         settings = dict(zip(known, pairs[0])) | settings
     splits = [settings[key] for key in known]

@@ -1,19 +1,22 @@
-"""What every reader returns: a list of labelled images and the names of their classes.
+"""``Sample`` and ``Dataset``, which every reader returns.
 
-Boxes are ``[x1, y1, x2, y2]`` in pixels of the image file, half-open: each reader turns its own
-convention into this one, once. Images are named, not loaded: the input pipeline decodes them.
+Boxes are ``[x1, y1, x2, y2]`` in pixels of the image file, half-open; each reader converts its format's
+boxes. A sample holds the path of its image: the loader decodes it.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 
-END_BYTES = 4096  # at the beginning and at the end of an image file, that tell whether it is another
+END_BYTES = 4096  # at the beginning and the end of an image file, which the fingerprint covers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,13 +26,11 @@ class Sample:
     Attributes:
         name: the image's identifier within its data set, as error messages show it.
         path: the image file.
-        width: of the image, pixels.
-        height: of the image, pixels.
-        boxes: (G, 4) float32, half-open pixels of the image file; G may be 0.
+        width, height: of the upright image, pixels.
+        boxes: (G, 4) float32, pixels of the upright image; G may be 0.
         labels: (G,) int32, indices into ``Dataset.classes``.
-        difficult: (G,) bool; such boxes are kept out of training and count neither for nor against
-            a detector in VOC AP.
-        weight: what the image's losses are multiplied by in both sub-models.
+        difficult: (G,) bool; such boxes are not trained on, and VOC AP ignores them.
+        weight: factor of the image's losses in both sub-models.
     """
 
     name: str
@@ -48,9 +49,9 @@ class Dataset:
 
     Attributes:
         name: data set and split, for messages (``"voc2007 trainval"``).
-        classes: the object classes' names, background not among them.
+        classes: names of the object classes, without background.
         samples: the images, in the order of the split.
-        skipped: (name, reason) of each image that was skipped because of a fault.
+        skipped: (name, reason) for each image that was skipped because of a fault.
     """
 
     name: str
@@ -58,14 +59,14 @@ class Dataset:
     samples: tuple[Sample, ...]
     skipped: tuple[tuple[str, str], ...] = ()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def fingerprint(self):
-        """Return a text that changes with the images' names, their order, their boxes or their files.
+    def fingerprint(self) -> str:
+        """Return a text that changes with the images' names, order, boxes or files.
 
-        Of a file the length, the beginning and the end count, but not its path or its times, which
-        change when it is copied.
+        It covers each file's length, beginning and end, but not its path or times, which change when
+        the file is copied.
 
         Raises:
             DataError: an image file cannot be read.
@@ -80,20 +81,20 @@ class Dataset:
                 files.update(part)
         return f"{len(self)} images, {digest.hexdigest()[:16]}, files {files.hexdigest()[:16]}"
 
-    def summary(self):
-        """Return one line: images, boxes, difficult boxes, boxes a class."""
+    def summary(self) -> str:
+        """Return one line: images, boxes, difficult boxes, boxes per class."""
         labels = [sample.labels for sample in self.samples]
         counts = np.bincount(np.concatenate(labels or [np.zeros(0, int)]), minlength=len(self.classes))
         difficult = sum(int(sample.difficult.sum()) for sample in self.samples)
-        a_class = ", ".join(f"{name} {count}" for name, count in zip(self.classes, counts))
+        per_class = ", ".join(f"{name} {count}" for name, count in zip(self.classes, counts))
         return (
             f"{self.name}: {len(self)} images, {counts.sum()} boxes ({difficult} difficult), "
-            f"{len(self.classes)} classes: {a_class}"
+            f"{len(self.classes)} classes: {per_class}"
         )
 
 
-def _ends(path):
-    """Yield a file's length as text, its first and its last bytes."""
+def _ends(path: str) -> Iterator[bytes]:
+    """Yield a file's length as text, its first bytes and its last bytes."""
     try:
         with untrusted.open_regular(path) as file:
             length = os.fstat(file.fileno()).st_size

@@ -1,32 +1,40 @@
-"""An image and its boxes from the file to the network input.
+"""Load, resize, flip and pad an image and its boxes.
 
-Letters: H, W pixels, G boxes.
+Letters: B images per batch, H and W pixels, G boxes.
 """
+
+from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from frcnn.config.schema import DataConfig
 from frcnn.data import image_io
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 
-# What fills the padding: ImageNet's mean colour, which every preprocessing turns into about 0, so that
-# the image's border is not an edge to learn.
+# Colour of the padding: ImageNet's mean, which every backbone's preprocessing turns into about 0, so
+# that the image's border does not look like an edge.
 PADDING_RGB = (123.675, 116.28, 103.53)
 
 
-def load(path):
-    """Return the (H, W, 3) uint8 RGB image in a file, upright.
+def load(path: Path | str) -> np.ndarray:
+    """Load an image file as (H, W, 3) uint8 RGB, upright.
 
-    Grey becomes RGB, 16 bits a channel become their upper 8, a palette and CMYK become their colours,
-    and transparency is dropped.
+    Grey, palette and CMYK images are converted to RGB. Of 16 bits per channel the upper 8 are kept, and
+    transparency is dropped.
 
     Raises:
-        DataError: the file is missing, damaged or too large; it is named.
+        DataError: the file is missing, damaged or too large; the message names it.
+
+    Example:
+        >>> image = load("JPEGImages/000001.jpg")  # doctest: +SKIP
     """
     try:
         content = untrusted.read_bytes(path, untrusted.MAX_IMAGE_BYTES)
@@ -36,22 +44,22 @@ def load(path):
         header = image_io.read_header(io.BytesIO(content))
     except DataError as error:
         raise DataError(f"the image {path} {error}") from error
-    image = _by_pillow(content) if _is_rare(header) else _by_opencv(content)
+    image = _decode_with_pillow(content) if _needs_pillow(header) else _decode_with_opencv(content)
     if image is None or image.shape[1::-1] != header.stored:
         raise DataError(f"the image {path} cannot be decoded: it is damaged, or of a rare kind")
     return image_io.turn(image, header.orientation)
 
 
-def _is_rare(header):
-    """Say whether OpenCV, the faster decoder, would give other pixels than Pillow.
+def _needs_pillow(header: image_io.Header) -> bool:
+    """Return whether OpenCV, the faster decoder, would give other pixels than Pillow.
 
     OpenCV multiplies a TIFF's colours by their transparency, and rounds CMYK in another way.
     """
     return header.kind == "TIFF" or header.mode == "CMYK"
 
 
-def _by_opencv(content):
-    """Return the (H, W, 3) uint8 RGB image in a file's bytes as stored, or None."""
+def _decode_with_opencv(content: bytes) -> np.ndarray | None:
+    """Decode a file's bytes to (H, W, 3) uint8 RGB as stored; None if that fails."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
@@ -60,42 +68,44 @@ def _by_opencv(content):
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _by_pillow(content):
-    """As ``_by_opencv``.
+def _decode_with_pillow(content: bytes) -> np.ndarray | None:
+    """Decode like ``_decode_with_opencv``.
 
-    None also for levels of 32 bits, whose range nobody knows, and for 16 bits with 0 for white.
+    It returns None also for 32 bits per channel, whose range is unknown, and for 16 bits in which 0 is
+    white.
     """
     try:
         with Image.open(io.BytesIO(content), formats=image_io.FORMATS) as image:
             if image.mode in ("I", "F") or image.mode == "I;16" and image.tag_v2.get(262) == 0:
                 return None
             if image.mode.startswith("I;16"):
-                # Pillow's own conversion cuts levels off at 255. The order of bytes is left to numpy.
+                # Pillow's own conversion clips levels to 255. Numpy handles the byte order.
                 levels = np.asarray(image) >> 8
                 return np.repeat(levels.astype(np.uint8)[..., None], 3, axis=-1)
             return np.array(image.convert("RGB"))
-    except Exception:  # whatever a damaged file makes Pillow's readers raise
+    except Exception:  # Pillow's readers raise many kinds for a damaged file
         return None
 
 
-def resized_size(width, height, config):
-    """Return the (width, height) that ``resize`` makes of an image's, pixels, and by which factor."""
+def resized_size(width: int, height: int, config: DataConfig) -> tuple[tuple[int, int], float]:
+    """Return the (width, height) of an image after ``resize``, pixels, and the factor of scaling."""
     scale = min(config.short_side / min(width, height), config.long_side / max(width, height))
     to_whole = math.floor if config.size_rounding == "down" else round
     return (max(1, to_whole(width * scale)), max(1, to_whole(height * scale))), scale
 
 
-def resize(image, boxes, config):
-    """Return image and boxes scaled as Ren et al. 2015, section 3.3, keeping the aspect ratio.
+def resize(image: np.ndarray, boxes: np.ndarray, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Resize an image and its boxes, keeping the aspect ratio (Ren et al. 2015, section 3.3).
 
     Args:
         image: (H, W, 3) uint8 or float32, 0 to 255.
-        boxes: (G, 4) float32 pixels of ``image``.
-        config: ``DataConfig``: the shorter side becomes ``short_side`` pixels, unless that took the
-            longer one over ``long_side``.
+        boxes: (G, 4) float32, pixels of ``image``.
+        config: the shorter side becomes ``short_side`` pixels, or less if the longer side would exceed
+            ``long_side``.
 
     Returns:
-        (h, w, 3) image, uint8 or, without ``uint8_images``, float32; (G, 4) boxes in its pixels.
+        image: (h, w, 3), float32, or uint8 with ``uint8_images``.
+        boxes: (G, 4) in pixels of that image.
     """
     height, width = image.shape[:2]
     size, scale = resized_size(width, height, config)
@@ -103,25 +113,30 @@ def resize(image, boxes, config):
         image = image.astype("float32")
     smooth = config.interpolation == "area" and scale < 1.0
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
-    # Rounding stretches the two axes a little differently.
+    # Rounding to whole pixels scales the two axes a little differently.
     stretch = np.array([size[0] / width, size[1] / height] * 2, "float32")
     return resized, boxes * stretch
 
 
-def flip(image, boxes):
-    """Return image and boxes mirrored left to right."""
+def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror an (H, W, 3) image and its (G, 4) boxes left to right."""
     width = image.shape[1]
     mirrored = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
     return cv2.flip(image, 1), mirrored
 
 
-def pad(images, multiple, sizes=()):
-    """Return (B, H, W, 3) images of any sizes at the top left of one common size, in their dtype.
+def pad(
+    images: Sequence[np.ndarray], multiple: int, sizes: Sequence[tuple[int, int]] = ()
+) -> np.ndarray:
+    """Pad images of any sizes at the right and the bottom, and stack them.
 
     Args:
-        images: list of (h, w, 3) uint8 or float32.
-        multiple: H and W are multiples of this, so that strided layers divide them evenly.
-        sizes: (height, width) of further images that should fit as well.
+        images: (h, w, 3) uint8 or float32 each.
+        multiple: H and W become multiples of this, so that strided layers divide them evenly.
+        sizes: (height, width) of further images that H and W must hold.
+
+    Returns:
+        (B, H, W, 3) images in their dtype.
     """
     sizes = [*sizes, *(image.shape[:2] for image in images)]
     height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes))
@@ -129,10 +144,10 @@ def pad(images, multiple, sizes=()):
     padded = np.empty((len(images), height, width, 3), dtype)
     colour = np.rint(PADDING_RGB) if dtype == np.uint8 else np.array(PADDING_RGB)
     for row, image in zip(padded, images):
-        if not image.size:  # which OpenCV does not take
+        if not image.size:  # OpenCV rejects it
             row[:] = colour
             continue
         below, right = height - image.shape[0], width - image.shape[1]
-        # Writes each pixel once; numpy takes ten times as long to repeat three numbers.
+        # It writes each pixel once; to repeat three numbers, numpy takes ten times as long.
         cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, row, colour.tolist())
     return padded

@@ -58,7 +58,7 @@ def faults(root, **arguments):
         voc.read(root, "train", **arguments)
     first, *lines = str(caught.value).splitlines()
     if not lines:  # a single fault stands in one line with what to do about it
-        only = first.removesuffix("; mend it, or leave the image out with --on-bad-data skip")
+        only = first.removesuffix("; mend it, or skip the image with --on-bad-data skip")
         return [only.split(": ", 1)[1].removesuffix(f"; {voc.ADD_CLASS}")]
     return [line.strip() for line in lines if line.startswith("  ")]
 
