@@ -1,6 +1,7 @@
 """A trained Faster R-CNN, for images of any size; in a run's folder or in a file of its own."""
 
 import itertools
+import os
 import pathlib
 
 import numpy as np
@@ -8,8 +9,11 @@ from PIL import Image
 
 from frcnn.config import in_weights
 from frcnn.config.schema import Config
-from frcnn.data import transforms
+from frcnn.data import build, transforms
+from frcnn.data.recognise import recognise
+from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError, WeightsError
+from frcnn.evaluation import evaluator
 from frcnn.files import outputs
 from frcnn.models import faster_rcnn
 from frcnn.weights import detector_files
@@ -68,6 +72,37 @@ class Detector:
         path = outputs.new_file(path, overwrite)
         with outputs.writing(path):
             detector_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
+
+    def evaluate(
+        self,
+        data: Dataset | str | os.PathLike,
+        split: str = "val",
+        metric: str = "voc12",
+        iou_threshold: float = 0.5,
+    ) -> evaluator.Scores:
+        """Score the detector on labelled images.
+
+        Args:
+            data: a ``Dataset`` with the detector's classes, or a folder of labelled images.
+            split: of a folder: ``"train"`` and ``"val"`` are those that ``frcnn.train`` would use; other
+                names are those of files in ``ImageSets/Main``.
+            metric: ``"voc07"`` (11-point AP), ``"voc12"`` (area under the curve) or ``"coco"``.
+            iou_threshold: of the VOC metrics.
+
+        Returns:
+            ``Scores``: ``mean_ap``, ``table`` to read, ``values`` for JSON.
+
+        Raises:
+            DataError: the data cannot be read, or have other classes.
+            ConfigError: an unknown metric.
+        """
+        if not isinstance(data, Dataset):
+            settings, _ = recognise(data)
+            config = self.config.replace({"data.year": ""} | settings).data
+            names = {"train": config.train_split, "val": config.val_split}
+            data = build.load_split(config, names.get(split, split), self.classes)
+        found, truths = evaluator.detect(self, data)
+        return evaluator.score(found, truths, self.classes, metric, iou_threshold)
 
     def predict(self, images, batch_size=1):
         """Return the detections in images of any sizes.

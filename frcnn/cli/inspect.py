@@ -4,7 +4,6 @@ import argparse
 
 from frcnn.cli.common import quiet_import, settings_of, take_folder
 from frcnn.cli.options import PRECEDENCE, Parser, any_setting, setting
-from frcnn.config import presets
 from frcnn.errors import ConfigError
 
 # Command-line option -> the setting it changes.
@@ -36,7 +35,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "data", metavar="FOLDER", nargs="?", help="labelled images: a VOC folder or a VOC devkit"
     )
-    setting(parser, "--dataset", "data.dataset", f"{' or '.join(presets.PRESETS)}; not with FOLDER")
+    setting(parser, "--dataset", "data.dataset", "voc or shapes; not with FOLDER")
     setting(parser, "--data-dir", "data.dir", "holds VOCdevkit/, or is a VOC folder; not with FOLDER")
     setting(parser, "--year", "data.year", "of the devkit: 2007, 2012 or 07+12")
     setting(parser, "--split", "data.train_split", "split to look at")

@@ -8,36 +8,14 @@ import sys
 
 from frcnn.cli.common import quiet_import, settings_of, take_folder
 from frcnn.cli.options import PRECEDENCE, Parser, any_setting, setting
-from frcnn.config import presets
 from frcnn.config import schema as configs
+from frcnn.config.short_names import SHORT_NAMES
 from frcnn.distributed import discovery, launcher, lifeline
 from frcnn.errors import ConfigError, Interrupted
 from frcnn.runs import run_directory, signals
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]  # the folder that holds the package
 
-# Command-line option -> the setting it changes.
-OPTIONS = {
-    "dataset": "data.dataset",
-    "data_dir": "data.dir",
-    "year": "data.year",
-    "train_split": "data.train_split",
-    "val_split": "data.val_split",
-    "on_bad_data": "data.on_bad_data",
-    "short_side": "data.short_side",
-    "long_side": "data.long_side",
-    "batch_size": "data.batch_size",
-    "backbone": "model.backbone",
-    "weights": "model.weights",
-    "schedule": "train.schedule",
-    "precision": "train.precision",
-    "epochs": "train.epochs",
-    "steps_per_epoch": "train.steps_per_epoch",
-    "seed": "train.seed",
-    "lr": "optimizer.learning_rate",
-    "optimizer": "optimizer.name",
-    "deterministic": "train.deterministic",
-}
 EXAMPLES = (
     "frcnn train my_images --backbone resnet50_fpn --epochs 20",
     "frcnn train --dataset voc --data-dir data",
@@ -58,7 +36,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "data", metavar="FOLDER", nargs="?", help="labelled images: a VOC folder or a VOC devkit"
     )
     data = parser.add_argument_group("data")
-    setting(data, "--dataset", "data.dataset", f"{' or '.join(presets.PRESETS)}; not with FOLDER")
+    setting(data, "--dataset", "data.dataset", "voc or shapes; not with FOLDER")
     setting(data, "--data-dir", "data.dir", "holds VOCdevkit/, or is a VOC folder; not with FOLDER")
     setting(data, "--year", "data.year", "of the devkit: 2007, 2012 or 07+12")
     setting(data, "--train-split", "data.train_split", "split to train on")
@@ -116,8 +94,8 @@ def main(argv: list[str] | None = None) -> int | None:
         asked = run_directory.read_asked(pathlib.Path(arguments.out))
     elif arguments.allow_config_change:
         raise ConfigError("--allow-config-change goes with --resume")
-    found = take_folder(arguments, OPTIONS, arguments.train_split, arguments.val_split)
-    settings = settings_of(arguments, OPTIONS, base, arguments.out)
+    found = take_folder(arguments, SHORT_NAMES, arguments.train_split, arguments.val_split)
+    settings = settings_of(arguments, SHORT_NAMES, base, arguments.out)
     config, asked = settings.config, asked | settings.asked
     out = arguments.out or default_out(arguments.data, config)
     if not 0 <= arguments.workers_per_node <= launcher.MAX_WORKERS:

@@ -7,6 +7,7 @@ from frcnn.errors import ConfigError
 # What each data set is trained with unless told otherwise. ``voc`` is the paper's own setting.
 PRESETS = {
     "voc": {},
+    "python": {"data.dataset": "python"},  # data sets given to ``frcnn.train``
     # Small drawings that a small network learns from nothing in minutes on two CPU cores.
     "shapes": {
         "data.dataset": "shapes",

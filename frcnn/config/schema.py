@@ -24,7 +24,7 @@ BACKBONES = (
     "mobilenet_v3_large_fpn",
     "tiny",
 )
-DATASETS = ("voc", "shapes")
+DATASETS = ("voc", "shapes", "python")
 OPTIMIZERS = ("sgd", "adam")
 VARIANTS = ("auto", "keras", "torchvision")
 PREPROCESSINGS = ("auto", "caffe", "caffe_rgb", "torch", "tf", "none")
@@ -39,7 +39,7 @@ BEST = ("auto", "mAP", "last")
 class DataConfig:
     """Which images, and how they become batches."""
 
-    dataset: str = "voc"  # voc or shapes
+    dataset: str = "voc"  # voc, shapes, or python: given to frcnn.train as objects
     dir: str = "data"  # where data sets live, or a bare VOC folder
     year: str = ""  # of the devkit: 2007 (also when empty), 2012 or 07+12; empty for a bare folder
     train_split: str = "trainval"

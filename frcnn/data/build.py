@@ -5,6 +5,7 @@ import pathlib
 
 from frcnn.data import shapes, voc
 from frcnn.data.faults import Fault, apply_policy
+from frcnn.errors import DataError
 
 
 def load(config, seed=0):
@@ -19,6 +20,7 @@ def load(config, seed=0):
     Raises:
         DataError: no such data, or faults in it: those of both splits at once.
     """
+    _refuse_python(config)
     train, faults = collect_split(config, config.train_split, config.classes, seed)
     classes, advice = config.classes, {}
     # An image with a fault may hold a class that no other has; that is no fault of the other split.
@@ -76,10 +78,19 @@ def collect_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
     Raises:
         DataError: no such data.
     """
+    _refuse_python(config)
     root, year = folder(config), config.year or None
     if config.dataset == "shapes":
         shapes.ensure(root, seed=seed)
     return voc.collect(root, split, year, classes or None, advice)
+
+
+def _refuse_python(config):
+    if config.dataset == "python":
+        raise DataError(
+            "this run's data were given to frcnn.train as Python objects: give them again, or name a "
+            "folder (--dataset voc --data-dir FOLDER)"
+        )
 
 
 def folder(config):

@@ -87,7 +87,7 @@ class DataLoader:
         cache: ``ImageCache`` of resized images, which pipelines of the same ``config`` may share; None:
             each image is read anew each time.
         share: (which, of how many) equal shares of each batch to supply; a whole batch then has
-            ``schema.batch_size`` images for each of them.
+            ``config.batch_size`` images for each of them.
     """
 
     def __init__(
@@ -241,7 +241,7 @@ class DataLoader:
 
     def _resized(self, sample):
         """Return image and boxes as they are but for chance."""
-        image = transforms.load(sample.path)
+        image = transforms.load(sample.path) if sample.pixels is None else sample.pixels
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):
             raise DataError(

@@ -25,12 +25,13 @@ class Sample:
 
     Attributes:
         name: the image's identifier within its data set, as error messages show it.
-        path: the image file.
+        path: the image file; "" where ``pixels`` are given.
         width, height: of the upright image, pixels.
         boxes: (G, 4) float32, pixels of the upright image; G may be 0.
         labels: (G,) int32, indices into ``Dataset.classes``.
         difficult: (G,) bool; such boxes are not trained on, and VOC AP ignores them.
         weight: factor of the image's losses in both sub-models.
+        pixels: (H, W, 3) uint8 RGB of an image in memory; None: it is in the file.
     """
 
     name: str
@@ -41,6 +42,11 @@ class Sample:
     labels: np.ndarray
     difficult: np.ndarray
     weight: float = 1.0
+    pixels: np.ndarray | None = None
+
+    def truth(self) -> dict[str, np.ndarray]:
+        """Return what the metrics compare detections with: boxes, labels and ``difficult``."""
+        return {"boxes": self.boxes, "labels": self.labels, "difficult": self.difficult}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +83,9 @@ class Dataset:
             digest.update(repr(sample.name).encode())
             for array in (sample.boxes, sample.labels, sample.difficult):
                 digest.update(np.ascontiguousarray(array).tobytes())
+            if sample.pixels is not None:
+                files.update(np.ascontiguousarray(sample.pixels).tobytes())
+                continue
             for part in _ends(sample.path):
                 files.update(part)
         return f"{len(self)} images, {digest.hexdigest()[:16]}, files {files.hexdigest()[:16]}"

@@ -44,7 +44,7 @@ def detect_batch(detector, batch):
     """
     sizes = [(sample.height, sample.width) for sample in batch.samples]
     found = detector.detect(batch.images, batch.image_sizes, sizes)
-    return found, [dataclasses.asdict(sample) for sample in batch.samples]
+    return found, [sample.truth() for sample in batch.samples]
 
 
 def gather(detections, indices, dataset):
@@ -66,7 +66,7 @@ def gather(detections, indices, dataset):
     found, truths = [], []
     for row in np.argsort(images[:, 0]):
         found.append({name: column[row] for name, column in columns.items()})
-        truths.append(dataclasses.asdict(dataset.samples[images[row, 0]]))
+        truths.append(dataset.samples[images[row, 0]].truth())
     return found, truths
 
 

@@ -1,22 +1,36 @@
 """From a config to a run: data, weights, models, workers, and the training loop."""
 
 import contextlib
+import os
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
 from frcnn import backend
-from frcnn.config.schema import KEYS
+from frcnn.config.schema import KEYS, Config
 from frcnn.data import build
+from frcnn.data.sample import Dataset
 from frcnn.distributed import discovery, process_group
 from frcnn.errors import DataError
+from frcnn.evaluation.voc_ap import VocAp
 from frcnn.runs import preflight, run_directory
 from frcnn.text import echo
 from frcnn.training.trainer import Trainer
 from frcnn.weights import initial, pretrained
 
 
-def train(config, run_dir, resume=False, allow_config_change=False, make_trainer=None, asked=None):
+def train(
+    config: Config,
+    run_dir: str | os.PathLike,
+    resume: bool = False,
+    allow_config_change: bool = False,
+    make_trainer: Callable | None = None,
+    asked: dict[str, Any] | None = None,
+    datasets: tuple[Dataset, Dataset] | None = None,
+    callbacks: Sequence[Any] = (),
+) -> VocAp | None:
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
     Writes to ``run_dir``: ``config.json`` (what was asked), ``resolved.json`` (every value that the run
@@ -34,6 +48,8 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         allow_config_change: a run that goes on may do so with another config.
         make_trainer: what is called in the place of ``Trainer``, to watch a run.
         asked: {key: value} for ``config.json``; None: every value of ``config``.
+        datasets: the training and the validation set; None: those that ``config`` names.
+        callbacks: as ``frcnn.train`` takes them.
 
     Raises:
         FrcnnError: data, weights, settings or folder do not serve, or the training does not hold.
@@ -47,9 +63,10 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
     print(group.summary(config), end="")
     with group.local_main_first():
         initial.check_weights(config.model)  # before the data, which takes a while to read
-        train_set, val_set = build.load(config.data)
+        train_set, val_set = datasets or build.load(config.data)
         for use, dataset in (("training", train_set), ("validation", val_set)):
-            echo(f"{use} data: {build.folder(config.data)}: {dataset.summary()}")
+            place = "" if datasets else f"{build.folder(config.data)}: "
+            echo(f"{use} data: {place}{dataset.summary()}")
             if not len(dataset):
                 raise DataError(f"{dataset.name} has no image to work with")
         if not train_set.classes:
@@ -69,6 +86,7 @@ def train(config, run_dir, resume=False, allow_config_change=False, make_trainer
         if group.is_main:
             preflight.check(run_dir, resume)  # again: another process may have begun a run meanwhile
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
+        trainer.callbacks = tuple(callbacks)
         trainer.begin(before, allow_config_change, asked)
         return trainer.fit()
 

@@ -73,6 +73,8 @@ class Trainer:
         self.progress = RunState()
         self.saved_at = time.monotonic()  # the last checkpoint
         self.saved_step = None  # its step, None before the first one
+        self.callbacks = ()
+        self.stopping = False  # a callback has asked to end the run
 
     def begin(self, before, allow_config_change, asked):
         """Make the run folder ready, and take over the state of the run in it, if there is one.
@@ -132,12 +134,17 @@ class Trainer:
         echo("\n".join([self.best_why, *(f"warning: {text}" for text in self.warnings)]))
         with self.writer.logger, StopSignals() as self.interruption:
             stream = self._stream()
-            while progress.epoch < epochs:
+            self._call("on_train_begin")
+            while progress.epoch < epochs and not self._is_stopped():
                 self._train_epoch(stream)
+                if self._is_stopped():
+                    break
                 self._keep_epoch()
                 with self._explained_faults():
                     result = self._end_epoch()
+                self._call("on_epoch_end", result)
             self._save_checkpoint()
+            self._call("on_train_end")
         seconds, total = progress.seconds, time.perf_counter() - started
         waited = f"{progress.waited / max(seconds, 1e-9):.1%} of it waiting for data"
         seconds = f"{seconds:.0f} s of training, {waited}"
@@ -145,6 +152,20 @@ class Trainer:
         if self.cache.limit:
             print(self.cache.summary())
         return result
+
+    def stop(self) -> None:
+        """End the run after the present step: for callbacks. The run can be resumed."""
+        self.stopping = True
+
+    def _is_stopped(self):
+        """Return whether a callback of any process has asked to end the run."""
+        return bool(self.callbacks) and self.group.any(self.stopping)
+
+    def _call(self, name, *values):
+        """Call the method of that name of each callback that has one."""
+        for callback in self.callbacks:
+            if method := getattr(callback, name, None):
+                method(self, *values)
 
     def _keep_epoch(self):
         """Write a checkpoint and the weights of an epoch that is trained, before anything else can fail.
@@ -223,6 +244,9 @@ class Trainer:
                 }
                 bar.set_postfix(means, refresh=False)
                 bar.update()
+                self._call("on_step_end", scalars)
+                if self._is_stopped():
+                    return
                 self._save_checkpoint_if_due()
                 self._stop_if_asked()
 

@@ -36,7 +36,7 @@ def script():
 @pytest.fixture
 def config_of(script):
     """Return a function from a command line to the config it asks for."""
-    return lambda line: common.settings_of(script.parse(line.split()), script.OPTIONS).config
+    return lambda line: common.settings_of(script.parse(line.split()), script.SHORT_NAMES).config
 
 
 @pytest.fixture

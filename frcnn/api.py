@@ -1,0 +1,186 @@
+"""What ``import frcnn`` offers to train with: ``frcnn.train`` and ``frcnn.load_dataset``."""
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from frcnn.config import Config, precedence
+from frcnn.config.short_names import SHORT_NAMES
+from frcnn.data import build
+from frcnn.data.recognise import recognise
+from frcnn.data.records import dataset_from
+from frcnn.data.sample import Dataset
+from frcnn.detector import Detector
+from frcnn.errors import ConfigError
+from frcnn.evaluation.voc_ap import VocAp
+from frcnn.runs import run_directory
+from frcnn.text import did_you_mean
+from frcnn.training import train as training
+
+Data = Dataset | Iterable[Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What ``frcnn.train`` returns.
+
+    Attributes:
+        run_dir: the run's folder: weights, logs, ``metrics.csv``, checkpoints.
+        scores: VOC AP of the last validation, with ``ap`` of each class; None if there was none.
+        classes: the names of the object classes.
+    """
+
+    run_dir: Path
+    scores: VocAp | None
+    classes: tuple[str, ...]
+
+    @property
+    def mean_ap(self) -> float | None:
+        """The mAP of the last validation, 0 to 1."""
+        return None if self.scores is None else float(self.scores.mean_ap)
+
+    def detector(self, weights: str = "best.weights.h5") -> Detector:
+        """Return the trained ``Detector``; ``last.weights.h5`` has the weights of the last epoch."""
+        return Detector.load(self.run_dir, weights)
+
+
+def train(
+    data: str | os.PathLike | tuple[Data, Data] | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    config: Config | None = None,
+    settings: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] = (),
+    resume: bool = False,
+    allow_config_change: bool = False,
+    **options: Any,
+) -> TrainResult:
+    """Train a Faster R-CNN, as ``frcnn train`` does.
+
+    Args:
+        data: a folder of labelled images (``frcnn.data.recognise``); or the training and the validation
+            set, each a ``Dataset`` or an iterable of dicts (``frcnn.data.records``); None: the data that
+            the settings name.
+        out: the run's folder, new or empty; None: ``runs/NAME-BACKBONE-TIME``.
+        config: all settings; None: the presets of data set, backbone and optimizer.
+        settings: {key: value} of any settings, such as ``{"rpn.samples": 64}``.
+        callbacks: objects with any of the methods ``on_train_begin(trainer)``,
+            ``on_step_end(trainer, scalars)``, ``on_epoch_end(trainer, scores)`` and
+            ``on_train_end(trainer)``. ``trainer.stop()`` ends the run after the present step.
+        resume: continue the run in ``out`` from its newest checkpoint.
+        allow_config_change: resume although settings or data have changed.
+        options: settings by their short names, which are the options of ``frcnn train``: ``epochs=5``,
+            ``backbone="resnet50_fpn"``, ``lr=0.01``.
+
+    Raises:
+        FrcnnError: data, settings, weights or folder cannot be used; the message is for the user.
+
+    Example::
+
+        result = frcnn.train("my_images", backbone="resnet50_fpn", epochs=20)
+        print(result.mean_ap)
+        found, = result.detector().predict("photo.jpg")
+    """
+    short = _by_key(options)
+    datasets = None
+    if isinstance(data, tuple):
+        datasets = _datasets(data, config, settings or {})
+        short |= {"data.dataset": "python", "data.classes": datasets[0].classes}
+    elif data is not None:
+        found, text = recognise(data, short.get("data.train_split"), short.get("data.val_split"))
+        print(text)
+        short = found | short
+    base = config
+    if resume and out is None:
+        raise ConfigError("resume=True needs the run's folder: out=...")
+    asked: dict[str, Any] = {}
+    if resume and config is None:
+        base, asked = run_directory.read_config(Path(out)), run_directory.read_asked(Path(out))
+    gathered = precedence.gather(short, settings or {}, None, base, str(out or "config"))
+    run_dir = Path(out or _default_out(data, gathered.config))
+    print(gathered.summary())
+    scores = training.train(
+        gathered.config,
+        run_dir,
+        resume,
+        allow_config_change,
+        asked=asked | gathered.asked if config is None else None,
+        datasets=datasets,
+        callbacks=callbacks,
+    )
+    return TrainResult(run_dir, scores, run_directory.read_config(run_dir).data.classes)
+
+
+def load_dataset(
+    folder: str | os.PathLike,
+    split: str = "train",
+    classes: Sequence[str] = (),
+    on_bad_data: str = "error",
+) -> Dataset:
+    """Return one split of a folder of labelled images.
+
+    Args:
+        folder: as for ``frcnn.train``.
+        split: ``"train"`` and ``"val"`` are the splits that ``frcnn.train`` would use; other names are
+            those of files in ``ImageSets/Main``.
+        classes: names in the order of the labels; empty: those that occur.
+        on_bad_data: ``"error"``, or ``"skip"`` to skip images with faults.
+
+    Raises:
+        DataError: no such data, or faults in it.
+
+    Example::
+
+        train_set = frcnn.load_dataset("my_images")
+        print(train_set.summary())
+    """
+    settings, _ = recognise(folder)
+    config = Config().replace(settings | {"data.on_bad_data": on_bad_data})
+    own = {"train": config.data.train_split, "val": config.data.val_split}
+    return build.load_split(config.data, own.get(split, split), tuple(classes))
+
+
+def _by_key(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {setting: value} of options by their short names."""
+    for name in options:
+        if name not in SHORT_NAMES:
+            near = did_you_mean(name, SHORT_NAMES)
+            hint = near or f"; the options are {', '.join(SHORT_NAMES)}; give others by settings="
+            raise ConfigError(f"frcnn.train has no option {name!r}{hint}")
+    return {SHORT_NAMES[name]: value for name, value in options.items() if value is not None}
+
+
+def _datasets(
+    data: tuple[Data, Data], config: Config | None, settings: Mapping[str, Any]
+) -> tuple[Dataset, Dataset]:
+    """Return the two data sets, with the classes of the first."""
+    if len(data) != 2:
+        raise ConfigError(f"data has {len(data)} parts; expected (training set, validation set)")
+    classes = settings.get("data.classes") or (config.data.classes if config else None) or None
+    if isinstance(classes, str):
+        classes = classes.split(",")
+    train_set, val_set = data
+    if not isinstance(train_set, Dataset):
+        train_set = dataset_from(train_set, classes, "training data")
+    if not isinstance(val_set, Dataset):
+        val_set = dataset_from(val_set, train_set.classes, "validation data")
+    if val_set.classes != train_set.classes:
+        raise ConfigError(
+            f"the training set has the classes {', '.join(train_set.classes)}, the validation set "
+            f"{', '.join(val_set.classes)}"
+        )
+    return train_set, val_set
+
+
+def _default_out(data: Any, config: Config) -> str:
+    name = Path(data).resolve().name if isinstance(data, (str, os.PathLike)) else config.data.dataset
+    return default_run_dir(name, config)
+
+
+def default_run_dir(name: str, config: Config) -> str:
+    """Return the folder of a run that was given none: ``runs/NAME-BACKBONE-TIME``."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return f"runs/{name}-{config.model.backbone}-{stamp}"

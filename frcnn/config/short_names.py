@@ -1,0 +1,23 @@
+"""Short names of often-used settings: the options of ``frcnn train`` and of ``frcnn.train``."""
+
+SHORT_NAMES = {
+    "dataset": "data.dataset",
+    "data_dir": "data.dir",
+    "year": "data.year",
+    "train_split": "data.train_split",
+    "val_split": "data.val_split",
+    "on_bad_data": "data.on_bad_data",
+    "short_side": "data.short_side",
+    "long_side": "data.long_side",
+    "batch_size": "data.batch_size",
+    "backbone": "model.backbone",
+    "weights": "model.weights",
+    "schedule": "train.schedule",
+    "precision": "train.precision",
+    "epochs": "train.epochs",
+    "steps_per_epoch": "train.steps_per_epoch",
+    "seed": "train.seed",
+    "lr": "optimizer.learning_rate",
+    "optimizer": "optimizer.name",
+    "deterministic": "train.deterministic",
+}
