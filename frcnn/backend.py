@@ -209,7 +209,7 @@ def native_momentum(variable, velocity, gradient, learning_rate, momentum):
 _strategy = None
 
 
-def use_workers(strategy):
+def use_strategy(strategy):
     """Have ``all_reduce_sum`` and ``all_gather`` reach the workers of a strategy.
 
     Models and optimizers are made and run as in one process, outside the strategy's scope: all that
@@ -222,7 +222,7 @@ def use_workers(strategy):
     _strategy = strategy
 
 
-def num_workers():
+def num_processes():
     """Return how many processes train together."""
     return _strategy.num_replicas_in_sync if _strategy else 1
 
@@ -234,7 +234,7 @@ def all_reduce_sum(tensors):
     only some of them take. Inside a compiled step or outside.
     """
     tensors = list(tensors)
-    if num_workers() == 1:
+    if num_processes() == 1:
         return tensors
     there = [tensor for tensor in tensors if tensor is not None]
     if tf.executing_eagerly():
@@ -265,7 +265,7 @@ def all_gather(array):
 
     float32, int32 or int64. Not inside a compiled step.
     """
-    if num_workers() == 1:
+    if num_processes() == 1:
         return array
     return _gather(tf.convert_to_tensor(array)).numpy()
 

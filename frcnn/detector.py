@@ -15,7 +15,7 @@ from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError, WeightsError
 from frcnn.evaluation import evaluator
 from frcnn.files import outputs
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.weights import detector_files
 
 
@@ -55,7 +55,7 @@ class Detector:
         config = Config().updated_from_json(text, f"the config in {file}")
         if not config.data.classes:
             raise ConfigError(f"{file} is not a detector's file: its config names no class")
-        built = faster_rcnn.build(config, len(config.data.classes), allow_random_frozen=True)
+        built = FasterRCNN.from_config(config, len(config.data.classes) + 1, allow_random_frozen=True)
         detector_files.load(built, file)
         return cls(built, config, config.data.classes)
 

@@ -13,7 +13,7 @@ from train_steps import CONFIG
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import DataLoader
 from frcnn.data.sample import Dataset, Sample
-from frcnn.models.faster_rcnn import build
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.joint import Joint
 
 
@@ -41,7 +41,7 @@ def results(multiple, count=8, epochs=2):
     """
     values = {"data.short_side": 48, "data.long_side": 96, "data.batch_size": 1}
     config = CONFIG.replace(values | {"data.pad_multiple": multiple})
-    models = build(config, 3)
+    models = FasterRCNN.from_config(config, 4)
     schedule = Joint(models, config, 100)
     sizes, shapes, traces = set(), set(), []
     with tempfile.TemporaryDirectory() as folder:

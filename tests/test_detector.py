@@ -16,7 +16,7 @@ from frcnn.config import in_weights
 from frcnn.config.presets import preset
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, OutputError, WeightsError
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 
 
 class FourBoxes:
@@ -215,7 +215,7 @@ def saved(small_config, tmp_path_factory):
     config = small_config.replace(
         {"data.classes": "circle,square,triangle", "detection.score_threshold": 0.01}
     )
-    built = Detector(faster_rcnn.build(config, 3), config, config.data.classes)
+    built = Detector(FasterRCNN.from_config(config, 4), config, config.data.classes)
     path = tmp_path_factory.mktemp("saved") / "shapes.detector"
     built.save(path)
     return built, path

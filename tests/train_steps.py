@@ -10,7 +10,7 @@ import numpy as np
 
 from frcnn.config import presets
 from frcnn.data.anchor_targets import AnchorTargetCreator
-from frcnn.models.faster_rcnn import build
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.sampling import random_order
 from frcnn.training.compile import compile_sub_models
 
@@ -46,7 +46,7 @@ class Batch:
 
 def made_models(config=CONFIG):
     """Return ``FasterRCNN`` for 3 object classes whose weights numpy drew."""
-    models = build(config, num_object_classes=3)
+    models = FasterRCNN.from_config(config, 4)
     rng = np.random.default_rng(1)
     # The classifier's first: those that the RPN shares with it are drawn once, in one order.
     variables = {variable.path: variable for variable in models.classifier.weights + models.rpn.weights}
@@ -70,7 +70,7 @@ def results(steps=3):
     order = random_order(generator, 2, CONFIG.rpn.post_nms_train + 2)
     inputs = [batch.images, batch.image_sizes, batch.gt_boxes, batch.gt_labels, order]
     # Sampled once: proposals of near equal score may change places between backends as training goes on.
-    sampled = models.sampler.predict_on_batch(inputs)
+    sampled = models.proposal_targets.predict_on_batch(inputs)
     rois = [batch.images, sampled["rois"]]
     _, scores, _ = models.detector.predict_on_batch([batch.images, batch.image_sizes])
     for _ in range(steps):

@@ -36,7 +36,8 @@ from frcnn.config.presets import backbone_preset
 from frcnn.config.schema import Config
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, WeightsError
-from frcnn.models import faster_rcnn, freezing
+from frcnn.models import freezing
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.weights import by_name, initial
 
 SIZES = (128.0, 256.0, 512.0)
@@ -97,7 +98,7 @@ def import_keras_frcnn(path, classes=None, short_side=600, sizes=SIZES, ratios=R
     found, wanted = arrays["rpn_out_class"][1].size, len(sizes) * len(ratios)
     if found != wanted:
         raise ConfigError(f"{path} has {found} anchors a cell, not {len(sizes)} sizes x {len(ratios)}")
-    built = faster_rcnn.build(config, num_classes - 1, allow_random_frozen=True)
+    built = FasterRCNN.from_config(config, num_classes, allow_random_frozen=True)
     own = freezing.weighted_layers(built.detector)
     converted = _convert(arrays, own, path, num_classes, len(sizes), ratios)
     by_name.fill_layers(built.detector, converted, path)

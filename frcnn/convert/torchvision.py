@@ -4,7 +4,8 @@ from frcnn.config.presets import backbone_preset
 from frcnn.config.schema import Config
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError
-from frcnn.models import faster_rcnn, freezing
+from frcnn.models import freezing
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.weights import by_name, torchvision_state
 
 # torchvision's arguments and our settings.
@@ -92,7 +93,7 @@ def import_torchvision(name, state, classes=None, batch_norm_epsilon=None, **set
         }
         | {SETTINGS[key]: value for key, value in settings.items()}
     )
-    built = faster_rcnn.build(config, num_classes - 1, allow_random_frozen=True)
+    built = FasterRCNN.from_config(config, num_classes, allow_random_frozen=True)
     layers = freezing.weighted_layers(built.detector)
     arrays = torchvision_state.convert(name, state, layers, config.model.pool_size)
     by_name.fill_layers(built.detector, arrays, name)

@@ -307,7 +307,7 @@ def join():
             strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         except tf.errors.OpError as error:
             raise WorkerError(_not_joined(place, seconds, error)) from error
-    backend.use_workers(strategy)
+    backend.use_strategy(strategy)
     _workers = ProcessGroup(place, is_loopback_only=place.is_local and shield.is_active)
     _workers.check_same(**code_versions())
     return _workers

@@ -15,7 +15,7 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
-class RpnAtCells(keras.layers.Layer):
+class SparseRpnHead(keras.layers.Layer):
     """Scores and deltas of chosen cells: features (B, h, w, K) of each level and cells (B, S) int32.
 
     Gives (B, S, A) scores and (B, S, A·4) deltas, float32, what the whole RPN has there. A cell of -1 is

@@ -31,7 +31,6 @@ from frcnn.backend import forward
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.errors import ConfigError
-from frcnn.models import faster_rcnn
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
 from frcnn.training.alternating import Alternating
@@ -72,7 +71,7 @@ class FourStep(Alternating):
         rpn, classifier = flatten_layers(models.rpn), flatten_layers(models.classifier)
         self.learning = {1: rpn, 2: classifier, 3: rpn - classifier, 4: classifier - rpn}
         self.trainable = {layer for layer in rpn | classifier if layer.trainable}
-        self.frozen_part = forward(models.stem) if models.stem else None
+        self.frozen_part = forward(models.frozen_backbone) if models.frozen_backbone else None
         self.own_rpn_step = rpn_step_model(models)
         self.classifier_step = classifier_step_model(models)
         self._begin(1)
@@ -137,8 +136,8 @@ class FourStep(Alternating):
 
     def _frozen_copy(self):
         """Return a copy of the network as it is, with no trainable layer."""
-        classes = self.models.num_classes - 1
-        copy = faster_rcnn.build(self.config, classes, allow_random_frozen=True)
+        classes = self.models.num_classes
+        copy = FasterRCNN.from_config(self.config, classes, allow_random_frozen=True)
         copy.detector.set_weights(self.models.detector.get_weights())
         copy.detector.trainable = False
         return copy

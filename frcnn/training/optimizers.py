@@ -15,7 +15,7 @@ from frcnn.backend import (
     all_reduce_sum,
     has_native_momentum,
     native_momentum,
-    num_workers,
+    num_processes,
     sum_of_squares,
 )
 
@@ -181,7 +181,7 @@ def learning_rate(config, total_steps):
         config.warmup_steps,
         boundaries,
         config.decay_factor,
-        num_workers() if config.lr_scaling == "linear" else 1.0,
+        num_processes() if config.lr_scaling == "linear" else 1.0,
         round(config.lr_scaling_warmup * total_steps),
     )
 

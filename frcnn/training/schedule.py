@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from frcnn import rng as rng_module
-from frcnn.backend import IS_TENSORFLOW, Snapshot, all_reduce_sum, num_workers
+from frcnn.backend import IS_TENSORFLOW, Snapshot, all_reduce_sum, num_processes
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.errors import RunError
@@ -152,10 +152,10 @@ class Schedule:
         Each process has seen its own images only. Frozen layers have no statistics that change.
         """
         variables = self._statistics()
-        if num_workers() > 1 and variables:
+        if num_processes() > 1 and variables:
             sums = all_reduce_sum([variable.value for variable in variables])
             for variable, whole in zip(variables, sums):
-                variable.assign(whole / num_workers())
+                variable.assign(whole / num_processes())
 
     def not_finite(self) -> list[str]:
         """Return the names, as ``variables`` has them, of all that hold NaN or infinity."""
@@ -227,7 +227,7 @@ def proposal_statistics(sums: dict[str, float]) -> dict[str, float]:
     """Return the scalars that tell whether proposals and sampling work.
 
     Args:
-        sums: over the batch of the numbers per image that ``FasterRCNN.sampler`` gives.
+        sums: over the batch of the numbers per image that ``FasterRCNN.proposal_targets`` gives.
 
     Returns:
         ``rpn/recall``: share of the ground-truth boxes that some proposal overlaps by the IoU that makes

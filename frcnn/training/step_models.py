@@ -16,10 +16,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from frcnn.backend import IS_TENSORFLOW, all_reduce_sum, num_workers, on_batches
+from frcnn.backend import IS_TENSORFLOW, all_reduce_sum, num_processes, on_batches
 from frcnn.config.schema import Config
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer
-from frcnn.layers.sparse_rpn import RpnAtCells
+from frcnn.layers.sparse_rpn import SparseRpnHead
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.loss_terms import LossNormalizer, LossTerm, correct_rois
 
@@ -105,7 +105,7 @@ class StepModel(keras.Model):
         for term in self.terms:
             y_true = _y_true(term, y, y_pred)
             values[term.output] = term.loss(y_true, y_pred[term.output], sample_weight)
-        if num_workers() > 1:
+        if num_processes() > 1:
             values = self._shares_of_whole(values, y, y_pred)
         for term in self.terms:
             weighted = term.weight * values[term.output]
@@ -140,7 +140,7 @@ class StepModel(keras.Model):
         for term in with_accuracy:
             correct, exists = correct_rois(_y_true(term, y, y_pred), y_pred[term.output])
             logs |= {"correct": ops.sum(correct * exists), "rois": ops.sum(exists)}
-        if num_workers() > 1:
+        if num_processes() > 1:
             names = sorted(logs)
             # In one message, as the delay of a message counts more than its length.
             (sums,) = all_reduce_sum([ops.stack([ops.cast(logs[name], "float32") for name in names])])
@@ -159,11 +159,11 @@ def _y_true(term: LossTerm | LossNormalizer, y: dict, y_pred: dict) -> Tensor:
 def rpn_step_model(model: FasterRCNN) -> StepModel:
     """Return the model of the RPN's step. It also samples RoIs from the RPN's proposals.
 
-    Inputs: those of ``FasterRCNN.sampler``, ``cells`` (B, S), and ``frozen_features`` if a part of the
-    backbone is frozen.
+    Inputs: those of ``FasterRCNN.proposal_targets``, ``cells`` (B, S), and ``frozen_features`` if a
+    part of the backbone is frozen.
     """
     inputs, outputs = _rpn_graph(model)
-    if model.stem:
+    if model.frozen_backbone:
         inputs |= _frozen_features(model)
     return StepModel(inputs, outputs, name="rpn_step")
 
@@ -175,14 +175,14 @@ def classifier_step_model(model: FasterRCNN) -> StepModel:
     """
     images, rois = model.classifier.inputs
     outputs = dict(zip(model.classifier.output_names, model.classifier.outputs))
-    start = _frozen_features(model) if model.stem else {"images": images}
+    start = _frozen_features(model) if model.frozen_backbone else {"images": images}
     return StepModel({**start, "rois": rois}, outputs, name="classifier_step")
 
 
 def joint_step_model(model: FasterRCNN) -> StepModel:
     """Return the model of a step of both: one forward pass, with proposals and sampling inside.
 
-    Inputs: those of ``FasterRCNN.sampler`` and ``cells`` (B, S).
+    Inputs: those of ``FasterRCNN.proposal_targets`` and ``cells`` (B, S).
     """
     inputs, outputs = _rpn_graph(model)
     outputs |= _classifier_outputs(model, outputs["rois"])
@@ -194,8 +194,8 @@ def validation_step_model(
 ) -> StepModel:
     """Return the model of a validation step: all losses and the detections, in one forward pass.
 
-    Inputs: those of ``FasterRCNN.sampler`` and ``cells`` (B, S). Outputs, besides predictions and
-    proposal statistics: ``boxes``, ``scores`` and ``labels`` as of ``FasterRCNN.detector``.
+    Inputs: those of ``FasterRCNN.proposal_targets`` and ``cells`` (B, S). Outputs, besides predictions
+    and proposal statistics: ``boxes``, ``scores`` and ``labels`` as of ``FasterRCNN.detector``.
 
     Args:
         model: network that classifies.
@@ -223,10 +223,10 @@ def _rpn_graph(model):
     convolutions = [model.rpn.get_layer(name) for name in sorted(names)]
     last = [model.rpn.get_layer(name) for name in ("rpn_class_logits", "rpn_deltas")]
     policy = convolutions[0].dtype_policy
-    at_cells = RpnAtCells(convolutions, *last, dtype=policy, name="rpn_at_cells")
-    inputs = {tensor.name: tensor for tensor in [*model.sampler.inputs, cells]}
+    at_cells = SparseRpnHead(convolutions, *last, dtype=policy, name="rpn_at_cells")
+    inputs = {tensor.name: tensor for tensor in [*model.proposal_targets.inputs, cells]}
     outputs = dict(zip(model.rpn.output_names, at_cells(model.features, cells)))
-    return inputs, outputs | model.sampler.output
+    return inputs, outputs | model.proposal_targets.output
 
 
 def _classifier_outputs(model, rois):
@@ -243,6 +243,6 @@ def _test_proposals(model):
 
 def _frozen_features(model):
     """Return the output of the frozen part of the backbone as an input, by its name."""
-    features = model.stem.output
+    features = model.frozen_backbone.output
     features.name = "frozen_features"  # Keras wants the tensor's own name as the key
     return {features.name: features}

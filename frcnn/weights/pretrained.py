@@ -3,7 +3,7 @@
 import keras
 
 from frcnn.errors import ConfigError, WeightsError
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import weighted_layers
 from frcnn.text import listed
 from frcnn.weights import initial
@@ -39,8 +39,8 @@ def build(config, weight_file=None):
     if weight_file is None:
         initial.check_weights(config.model)
         weight_file = initial.find_or_download(config.model)
-    built = faster_rcnn.build(
-        initial.resolve_auto_settings(config, weight_file), len(classes), weight_file is not None
+    built = FasterRCNN.from_config(
+        initial.resolve_auto_settings(config, weight_file), len(classes) + 1, weight_file is not None
     )
     if weight_file is None:
         return built, ""

@@ -27,14 +27,14 @@ def operations(spec):
     from frcnn.data.anchor_targets import AnchorTargetCreator
     from frcnn.logging import RunLogger
     from frcnn.logging.running_mean import RunningMean
-    from frcnn.models import faster_rcnn as models_
+    from frcnn.models.faster_rcnn import FasterRCNN
     from frcnn.ops.sampling import random_order, sample_rois
     from frcnn.ops.targets import roi_targets
     from frcnn.runs.writer import EPOCH_TAGS
     from frcnn.training.trainer import SCHEDULES
 
     config, rng = config_of(spec), np.random.default_rng(0)
-    models = models_.build(config, spec["classes"])
+    models = FasterRCNN.from_config(config, spec["classes"] + 1)
     rpn, roi = config.rpn, config.roi
     batch = random_batch(models, config, spec)
     count, height, width = batch.images.shape[:3]
@@ -56,8 +56,10 @@ def operations(spec):
         made = sample(candidates, batch.gt_boxes, batch.gt_labels, order)
         return [ops.convert_to_numpy(part) for part in made]
 
-    (layer,) = (layer for layer in models.sampler.layers if isinstance(layer, proposals.ProposalLayer))
-    predict = forward(keras.Model(models.sampler.inputs[0], layer.input[1:3]))
+    (layer,) = (
+        layer for layer in models.proposal_targets.layers if isinstance(layer, proposals.ProposalLayer)
+    )
+    predict = forward(keras.Model(models.proposal_targets.inputs[0], layer.input[1:3]))
     predicted = [ops.convert_to_tensor(part) for part in predict(ops.convert_to_tensor(batch.images))]
 
     @compiled

@@ -50,12 +50,12 @@ class Feed:
 
     def __init__(self, folder, spec):
         from frcnn.data.sample import Dataset
-        from frcnn.models import faster_rcnn
+        from frcnn.models.faster_rcnn import FasterRCNN
 
         longest = max(spec["height"], spec["width"])
         settings = {"data.long_side": longest} | spec["settings"]
         self.config = config_of(spec).replace(settings)
-        self.models = faster_rcnn.build(self.config, spec["classes"], allow_random_frozen=True)
+        self.models = FasterRCNN.from_config(self.config, spec["classes"] + 1, allow_random_frozen=True)
         # Each file ten times, so that starting an epoch costs as little as in a real data set.
         samples = make_samples(folder, classes=spec["classes"]) * 10
         names = tuple(str(number) for number in range(spec["classes"]))

@@ -75,12 +75,12 @@ def prepare(spec):
 
     from frcnn.data.anchor_targets import AnchorTargetCreator
     from frcnn.detector import Detector
-    from frcnn.models import faster_rcnn as models_
+    from frcnn.models.faster_rcnn import FasterRCNN
     from frcnn.training.trainer import SCHEDULES
 
     keras.utils.set_random_seed(0)
     config = config_of(spec)
-    models = models_.build(config, spec["classes"])
+    models = FasterRCNN.from_config(config, spec["classes"] + 1)
     if spec["what"] == "targets":
         batch = random_batch(models, config, spec)
         targeter, rng = (

@@ -5,7 +5,7 @@ from benchmark.operations import operations, optimizers_of, shares
 from benchmark.worker import config_of
 from test_worker import SPEC
 
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.trainer import SCHEDULES
 
 
@@ -31,7 +31,7 @@ def test_shares_of_a_step():
 @pytest.mark.parametrize("schedule", ["alternating", "joint"])
 def test_the_optimizers_part_is_a_step_of_each(schedule):
     config = config_of(SPEC)
-    made = SCHEDULES[schedule](faster_rcnn.build(config, 4), config, 100)
+    made = SCHEDULES[schedule](FasterRCNN.from_config(config, 5), config, 100)
     run = optimizers_of(made)
     before = [variable.numpy() for step in made.steps for variable in step.trainable_variables]
     run()

@@ -24,7 +24,7 @@ from frcnn.layers import proposals
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
 from frcnn.layers.roi_align import RoiAlign
 from frcnn.layers.roi_pool import RoiPool
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.runs import checkpoints, writer
 from frcnn.training import optimizers, train, trainer, validation
@@ -42,7 +42,7 @@ def changed(**values):
 def built(**values):
     made = {"model.preprocessing": "tf", "model.head_width": 8, "model.rpn_channels": 8}
     other = {key.replace("__", "."): value for key, value in values.items()}
-    return faster_rcnn.build(preset("shapes").replace(made | other), 2)
+    return FasterRCNN.from_config(preset("shapes").replace(made | other), 3)
 
 
 def test_layers_are_as_wide_and_deep_as_configured():
@@ -69,12 +69,14 @@ def test_layers_are_as_wide_and_deep_as_configured():
     assert type(pooling) is RoiAlign
     assert (pooling.pool_size, pooling.samples, pooling.aligned) == (5, 3, False)
     assert network.num_anchors == 3 * 2
-    (training,) = (layer for layer in network.sampler.layers if isinstance(layer, ProposalLayer))
+    (training,) = (
+        layer for layer in network.proposal_targets.layers if isinstance(layer, ProposalLayer)
+    )
     (testing,) = (layer for layer in network.detector.layers if isinstance(layer, ProposalLayer))
     assert (training.pre_nms, training.post_nms) == (70, 60)
     assert (testing.pre_nms, testing.post_nms) == (50, 40)
     assert network.detector.output[0].shape[1] == 30
-    assert network.sampler.output["rois"].shape[1] == 20
+    assert network.proposal_targets.output["rois"].shape[1] == 20
 
 
 def test_the_papers_pooling_can_be_had():
@@ -271,7 +273,7 @@ def test_the_rate_falls_as_configured():
 
 
 def test_the_rate_with_several_workers_rises_as_configured(monkeypatch):
-    monkeypatch.setattr(optimizers, "num_workers", lambda: 4)
+    monkeypatch.setattr(optimizers, "num_processes", lambda: 4)
 
     def rates(**values):
         plain = {"optimizer__warmup_steps": 0, "optimizer__decay_at": (), "optimizer__learning_rate": 1}

@@ -21,7 +21,7 @@ from frcnn.config.schema import Config
 from frcnn.data import transforms
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.layers.proposals import ProposalLayer
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import weighted_layers
 from frcnn.weights import torchvision_state
 
@@ -181,20 +181,20 @@ def config_of(state, monkeypatch):
     class Asked(Exception):
         pass
 
-    def build(config, num_object_classes, allow_random_frozen):
-        raise Asked(config, num_object_classes)
+    def from_config(config, num_classes, allow_random_frozen):
+        raise Asked(config, num_classes)
 
     def config(name=MOBILE, given=state, **arguments):
         with pytest.raises(Asked) as asked:
             frcnn.import_torchvision(name, given, **arguments)
         return asked.value.args
 
-    monkeypatch.setattr(faster_rcnn, "build", build)
+    monkeypatch.setattr(FasterRCNN, "from_config", from_config)
     return config
 
 
 def test_settings_have_torchvision_s_names(config_of):
-    config, num_object_classes = config_of(
+    config, num_classes = config_of(
         num_classes=7,
         min_size=300,
         max_size=500,
@@ -206,7 +206,7 @@ def test_settings_have_torchvision_s_names(config_of):
         rpn_nms_thresh=0.625,
         rpn_score_thresh=0.125,
     )
-    assert num_object_classes == 6
+    assert num_classes == 7
     assert (config.data.short_side, config.data.long_side) == (300, 500)
     detection, rpn = config.detection, config.rpn
     assert (detection.score_threshold, detection.nms_iou, detection.max_detections) == (0.25, 0.375, 17)
@@ -244,8 +244,8 @@ def test_classes_are_coco_s_or_numbers_or_those_given(config_of):
     names = ("a", "b", "c", "d", "e", "f")
     assert config_of(classes=names)[0].data.classes == names
     coco = {"roi_heads.box_predictor.cls_score.weight": np.zeros((91, 1024))}
-    config, num_object_classes = config_of(given=coco)
-    assert (config.data.classes, num_object_classes) == (torchvision_state.COCO_CLASSES, 90)
+    config, num_classes = config_of(given=coco)
+    assert (config.data.classes, num_classes) == (torchvision_state.COCO_CLASSES, 91)
 
 
 def test_the_variance_s_addend_is_that_of_the_published_weights_unless_given(config_of, state):
@@ -287,7 +287,7 @@ def test_an_unknown_name_is_an_error(state):
 
 @pytest.fixture(scope="module")
 def build_once():
-    return functools.cache(faster_rcnn.build)
+    return functools.cache(FasterRCNN.from_config)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def build_once():
     ],
 )
 def test_entries_that_do_not_fit_are_named(state, build_once, monkeypatch, without, added, says):
-    monkeypatch.setattr(faster_rcnn, "build", build_once)
+    monkeypatch.setattr(FasterRCNN, "from_config", build_once)
     given = {entry: value for entry, value in (state | added).items() if entry != without}
     with pytest.raises(WeightsError, match=f"the state does not fit {MOBILE}; .*{says}"):
         frcnn.import_torchvision(MOBILE, given)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from frcnn.layers.sparse_rpn import RpnAtCells, surroundings
+from frcnn.layers.sparse_rpn import SparseRpnHead, surroundings
 from frcnn.models import heads
 
 SIZES = ((5, 7), (3, 4))
@@ -22,7 +22,7 @@ def networks(request):
     rng = np.random.default_rng(0)
     for variable in whole.weights:
         variable.assign(rng.normal(0, 0.3, variable.shape))
-    return whole, RpnAtCells([whole.get_layer(name) for name in names], *last)
+    return whole, SparseRpnHead([whole.get_layer(name) for name in names], *last)
 
 
 def maps(seed=1):

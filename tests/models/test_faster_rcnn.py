@@ -12,7 +12,7 @@ from frcnn.config import presets
 from frcnn.config import schema as configs
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.errors import ConfigError
-from frcnn.models.faster_rcnn import build
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops import anchors as anchor_ops
 from frcnn.ops import boxes as box_ops
 from frcnn.ops import losses
@@ -39,10 +39,10 @@ def models():
 
 
 def sampled_by(models, batch, seed=0):
-    """The sampler's outputs and the order that it was given."""
+    """The outputs of ``proposal_targets`` and the order that it was given."""
     order = random_order(np.random.default_rng(seed), 2, CONFIG.rpn.post_nms_train + 2)
     inputs = [batch.images, batch.image_sizes, batch.gt_boxes, batch.gt_labels, order]
-    return models.sampler.predict_on_batch(inputs), order
+    return models.proposal_targets.predict_on_batch(inputs), order
 
 
 def proposed_by(models, batch, pre_nms, post_nms):
@@ -66,7 +66,7 @@ def proposed_by(models, batch, pre_nms, post_nms):
 )
 def test_names_and_shapes_of_the_design(backbone, strides, multiple):
     config = CONFIG.replace({"model.backbone": backbone})
-    made = build(config, num_object_classes=C - 1)
+    made = FasterRCNN.from_config(config, C)
     assert (made.num_classes, made.num_anchors, made.size_multiple) == (C, A, multiple)
     assert made.anchor_generator.strides == strides
     assert made.rpn.input_shape == (None, None, None, 3)
@@ -94,7 +94,7 @@ def test_sub_models_share_the_backbones_variables(models):
     assert own == {"rpn_conv", "rpn_class_logits", "rpn_deltas"}
     assert len(classifier - rpn) == 2 * 4  # two dense layers, logits, deltas
     # The models that only run forward are made of the same layers.
-    assert {id(v) for v in models.sampler.variables} == rpn
+    assert {id(v) for v in models.proposal_targets.variables} == rpn
     assert {id(v) for v in models.detector.variables} == rpn | classifier
 
 
@@ -115,7 +115,7 @@ def test_a_step_of_one_sub_model_moves_what_they_share(batch):
 
 def test_frozen_layers_stay_as_they_are_while_the_rest_learns(batch):
     config = CONFIG.replace({"model.backbone": "vgg16", "model.weights": "some.npz"})
-    models = build(config, num_object_classes=C - 1, allow_random_frozen=True)
+    models = FasterRCNN.from_config(config, C, allow_random_frozen=True)
     compile_sub_models(models, config, total_steps=10)
     targets = AnchorTargetCreator(models.anchor_generator, config.rpn).full_maps(
         batch, np.random.default_rng(0)
@@ -130,15 +130,15 @@ def test_frozen_layers_stay_as_they_are_while_the_rest_learns(batch):
 
 @pytest.mark.parametrize("mode", ["caffe", "torch", "tf", "none"])
 def test_preprocessing_is_inside_and_as_configured(mode):
-    models = build(CONFIG.replace({"model.preprocessing": mode}), num_object_classes=1)
-    for model in (models.rpn, models.classifier, models.sampler, models.detector):
+    models = FasterRCNN.from_config(CONFIG.replace({"model.preprocessing": mode}), 2)
+    for model in (models.rpn, models.classifier, models.proposal_targets, models.detector):
         assert model.get_layer("preprocess").mode == mode
 
 
 def test_a_preprocessing_that_nobody_has_settled_is_refused():
     """It was built as pixels over 255, without a word."""
     with pytest.raises(ConfigError, match="preprocessing is auto, which only the weights can tell"):
-        build(presets.preset("voc"), 20)
+        FasterRCNN.from_config(presets.preset("voc"), 21)
 
 
 def test_layers_frozen_at_random_values_are_refused():
@@ -146,7 +146,7 @@ def test_layers_frozen_at_random_values_are_refused():
     with pytest.raises(
         ConfigError, match=r"4 layers are frozen .*random ones: block1_conv1, .*pretrained"
     ):
-        build(config, 20)
+        FasterRCNN.from_config(config, 21)
 
 
 # --- what they compute -----------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_health_counts_what_the_proposals_hit(models, batch):
     gt_labels = np.array([[0, 1, 2], [0, -1, -1]], "int32")
     order = random_order(np.random.default_rng(0), 2, CONFIG.rpn.post_nms_train + 3)
     inputs = [batch.images, batch.image_sizes, gt_boxes, gt_labels, order]
-    sampled = models.sampler.predict_on_batch(inputs)
+    sampled = models.proposal_targets.predict_on_batch(inputs)
     np.testing.assert_array_equal(sampled["gt_count"], [3, 1])
     np.testing.assert_array_equal(sampled["gt_found"], [2, 1])
     for image in range(2):
@@ -219,7 +219,9 @@ def test_the_order_decides_the_sample(models, batch):
 def test_images_without_objects_train_as_background(models, batch):
     order = random_order(np.random.default_rng(0), 2, CONFIG.rpn.post_nms_train + 1)
     nothing = [np.zeros((2, 1, 4), "float32"), np.full((2, 1), -1, "int32")]
-    sampled = models.sampler.predict_on_batch([batch.images, batch.image_sizes, *nothing, order])
+    sampled = models.proposal_targets.predict_on_batch(
+        [batch.images, batch.image_sizes, *nothing, order]
+    )
     exists = sampled["rois"].any(axis=-1)
     np.testing.assert_array_equal(sampled["y_class"][exists], np.tile(np.eye(C)[-1], (exists.sum(), 1)))
     assert exists.any() and not sampled["y_regress"].any()
@@ -292,16 +294,18 @@ def test_keras_leaves_xla_alone_where_a_layer_has_no_kernel(models, monkeypatch)
         from tensorflow.python.framework import config as tf_config
 
         monkeypatch.setattr(tf_config, "is_op_determinism_enabled", lambda: False)
-    for model in (models.classifier, models.region_classifier, models.sampler, models.detector):
+    for model in (models.classifier, models.region_classifier, models.proposal_targets, models.detector):
         assert model_supports_jit(model) is not on_tensorflow, model.name
     assert model_supports_jit(models.rpn)
-    assert model_supports_jit(build(CONFIG.replace({"model.pooling": "roi_pool"}), 3).classifier)
+    assert model_supports_jit(
+        FasterRCNN.from_config(CONFIG.replace({"model.pooling": "roi_pool"}), 4).classifier
+    )
 
 
 def test_resnet50_end_to_end(batch):
     """conv5 works on the RoIs: pooled to 14 x 14, halved, averaged."""
     config = CONFIG.replace({"model.backbone": "resnet50", "model.weights": "some.h5"})
-    models = build(config, num_object_classes=C - 1, allow_random_frozen=True)
+    models = FasterRCNN.from_config(config, C, allow_random_frozen=True)
     names = [layer.name for layer in models.classifier.layers]
     assert "conv5" in names and "head_dense1" not in names
     pooled = models.classifier.get_layer("roi_align")
@@ -318,7 +322,7 @@ def test_a_pyramid_of_mobilenet_v2_end_to_end(batch):
     small = {"model.rpn_channels": 8, "model.head_width": 16, "rpn.score_threshold": 0.0}
     config = CONFIG.replace(presets.backbone_preset("mobilenet_v2_fpn") | small)
     config = config.replace({"rpn.post_nms_train": 20, "rpn.post_nms_test": 8, "rpn.pre_nms_train": 9})
-    models = build(config, num_object_classes=C - 1)
+    models = FasterRCNN.from_config(config, C)
     padded = np.zeros((2, 96, 96, 3), "uint8")
     padded[:, :64, :80] = batch.images
     batch = SimpleNamespace(**vars(batch) | {"images": padded})
@@ -334,7 +338,7 @@ def test_a_pyramid_of_mobilenet_v2_end_to_end(batch):
     assert y_regress.shape == (2, sum(cells), 2 * 4 * 3)
     order = random_order(np.random.default_rng(0), 2, 20 + 2)
     inputs = [padded, batch.image_sizes, batch.gt_boxes, batch.gt_labels, order]
-    sampled = models.sampler.predict_on_batch(inputs)
+    sampled = models.proposal_targets.predict_on_batch(inputs)
     assert sampled["positive_rois"].min() >= 1
     boxes, found, _ = models.detector.predict_on_batch([padded, batch.image_sizes])
     assert np.isfinite(boxes).all() and np.isfinite(found).all()
@@ -357,7 +361,9 @@ def test_the_papers_settings_are_the_default():
     assert (rpn.pre_nms_train, rpn.post_nms_train, rpn.nms_iou) == (12000, 2000, 0.7)
     assert (rpn.pre_nms_test, rpn.post_nms_test) == (6000, 300)
     assert (roi.samples, roi.positive_fraction, roi.positive_iou) == (128, 0.25, 0.5)
-    vgg = build(config.replace({"model.preprocessing": "caffe", "model.head_width": 8}), 20, True)
+    vgg = FasterRCNN.from_config(
+        config.replace({"model.preprocessing": "caffe", "model.head_width": 8}), 21, True
+    )
     assert list(vgg.classifier.output_names) == ["dense_class_21", "dense_regress_21"]
     assert vgg.classifier.get_layer("head_dropout1").rate == 0.5
     assert isinstance(vgg.rpn.get_layer("rpn_conv"), keras.layers.Conv2D)

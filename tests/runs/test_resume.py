@@ -17,7 +17,7 @@ from PIL import Image
 from frcnn.data import transforms
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, Interrupted, NothingToSave, RunError
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.runs import checkpoints, run_directory, writer
 from frcnn.training import alternating, trainer
 from frcnn.training import schedule as schedule_module
@@ -89,7 +89,7 @@ def test_scaled_losses_go_on_with_the_same_scale(config, tmp_path, schedule):
 
     def made():
         keras.utils.set_random_seed(0)
-        built = faster_rcnn.build(config, 3)
+        built = FasterRCNN.from_config(config, 4)
         return trainer.SCHEDULES[schedule](built, config, 8), random_batch(built, config, spec)
 
     first, batch = made()

@@ -13,7 +13,7 @@ from support import load_script
 from frcnn.cli import common
 from frcnn.convert import keras_frcnn, torchvision
 from frcnn.detector import Detector
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 
 STATE = {"roi_heads.box_predictor.cls_score.weight": np.zeros((4, 8), "float32")}
 
@@ -26,7 +26,7 @@ def script():
 @pytest.fixture(scope="module")
 def detector(small_config):
     config = small_config.replace({"data.classes": "a,b,c"})
-    return Detector(faster_rcnn.build(config, 3), config, ("a", "b", "c"))
+    return Detector(FasterRCNN.from_config(config, 4), config, ("a", "b", "c"))
 
 
 @pytest.fixture

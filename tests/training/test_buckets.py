@@ -10,7 +10,7 @@ from frcnn.config.schema import Config, DataConfig
 from frcnn.data.loader import DataLoader
 from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training import train
 
 
@@ -24,7 +24,10 @@ def test_a_step_is_traced_once_whatever_the_buckets(multiple, most):
 
 @pytest.mark.parametrize("wanted, own", [(0, 8), (1, 8), (8, 8), (9, 16), (64, 64), (100, 104)])
 def test_sides_are_multiples_of_the_networks_own_that_reach_the_one_wanted(small_config, wanted, own):
-    assert faster_rcnn.build(small_config.replace({"data.pad_multiple": wanted}), 3).size_multiple == own
+    assert (
+        FasterRCNN.from_config(small_config.replace({"data.pad_multiple": wanted}), 4).size_multiple
+        == own
+    )
 
 
 def test_boxes_are_padded_to_the_most_of_any_image(tmp_path):

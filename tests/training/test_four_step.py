@@ -17,8 +17,8 @@ from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import DataLoader
 from frcnn.errors import ConfigError
 from frcnn.layers import conv, proposals
-from frcnn.models import faster_rcnn
 from frcnn.models.backbones import BACKBONES, Backbone, BackboneKind
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.runs import checkpoints
 from frcnn.training import train as train_module
@@ -62,7 +62,7 @@ def config(small_config):
 
 def build(config):
     """Return ``FasterRCNN`` with random weights, those of the frozen layer among them."""
-    return faster_rcnn.build(config, 3, allow_random_frozen=True)
+    return FasterRCNN.from_config(config, 4, allow_random_frozen=True)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from benchmark.worker import random_batch
 
 from frcnn.config.presets import preset
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.alternating import Alternating
 from frcnn.training.four_step import FourStep
 from frcnn.training.joint import Joint
@@ -16,7 +16,7 @@ SETTINGS = {"model.preprocessing": "tf", "model.head_width": 16, "rpn.post_nms_t
 
 def build(precision):
     config = preset("shapes").replace(SETTINGS | {"train.precision": precision})
-    return faster_rcnn.build(config, 3)
+    return FasterRCNN.from_config(config, 4)
 
 
 def test_mixed_bfloat16_computes_in_bfloat16_and_hands_out_float32():
@@ -75,7 +75,7 @@ def test_sixteen_bits_train_nearly_as_float32(precision, schedule):
     for kind in ("float32", precision):
         config = preset("shapes").replace(SETTINGS | PLAIN_SGD | {"train.precision": kind})
         keras.utils.set_random_seed(0)
-        built = faster_rcnn.build(config, 3)
+        built = FasterRCNN.from_config(config, 4)
         steps = schedule(built, config, 100)
         batch = random_batch(built, config, spec)
         start = built.detector.get_weights()

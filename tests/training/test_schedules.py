@@ -15,7 +15,8 @@ from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import DataLoader
 from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError
-from frcnn.models import backbones, faster_rcnn
+from frcnn.models import backbones
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.training.alternating import Alternating
 from frcnn.training.compile import RoiAccuracy, compile_sub_models
@@ -36,7 +37,7 @@ def set_up(config, kind="alternating", freeze=(), steps=10):
     """Return ``FasterRCNN`` and a schedule for them, the same every time."""
     backend.prepare_device()  # so that the same is the same to the last bit
     keras.utils.set_random_seed(5)
-    built = faster_rcnn.build(config, 3)
+    built = FasterRCNN.from_config(config, 4)
     for name in freeze:
         built.rpn.get_layer(name).trainable = False
     return built, SCHEDULES[kind](built, config, steps)
@@ -247,7 +248,9 @@ def plain_steps(built, schedule, batch, in_turn, generator=None):
     if generator is None:  # that of a schedule's first step
         generator = rng_module.generator(schedule.config.train.seed, rng_module.ROIS, 0)
     inputs, _ = schedule._rpn_data(batch, generator)
-    sampled = built.sampler.predict_on_batch([inputs[one.name] for one in built.sampler.inputs])
+    sampled = built.proposal_targets.predict_on_batch(
+        [inputs[one.name] for one in built.proposal_targets.inputs]
+    )
     compile_sub_models(built, schedule.config, 10)
     options = {"sample_weight": batch.weights, "return_dict": True}
     start = {model: model.get_weights() for model in (built.rpn, built.classifier)}

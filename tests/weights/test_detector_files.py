@@ -9,13 +9,13 @@ from frcnn.config import in_weights
 from frcnn.config.schema import Config
 from frcnn.errors import WeightsError
 from frcnn.files import safe_write
-from frcnn.models import faster_rcnn
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.weights import detector_files
 
 
 @pytest.fixture
 def built(small_config):
-    return faster_rcnn.build(small_config, 3)
+    return FasterRCNN.from_config(small_config, 4)
 
 
 def all_weights(built):
@@ -24,7 +24,7 @@ def all_weights(built):
 
 def test_every_weight_of_both_sub_models_comes_back(built, small_config, tmp_path):
     detector_files.save(built, small_config, tmp_path / "a.weights.h5")
-    other = faster_rcnn.build(small_config, 3)
+    other = FasterRCNN.from_config(small_config, 4)
     assert any((a != b).any() for a, b in zip(all_weights(built), all_weights(other)))
     detector_files.load(other, tmp_path / "a.weights.h5")
     for expected, found in zip(all_weights(built), all_weights(other)):
@@ -37,7 +37,7 @@ def test_any_file_name_will_do_and_the_config_is_inside(built, small_config, tmp
     detector_files.save(built, small_config, path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["detector"]
     assert Config().updated_from_json(in_weights.read(path)) == small_config
-    other = faster_rcnn.build(small_config, 3)
+    other = FasterRCNN.from_config(small_config, 4)
     detector_files.load(other, path)
     for expected, found in zip(all_weights(built), all_weights(other)):
         np.testing.assert_array_equal(found, expected)
@@ -99,7 +99,7 @@ def test_a_missing_file_is_named(built, tmp_path):
 def test_weights_of_another_network_are_refused(built, small_config, tmp_path):
     detector_files.save(built, small_config, tmp_path / "a.weights.h5")
     with pytest.raises(WeightsError, match="a.weights.h5 is of another network.*class_logits"):
-        detector_files.load(faster_rcnn.build(small_config, 5), tmp_path / "a.weights.h5")
+        detector_files.load(FasterRCNN.from_config(small_config, 6), tmp_path / "a.weights.h5")
     built.rpn.save_weights(tmp_path / "rpn.weights.h5")
     with pytest.raises(WeightsError, match="rpn.weights.h5 is of another network.*head_dense1"):
         detector_files.load(built, tmp_path / "rpn.weights.h5")

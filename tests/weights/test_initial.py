@@ -12,8 +12,8 @@ from frcnn.config import in_weights
 from frcnn.config.presets import preset
 from frcnn.config.schema import Config, ModelConfig
 from frcnn.errors import ConfigError, WeightsError
-from frcnn.models import faster_rcnn
 from frcnn.models.backbones import BACKBONES
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.weights import detector_files, imagenet, initial
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "weights"
@@ -24,9 +24,9 @@ TINY = [f"tiny_conv{number}" for number in range(1, 6)]
 @pytest.fixture
 def build(small_config):
     """Return a function that builds ``FasterRCNN`` of small heads."""
-    return lambda object_classes=3, **model: faster_rcnn.build(
+    return lambda object_classes=3, **model: FasterRCNN.from_config(
         small_config.replace({f"model.{name}": value for name, value in model.items()}),
-        object_classes,
+        object_classes + 1,
         allow_random_frozen=True,
     )
 

@@ -8,7 +8,7 @@ import frcnn
 from frcnn.config import presets
 from frcnn.config.schema import Config
 from frcnn.errors import ConfigError, WeightsError
-from frcnn.models.faster_rcnn import build
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.weights import detector_files
 
 CONVOLUTIONS = {
@@ -90,7 +90,7 @@ def test_a_file_that_leaves_frozen_layers_out_is_refused(vgg16_file):
 def test_a_detector_of_another_network_is_refused(small_config, tmp_path):
     """Its head and RPN may fit, but nothing of the backbone does."""
     config = small_config.replace({"data.classes": "cat,dog"})
-    detector_files.save(build(config, 2), config, tmp_path / "tiny.h5")
+    detector_files.save(FasterRCNN.from_config(config, 3), config, tmp_path / "tiny.h5")
     other = config.replace({"model.backbone": "vgg16", "model.weights": str(tmp_path / "tiny.h5")})
     with pytest.raises(WeightsError, match="tiny.h5 fills 0 of 13 layers of the backbone vgg16"):
         frcnn.build_pretrained(other)
