@@ -34,7 +34,8 @@ class FasterRCNN:
         classifier: images and rois (B, R, 4) to class scores (B, R, C) and deltas (B, R, (C-1)·4).
         proposal_targets: images, image sizes (B, 2), gt_boxes (B, G, 4), gt_labels (B, G) and order
             (B, P + G) to a dict: rois (B, R, 4), y_class, y_regress for the classifier, and
-            statistics of proposals and sampling, one number per image; ``images`` is 0 for one of no size, which only
+            statistics of proposals and sampling, one number per image; ``images`` is 0 for an image of
+            no size, which only
             fills the batch.
         detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
         region_classifier: the classifier from features on: a list of the levels pooled from, and rois.
