@@ -64,21 +64,40 @@ def hidden_name(path):
 
 def _end_of(path, step):
     """Return how many bytes the whole records up to a step take, and whether no damage ends them."""
-    end = 0
-    for data in RawEventFileLoader(str(path)).Load():  # in C++, where TensorFlow is
+    limit, is_whole = _end_of_heads(path)
+    end, records = 0, RawEventFileLoader(str(path)).Load()  # in C++, where TensorFlow is
+    while end < limit:
+        data = next(records, None)
         try:
+            if data is None:  # its checksum is wrong
+                return end, False
             if Event.FromString(data).step > step:
                 return end, True
         except DecodeError:
             return end, False
         end += HEAD + len(data) + TAIL
+    return end, is_whole
+
+
+def _end_of_heads(path):
+    """Return where the last record ends whose head is right and that lies within the file.
+
+    TensorFlow's reader must not come to a damaged head: there it can end the process with SIGSEGV.
+
+    Returns:
+        The position in bytes, and whether what follows is nothing, or half a record of a killed process.
+    """
+    position, size = 0, path.stat().st_size
     with path.open("rb") as file:
-        file.seek(end)
-        head = file.read(HEAD)
-    if len(head) < HEAD:  # nothing, or half of what a killed process wrote
-        return end, True
-    length = _length(head, 0)
-    return end, length is not None and end + HEAD + length + TAIL > path.stat().st_size
+        while position + HEAD <= size:
+            file.seek(position)
+            length = _length(file.read(HEAD), 0)
+            if length is None:
+                return position, False
+            if position + HEAD + length + TAIL > size:
+                break
+            position += HEAD + length + TAIL
+    return position, True
 
 
 def _mend(path, damage, step):
