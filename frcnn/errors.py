@@ -1,14 +1,16 @@
-"""The errors a person can cause: each message names the file, key or box, and what to do.
+"""Errors that a user can correct: each message names the file, key or box, and what to do.
 
-The command lines print them as one line and exit with status 2; anything else that is raised is a
-bug of ours and keeps its traceback.
+The command prints such an error as one line and exits with status 2. Any other exception is a bug and
+keeps its traceback.
 """
+
+from __future__ import annotations
 
 from frcnn.text import printable, shown
 
 
 class FrcnnError(ValueError):
-    """Base class: something outside the code (a setting, a file, a box) has to change."""
+    """Base class: a setting, a file or a box must change, not the code."""
 
 
 class ConfigError(FrcnnError):
@@ -20,7 +22,7 @@ class DataError(FrcnnError):
 
 
 class WorkerError(FrcnnError):
-    """One of several processes that train together does not fit the others."""
+    """One of several processes that train together differs from the others or has failed."""
 
 
 class WeightsError(FrcnnError):
@@ -28,29 +30,29 @@ class WeightsError(FrcnnError):
 
 
 class OutputError(FrcnnError):
-    """A file or folder cannot be written where it was asked for, or would replace another one."""
+    """A file or folder cannot be written where it was asked for, or would replace another file."""
 
 
 class RunError(FrcnnError):
-    """A run's folder cannot be written to, is in use or is damaged; or the training does not hold."""
+    """A run directory cannot be written to, is in use or is damaged; or the training diverges."""
 
 
 class Interrupted(BaseException):
-    """A signal asked the run to stop, and it did so with its checkpoint written: nobody's fault.
+    """A signal stopped the run, and its checkpoint is written.
 
-    Like ``KeyboardInterrupt`` it passes every ``except Exception``, as it may come anywhere.
+    It is no ``Exception``, like ``KeyboardInterrupt``, because it may be raised anywhere.
     """
 
 
 class NothingToSave(Interrupted):
-    """The same before the first step."""
+    """A signal stopped the run before its first step, so there is no checkpoint."""
 
 
-def message_of(error):
-    """Return the line for an error that a person can mend, None for a bug of ours.
+def message_of(error: BaseException) -> str | None:
+    """Return the message to print for an error that a user can correct, None for a bug.
 
-    Besides ``FrcnnError`` that is what the system refuses about a file that it names: a folder or a file
-    without permission, a disk that fails, too long a name.
+    A user can correct ``FrcnnError``, and an error of the system about a file that it names: no
+    permission, a failing disk, a name that is too long.
     """
     if isinstance(error, FrcnnError):
         return printable(str(error))

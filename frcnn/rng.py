@@ -1,23 +1,27 @@
-"""Where every random number of a run comes from: its seed, what it is for, and which step it belongs to.
+"""Random generators of a run, each made from the seed, a purpose and a position in the run.
 
-Nothing is drawn from a generator that lives on from step to step, so a run that goes on after an
-interruption, or that is divided among workers, meets the same chance without keeping any state. Initial
-weights and dropout alone are drawn by Keras.
+No generator is kept from one step to the next. So a run that is resumed, or divided among processes,
+draws the same numbers without saving any state. Only initial weights and dropout are drawn by Keras.
 """
+
+from __future__ import annotations
 
 import numpy as np
 
-# What chance is for. Each purpose has streams of its own: seeded with plain numbers, those of (1,) and
-# (1, 0) would be the same.
+# Purposes. Each has its own streams, by a spawn key: as seeds, (1,) and (1, 0) would be the same.
 ORDER, IMAGES, ROIS, VALIDATION_ROIS = range(4)
 
 
-def generator(seed, purpose, *place):
-    """Return the ``numpy.random.Generator`` of one place in a run.
+def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
+    """Return the generator for one purpose at one position of a run.
 
     Args:
-        seed: the run's.
-        purpose: one of those above.
-        place: whole numbers that say where: a step, or an epoch and a batch.
+        seed: the run's seed.
+        purpose: ``ORDER``, ``IMAGES``, ``ROIS`` or ``VALIDATION_ROIS``.
+        position: numbers that identify the position, such as the step, or the epoch and the image.
+
+    Example:
+        >>> generator(0, ORDER, 3).integers(100) == generator(0, ORDER, 3).integers(100)
+        True
     """
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *place)))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *position)))

@@ -1,4 +1,4 @@
-"""Files on disk: read strangers' files within limits, write so that nothing is lost.
+"""Files on disk: read untrusted files within limits, and write without losing what was there.
 
 May import: errors, text.
 """

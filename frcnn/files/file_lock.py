@@ -1,22 +1,29 @@
 """A lock file that one process holds at a time, on file systems with flock and on those without.
 
 With flock, the system frees the lock of a process that is killed. Without it (some mounts of Lustre and
-NFS), the holder touches a second file, the lease, every minute. A process on any machine that finds it
-untouched for three minutes takes it over.
+NFS), the holder touches a second file, the lease, every minute. Another process, on any machine, takes
+the lock over when the lease is untouched for three minutes.
+
+Both locks are the package filelock's. This module adds what filelock does not do: choose between them,
+and name the holder to those who wait.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import os
 import socket
 import time
+from pathlib import Path
+from typing import Any
 
 import filelock
 
 from frcnn.files import safe_write
 from frcnn.text import echo, shown
 
-LEASE_SECONDS = 180.0  # without a sign of life from the holder
+LEASE_SECONDS = 180.0  # a lease that is untouched for so long is free
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -24,44 +31,49 @@ class Held(Exception):
     """Another process holds the lock.
 
     Attributes:
-        holder: text that names it.
-        hint: what to do if it is dead, to follow a sentence; "" where the system sees to that.
+        holder: text that names that process.
+        hint: end of a sentence that says what to do if that process is dead; empty if the system frees
+            its lock.
     """
 
-    def __init__(self, holder, hint):
+    def __init__(self, holder: str, hint: str):
         super().__init__(holder + hint)
         self.holder = holder
         self.hint = hint
 
 
 class FileLock:
-    """Context in which this process holds a lock file.
+    """Hold a lock file within a ``with`` statement.
 
     Args:
-        path: ``pathlib.Path`` of the file, in an existing folder. It stays when the lock is given back;
-            ``NAME-owner`` and, without flock, ``NAME-lease`` beside it do not.
-        wait: seconds to wait for another process, after a line that says so.
-        remove: whether the file is to go, too, when the lock is given back.
+        path: the lock file, in an existing folder. It stays after the release; ``NAME-owner`` and,
+            without flock, ``NAME-lease`` beside it are deleted.
+        wait: seconds to wait for another process, after a printed line.
+        remove: whether to delete the lock file, too, at the release.
 
     Raises:
-        Held: on entry.
-        OSError: likewise; the folder cannot be written to, or the file is a symbolic link.
+        Held: on entry: another process holds the lock.
+        OSError: on entry: the folder cannot be written to, or the file is a symbolic link.
+
+    Example:
+        >>> with FileLock(Path("run/.lock")):  # doctest: +SKIP
+        ...     train()
     """
 
-    def __init__(self, path, wait=0.0, remove=False):
+    def __init__(self, path: Path, wait: float = 0.0, remove: bool = False):
         self.path = path
         self.wait = wait
         self.remove = remove
         self.owner = path.with_name(f"{path.name}-owner")
-        self._lock = None
+        self._lock: Any = None
 
     @property
-    def is_lost(self):
-        """Whether another process has taken the lock over, as this one gave no sign of life."""
+    def is_lost(self) -> bool:
+        """Whether another process has taken the lock over, because this one did not touch its lease."""
         return getattr(self._lock, "compromise", None) is not None
 
-    def __enter__(self):
-        lock = filelock.FileLock(self.path, fallback_to_soft=False)
+    def __enter__(self) -> FileLock:
+        lock: Any = filelock.FileLock(self.path, fallback_to_soft=False)
         try:
             self._acquire(lock, self.wait)
         except OSError as error:
@@ -69,16 +81,15 @@ class FileLock:
                 raise
             lease = self.path.with_name(f"{self.path.name}-lease")
             lock = filelock.SoftFileLease(lease, lease_duration=LEASE_SECONDS)
-            hint = (
-                f"; without a sign of life from it for {LEASE_SECONDS:.0f} s, or if you delete {lease}, "
-            )
-            self._acquire(lock, max(self.wait, 1.25 * LEASE_SECONDS), f"{hint}the lock is free")
+            seconds = f"{LEASE_SECONDS:.0f} s"
+            hint = f"; if it is dead, the lock is free after {seconds}, or if you delete {lease}"
+            self._acquire(lock, max(self.wait, 1.25 * LEASE_SECONDS), hint)
         self._lock = lock
         text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}"
         safe_write.replace(self.owner, text.encode())
         return self
 
-    def _acquire(self, lock, wait, hint=""):
+    def _acquire(self, lock: Any, wait: float, hint: str = "") -> None:
         with contextlib.suppress(filelock.Timeout):
             return lock.acquire(timeout=0.0)
         if wait:
@@ -87,19 +98,19 @@ class FileLock:
                 return lock.acquire(timeout=wait)
         raise Held(self.holder(), hint)
 
-    def holder(self):
-        """Return a text that names the process that holds the lock."""
+    def holder(self) -> str:
+        """Return a text that names the process which holds the lock."""
         try:
             return shown(self.owner.read_text(encoding="utf-8", errors="replace"))
         except OSError:
             return "another process"
 
-    def __exit__(self, *_):
-        # On a disk that takes no more, what ended the context is what is to be told.
+    def __exit__(self, *_: object) -> None:
+        # An error of the disk here must not replace the error that ended the context.
         with contextlib.suppress(OSError):
             if not self.is_lost:
                 self.owner.unlink(missing_ok=True)
-                if self.remove:  # while it is held: who waits for this file notices, and makes another
+                if self.remove:  # before the release: a process that waits notices
                     self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._lock.release()

@@ -1,16 +1,18 @@
-"""Where a command may write: never over a file that it did not make.
+"""Output files of commands, which never replace a file that the same command did not make.
 
-A file that a command line names is refused if it exists, unless ``--overwrite`` is given. A picture
-whose name follows from an image's name gets a number if the name is taken. Pictures bear a mark of
-what made them, so that a command replaces its own earlier ones, and only those.
+A file named on a command line is refused if it exists, unless ``--overwrite`` is given. A picture gets
+its name from an image's name, and a number if that name is taken. It holds the name of the command that
+made it, so that a command replaces only its own earlier pictures.
 """
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from PIL import Image, PngImagePlugin
 
@@ -19,16 +21,18 @@ from frcnn.errors import FrcnnError, OutputError
 MADE_BY, MADE_OF = "Software", "frcnn source"  # keys of a PNG's text
 
 
-def new_file(path, overwrite=False, sources=()):
-    """Return a path as ``pathlib.Path`` if a file may be written there.
+def new_file(
+    path: pathlib.Path | str, overwrite: bool = False, sources: Iterable[pathlib.Path | str] = ()
+) -> pathlib.Path:
+    """Check that a file may be written, and return its path.
 
     Args:
         path: the file.
-        overwrite: whether it may exist.
-        sources: files that are read, which must not be written over in any case.
+        overwrite: whether the file may exist.
+        sources: files that the command reads; they are never replaced.
 
     Raises:
-        OutputError: it exists, it is a folder, or its folder is missing or not writable.
+        OutputError: the file exists, is a folder, or its folder is missing or not writable.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -37,7 +41,7 @@ def new_file(path, overwrite=False, sources=()):
         raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
     if path.exists():
         if any(os.path.exists(source) and path.samefile(source) for source in sources):
-            raise OutputError(f"cannot write {path}: it is what is read; give another name")
+            raise OutputError(f"cannot write {path}: it is an input of this command; give another name")
         if not overwrite:
             raise OutputError(f"{path} exists already; give another name, or --overwrite to replace it")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -45,11 +49,11 @@ def new_file(path, overwrite=False, sources=()):
     return path
 
 
-def check_folder(path):
-    """Check that a path is a folder that may be written to, or can become one.
+def check_folder(path: pathlib.Path | str) -> None:
+    """Check that a path is a writable folder, or that such a folder can be made.
 
     Raises:
-        OutputError: a file has that name, or the name of a folder above, or there is no permission.
+        OutputError: a file has that name or the name of a parent folder, or there is no permission.
     """
     path = pathlib.Path(path).absolute()
     there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
@@ -59,8 +63,8 @@ def check_folder(path):
         raise OutputError(f"cannot write to {path}: no permission for {there}")
 
 
-def new_folder(path):
-    """Return a folder as ``pathlib.Path``, made if missing.
+def new_folder(path: pathlib.Path | str) -> pathlib.Path:
+    """Make a folder if it does not exist, and return its path.
 
     Raises:
         OutputError: as ``check_folder`` does.
@@ -87,42 +91,49 @@ def writing(path: pathlib.Path | str, error_class: type[FrcnnError] = OutputErro
         raise error_class(f"cannot write {path}: {reason}") from error
 
 
-def save_picture(image, folder, stem, made_by, source, taken):
-    """Write a Pillow image as ``STEM.png``, or ``STEM-2.png`` and so on where that name is taken.
+def save_picture(
+    image: Image.Image,
+    folder: pathlib.Path,
+    stem: str,
+    made_by: str,
+    source: pathlib.Path | str,
+    taken: set[pathlib.Path],
+) -> pathlib.Path:
+    """Write a picture as ``STEM.png``, or as ``STEM-2.png`` and so on if that name is taken.
 
-    A name is taken by a file of this run, by one that does not bear the mark of ``made_by`` and by
-    the picture of another source.
+    A name is taken if this command has written it already, or if the file there was made by something
+    else or shows another source.
 
     Args:
-        image: Pillow image.
-        folder: where to, ``pathlib.Path``.
-        stem: of the file's name.
-        made_by: name of the command, which the picture will bear.
-        source: path of the image file that it shows; the picture bears a digest of it.
-        taken: set of paths that must not be written to; the new one is added.
+        image: the picture.
+        folder: the folder to write to.
+        stem: file name without ``.png``.
+        made_by: name of the command, stored in the picture.
+        source: the image file that it shows; a digest of its path is stored in the picture.
+        taken: paths that this command has written; the new one is added.
 
     Returns:
         The path of the picture.
 
     Raises:
-        OutputError: the disk does not take it.
+        OutputError: it cannot be written.
     """
-    source = hashlib.sha256(os.fsencode(os.path.realpath(source))).hexdigest()[:16]
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(source))).hexdigest()[:16]
     for number in itertools.count(1):
         path = folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
-        if path not in taken and (not os.path.lexists(path) or mark(path) == (made_by, source)):
+        if path not in taken and (not os.path.lexists(path) or _mark(path) == (made_by, digest)):
             break
     taken.add(path)
     text = PngImagePlugin.PngInfo()
     text.add_text(MADE_BY, made_by)
-    text.add_text(MADE_OF, source)
+    text.add_text(MADE_OF, digest)
     with writing(path):
         image.save(path, pnginfo=text)
     return path
 
 
-def mark(path):
-    """Return what made a PNG, and the digest of its source: (None, None) for what has no mark."""
+def _mark(path: pathlib.Path) -> tuple[str | None, str | None]:
+    """Return the command that made a PNG and the digest of its source; None for each that it lacks."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(MADE_BY), image.info.get(MADE_OF)
@@ -130,9 +141,9 @@ def mark(path):
         return None, None
 
 
-def remove_pictures(folder, made_by):
-    """Delete the PNGs of a folder that a command made, and nothing else."""
+def remove_pictures(folder: pathlib.Path, made_by: str) -> None:
+    """Delete the PNG files in a folder that a command made, and nothing else."""
     for path in folder.glob("*.png"):
-        if path.is_file() and not path.is_symlink() and mark(path)[0] == made_by:
+        if path.is_file() and not path.is_symlink() and _mark(path)[0] == made_by:
             with writing(path):
                 path.unlink()

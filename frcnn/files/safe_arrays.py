@@ -1,14 +1,17 @@
-"""Arrays out of a stranger's weight file: numbers that lie in that file, and nothing is executed.
+"""Read the arrays of an untrusted weight file (``.npz``, HDF5) safely.
 
-An ``.npz`` may hold pickles, which are programs. An HDF5 file may, instead of numbers, name any other
-file of the machine: by a link, or as the place where a dataset's bytes lie. Weights read so would be
-somebody's private file, and would be published with the next detector that is saved.
+numpy and h5py read such files, but do not guard against the following; hence this module:
 
-A file of a few bytes may declare an array of gigabytes, for which readers make room before they read.
-So what is declared is held against what the file can hold. A few wrong bytes in an HDF5 file make its
-library loop for ever in C, where no signal is heard. So a child process reads it first, in bounded time
-and memory.
+- An ``.npz`` may hold pickles, which are programs. They are refused.
+- An HDF5 file may refer to any other file on the machine, by a link or by external storage. Its bytes
+  would be published with the next detector that is saved. Such datasets are refused.
+- A file of a few bytes may declare an array of gigabytes, and readers allocate before they read. The
+  declared size is compared with the largest size that the file can hold.
+- A few wrong bytes in an HDF5 file make its C library loop for ever, and Python handles no signal
+  meanwhile. A child process reads the file first, in bounded time and memory.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
@@ -16,6 +19,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
 
 import h5py
 import numpy as np
@@ -23,22 +28,22 @@ import numpy as np
 from frcnn import text
 from frcnn.files import untrusted
 
-ARRAY_HEADER = 2**16  # bytes at most before the numbers of an array in an .npz
+ARRAY_HEADER = 2**16  # maximum bytes before the numbers of an array in an .npz
 
-NUMBERS = "fiub"  # kinds of dtype: floats, whole numbers, signed or not, and bool
+NUMBERS = "fiub"  # kinds of dtype: float, signed and unsigned integer, bool
 
-# Of the child that reads an HDF5 file first.
+# Limits of the child process that reads an HDF5 file first.
 SECONDS, BYTES_PER_SECOND = 30.0, 2e7  # a slow network disk
 SPARE_MEMORY = 2**31  # bytes beside the largest array
 
 
-def from_npz(path):
+def from_npz(path: pathlib.Path | str) -> dict[str, np.ndarray]:
     """Return {name: array} of a ``.npz`` file.
 
     Raises:
-        Exception: any kind, for whatever else the file may be.
+        Exception: of any kind, if the file is something else or damaged.
     """
-    # Not np.load, which would take other files than zip archives, too.
+    # Not np.load, which also reads files that are not zip archives.
     with untrusted.open_regular(path) as opened:
         with np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
             for entry in file.zip.infolist():
@@ -46,14 +51,14 @@ def from_npz(path):
             return {name: _numbers(file[name], name) for name in file.files}
 
 
-def _check_entry(archive, entry):
-    """Raise ``ValueError`` where an entry of an ``.npz`` declares more numbers than it can hold."""
+def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raise ``ValueError`` if an entry of an ``.npz`` declares more numbers than it can hold."""
     if entry.file_size > entry.compress_size * untrusted.DEFLATE_LIMIT + ARRAY_HEADER:
         raise ValueError(f"{text.shown(entry.filename)} declares more bytes than the file can hold")
     with archive.open(entry) as file:
         start = file.read(len(np.lib.format.MAGIC_PREFIX))
     if start != np.lib.format.MAGIC_PREFIX:
-        return  # NpzFile gives its bytes, which are no numbers
+        return  # NpzFile returns its bytes, which ``_numbers`` refuses
     with archive.open(entry) as file:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -64,11 +69,11 @@ def _check_entry(archive, entry):
 
 
 @contextlib.contextmanager
-def open_hdf5(path):
-    """Open an HDF5 file for reading, once a child process has shown that it can be read.
+def open_hdf5(path: pathlib.Path | str) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, after a child process has read it once.
 
     Raises:
-        Exception: any kind; ValueError where reading does not end within bounds.
+        Exception: of any kind; ValueError if the child exceeds its limits.
     """
     path = pathlib.Path(path)
     with untrusted.open_regular(path) as opened:
@@ -79,15 +84,16 @@ def open_hdf5(path):
 
 
 @functools.lru_cache(maxsize=64)
-def _check_in_child(path, size, changed):
-    """Read a whole HDF5 file in a child process of limited time and memory.
+def _check_in_child(path: str, size: int, changed: int) -> None:
+    """Read a whole HDF5 file in a child process with limited time and memory.
 
     Args:
-        path: of the file.
-        size, changed: bytes, and when it was written: for another file of the same name.
+        path: the file.
+        size: its length, bytes.
+        changed: the time when it was written; part of the cache's key.
 
     Raises:
-        ValueError: the child did not come to an end, or needed too much.
+        ValueError: the child did not end in time, crashed or needed too much memory.
     """
     code = f"from frcnn.files import safe_arrays; safe_arrays._read_all({path!r}, {size + SPARE_MEMORY})"
     root = str(pathlib.Path(__file__).resolve().parents[2])
@@ -110,8 +116,8 @@ def _check_in_child(path, size, changed):
         raise ValueError(text.shown(last[0] if last else f"status {child.returncode}"))
 
 
-def _read_all(path, memory):
-    """Read every number and attribute of an HDF5 file; what runs in the child."""
+def _read_all(path: str, memory: int) -> None:
+    """Read every number and attribute of an HDF5 file; this runs in the child process."""
     with contextlib.suppress(ImportError):  # Windows has no such limits
         import resource
 
@@ -130,31 +136,32 @@ def _read_all(path, memory):
         file.visititems(visit)
 
 
-def names_in_npz(path):
-    """Return the names of the arrays of a ``.npz`` file, without reading them.
+def names_in_npz(path: pathlib.Path | str) -> list[str]:
+    """Return the names of the arrays in a ``.npz`` file, without reading the arrays.
 
     Raises:
-        Exception: any kind, for whatever else the file may be.
+        Exception: of any kind, if the file is something else or damaged.
     """
     with untrusted.open_regular(path) as opened:
         with np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
             return list(file.files)
 
 
-def from_hdf5(group, path):
+def from_hdf5(group: h5py.Group, path: str) -> np.ndarray:
     """Return the array at a path within a group of an open HDF5 file.
 
     Raises:
-        Exception: any kind; of the file's own contents, ValueError and KeyError.
+        ValueError, KeyError: there is no array with its numbers in this file.
+        Exception: of any other kind, raised by h5py.
     """
     dataset = member(group, path)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise ValueError(f"{path} does not hold its numbers itself")
+        raise ValueError(f"{path} does not hold its numbers in this file")
     _check_dataset(dataset, path)
     return _numbers(dataset[()], path)
 
 
-def _check_dataset(dataset, name):
+def _check_dataset(dataset: h5py.Dataset, name: str) -> None:
     held = dataset.id.get_storage_size() * (
         1 if dataset.compression is None else untrusted.DEFLATE_LIMIT
     )
@@ -162,9 +169,9 @@ def _check_dataset(dataset, name):
         _check_declared(name, dataset.shape, dataset.dtype, held)
 
 
-def _check_declared(name, shape, dtype, held):
+def _check_declared(name: str, shape: tuple[int, ...], dtype: np.dtype, held: int) -> None:
     declared = dtype.itemsize
-    for side in shape:  # whole numbers of Python, which do not overflow
+    for side in shape:  # Python's integers do not overflow
         declared *= int(side)
     if declared > held:
         raise ValueError(
@@ -173,8 +180,8 @@ def _check_declared(name, shape, dtype, held):
         )
 
 
-def member(group, path):
-    """Return what lies at a path within a group, and not at the end of a link."""
+def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+    """Return the group or dataset at a path within a group; links are not followed."""
     for name in filter(None, path.split("/")):
         if not isinstance(group, h5py.Group):
             raise KeyError(f"there is no {path}")
@@ -184,7 +191,7 @@ def member(group, path):
     return group
 
 
-def _numbers(array, name):
+def _numbers(array: np.ndarray, name: str) -> np.ndarray:
     if np.asarray(array).dtype.kind not in NUMBERS:
-        raise ValueError(f"{name} holds something else than numbers")
+        raise ValueError(f"{name} does not hold numbers")
     return np.asarray(array)

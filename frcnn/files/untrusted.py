@@ -1,53 +1,54 @@
-"""Files and texts that a stranger made: opened, read and shown within bounds.
+"""Open and read untrusted files: only regular ones, and only up to a size.
 
-A data set, a weight file or a config may come from anywhere. What is opened must be a regular file,
-since a named pipe or a device may never end; what is read has a limit of size; what is shown has no
-control characters, which a terminal would obey, and a limit of length.
+A data set, a weight file or a config may come from anywhere. A named pipe or a device may never end.
 """
+
+from __future__ import annotations
 
 import io
 import os
 import pathlib
 import stat
+from typing import BinaryIO
 
-# Bytes of one file.
+# Maximum bytes of one file.
 MAX_IMAGE_BYTES = 2**28
 MAX_TEXT_BYTES = 2**26  # a split, a config
 MAX_ANNOTATION_BYTES = 2**24
-DEFLATE_LIMIT = 1032  # times: more than this the compression of zip, PNG and HDF5 cannot gain
+DEFLATE_LIMIT = 1032  # largest ratio of deflate, the compression in zip, PNG and HDF5
 
 
-def read_bytes(path, limit):
+def read_bytes(path: pathlib.Path | str, limit: int) -> bytes:
     """Return the content of a regular file.
 
     Args:
-        path: of the file, or of a link to it.
-        limit: bytes that it may have.
+        path: the file, or a link to it.
+        limit: maximum size, bytes.
 
     Raises:
-        OSError: it cannot be opened, is no regular file (``strerror`` says what it is) or is larger.
+        OSError: the file cannot be opened, is not a regular file or is larger; ``strerror`` says which.
     """
     with open_regular(path, limit) as file:
         content = file.read(limit + 1)
-    if len(content) > limit:  # it grew meanwhile, or is one of /proc, which declare no size
+    if len(content) > limit:  # it has grown, or lies in /proc, where files declare no size
         raise _refusal(path, f"has more than {limit:,} bytes")
     return content
 
 
-def read_text(path, limit=MAX_TEXT_BYTES, errors="replace"):
-    """Return the text of a regular file in UTF-8, without its byte order mark. Raises as above."""
+def read_text(path: pathlib.Path | str, limit: int = MAX_TEXT_BYTES, errors: str = "replace") -> str:
+    """Return the text of a regular UTF-8 file without its byte order mark. Raises as ``read_bytes``."""
     content = read_bytes(path, limit)
     return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors=errors).read()
 
 
-def open_regular(path, limit=None):
-    """Open a regular file for reading, as bytes. Raises as ``read_bytes``."""
-    # Without O_NONBLOCK, opening a named pipe waits for somebody who writes.
+def open_regular(path: pathlib.Path | str, limit: int | None = None) -> BinaryIO:
+    """Open a regular file for reading bytes. Raises as ``read_bytes``."""
+    # Without O_NONBLOCK, opening a named pipe waits until another process writes to it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _refusal(path, f"is {kind_of(status.st_mode)}, not a file")
+            raise _refusal(path, f"is {_kind_of(status.st_mode)}, not a file")
         if limit is not None and status.st_size > limit:
             raise _refusal(path, f"has {status.st_size:,} bytes; the limit is {limit:,}")
         return os.fdopen(descriptor, "rb")
@@ -56,7 +57,7 @@ def open_regular(path, limit=None):
         raise
 
 
-def fault_of(path):
+def why_unreadable(path: pathlib.Path | str) -> str | None:
     """Return why a path cannot be read as a file, None if it can."""
     try:
         open_regular(path).close()
@@ -65,8 +66,8 @@ def fault_of(path):
     return None
 
 
-def kind_of(mode):
-    """Return what ``st_mode`` says a path is, in words."""
+def _kind_of(mode: int) -> str:
+    """Return the kind of file that an ``st_mode`` stands for, in words."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a named pipe",
@@ -77,5 +78,5 @@ def kind_of(mode):
     return kinds.get(stat.S_IFMT(mode), "something else")
 
 
-def _refusal(path, why):
+def _refusal(path: pathlib.Path | str, why: str) -> OSError:
     return OSError(None, why, str(pathlib.Path(path)))

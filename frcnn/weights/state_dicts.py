@@ -30,7 +30,7 @@ def read_state(path):
         raise WeightsError(f"cannot read {path}: its name must end in {', '.join(_READERS)}")
     if not path.exists():
         raise WeightsError(f"there is no weight file {path}")
-    if fault := untrusted.fault_of(path):
+    if fault := untrusted.why_unreadable(path):
         raise WeightsError(f"cannot read weights from {path}: {fault}")
     try:
         return _READERS[path.suffix](path)

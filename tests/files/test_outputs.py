@@ -32,7 +32,7 @@ def test_what_is_read_is_not_written_over_even_with_overwrite(tmp_path):
     path.write_text("mine")
     (tmp_path / "b.h5").symlink_to(path)
     for name in (path, tmp_path / "b.h5"):
-        with pytest.raises(OutputError, match="is what is read"):
+        with pytest.raises(OutputError, match="is an input of this command"):
             outputs.new_file(name, overwrite=True, sources=[tmp_path / "none", path])
 
 

@@ -66,11 +66,11 @@ def a_group(group, name, others):
 ATTACKS = {
     at_another_file: "is a link",
     by_a_soft_link: "is a link",
-    stored_elsewhere: "does not hold its numbers itself",
-    virtual: "does not hold its numbers itself",
-    a_group: "does not hold its numbers itself",
-    text: "holds something else than numbers",
-    lists: "holds something else than numbers",
+    stored_elsewhere: "does not hold its numbers in this file",
+    virtual: "does not hold its numbers in this file",
+    a_group: "does not hold its numbers in this file",
+    text: "does not hold numbers",
+    lists: "does not hold numbers",
 }
 
 

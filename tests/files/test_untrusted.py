@@ -44,10 +44,10 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
 
 def test_what_never_ends_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert untrusted.fault_of(tmp_path / "pipe") == "is a named pipe, not a file"
-    assert untrusted.fault_of("/dev/zero") == "is a device, not a file"
-    assert untrusted.fault_of(tmp_path) == "is a folder, not a file"
-    assert untrusted.fault_of(tmp_path / "gone") == "No such file or directory"
+    assert untrusted.why_unreadable(tmp_path / "pipe") == "is a named pipe, not a file"
+    assert untrusted.why_unreadable("/dev/zero") == "is a device, not a file"
+    assert untrusted.why_unreadable(tmp_path) == "is a folder, not a file"
+    assert untrusted.why_unreadable(tmp_path / "gone") == "No such file or directory"
 
 
 def test_a_file_without_a_declared_size_is_still_limited():

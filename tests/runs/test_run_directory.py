@@ -88,7 +88,7 @@ def test_without_flock_a_process_holds_the_folder_until_it_is_killed(tmp_path, m
     holder = f"process {process.pid} on node7, since"
     try:
         with pytest.raises(
-            RunError, match=f"{holder} .* is training in .*run at the moment; without a sign"
+            RunError, match=f"{holder} .* is training in .*run at the moment; if it is dead"
         ):
             with run_directory.lock(tmp_path / "run"):
                 pass

@@ -79,13 +79,13 @@ def test_a_pickle_named_npz_is_refused(tmp_path):
 
 def test_what_is_no_numbers_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", **STATE, name=np.array(["text"]))
-    with pytest.raises(WeightsError, match="name holds something else than numbers"):
+    with pytest.raises(WeightsError, match="name does not hold numbers"):
         read_state(tmp_path / "a.npz")
     # An entry that is no array comes as bytes.
     np.savez(tmp_path / "a.npz", **STATE)
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as file:
         file.writestr("script.py", "raise SystemExit")
-    with pytest.raises(WeightsError, match="script.py holds something else than numbers"):
+    with pytest.raises(WeightsError, match="script.py does not hold numbers"):
         read_state(tmp_path / "a.npz")
 
 
