@@ -25,7 +25,7 @@ OF_THE_PROCESS = ("time/", "traces")
 
 
 def start(run, options, log):
-    """Start ``train.py`` on a run folder as a process; its output goes to the end of a file."""
+    """Start ``train.py`` on a run directory as a process; its output goes to the end of a file."""
     script = [sys.executable, str(ROOT / "scripts" / "train.py")]
     with log.open("ab") as output:
         return subprocess.Popen(

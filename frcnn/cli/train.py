@@ -63,7 +63,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="the same seed gives the same bits on a GPU, too; on a CPU it always does",
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--out", metavar="RUN", help="run folder (default: runs/DATA-BACKBONE-TIME)")
+    run.add_argument("--out", metavar="RUN", help="run directory (default: runs/DATA-BACKBONE-TIME)")
     run.add_argument(
         "--resume",
         action="store_true",
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int | None:
         from frcnn.training import train
 
     if discovery.find().world_size > 1 and not arguments.out:
-        raise ConfigError("several workers need one run folder: give it with --out")
+        raise ConfigError("several workers need one run directory: give it with --out")
     try:
         with signals.handle_with(signals.stop_main_thread), process_group.exit_together(out):
             if discovery.find().rank == 0:
@@ -127,14 +127,14 @@ def main(argv: list[str] | None = None) -> int | None:
         print(stop)
         return None
     print(
-        f"run folder: {out}\nlook at it:  tensorboard --logdir {out}\n"
+        f"run directory: {out}\nlook at it:  tensorboard --logdir {out}\n"
         f"score it:    frcnn evaluate {out}\nuse it:      frcnn predict {out} IMAGE"
     )
     return None
 
 
 def default_out(folder: str | None, config: configs.Config) -> str:
-    """Return the run folder of a run that was given none."""
+    """Return the run directory of a run that was given none."""
     name = pathlib.Path(folder).resolve().name if folder else config.data.dataset
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return f"runs/{name}-{config.model.backbone}-{stamp}"

@@ -180,4 +180,4 @@ def _ending(rank, code):
     name = f"worker {rank}"
     if code < 0:
         return f"{name} was ended by {signal.Signals(-code).name}"
-    return f"{name} ended with status {code}: see workers/{rank}.log in the run folder"
+    return f"{name} ended with status {code}: see workers/{rank}.log in the run directory"

@@ -7,7 +7,7 @@ by ``tf.distribute.MultiWorkerMirroredStrategy``, and started by one of
 - ``TF_CONFIG``, as Kubeflow's training operator sets it;
 - ``scripts/train.py --workers-per-node N`` (``distributed.launcher``), which sets ``TF_CONFIG`` itself.
 
-The process of rank 0 alone writes to the run folder and to the console; what the others print is in
+The process of rank 0 alone writes to the run directory and to the console; what the others print is in
 ``RUN/workers/N.log``. docs/cluster.md has recipes.
 """
 
@@ -60,7 +60,7 @@ def redirect_output(place, run_dir):
                 raise ConfigError(f"{link} is a symbolic link: a run writes to no link")
         log = safe_write.open_to_append(path)
     except OSError as error:
-        raise ConfigError(f"cannot write to the run folder {run_dir}: {error}") from error
+        raise ConfigError(f"cannot write to the run directory {run_dir}: {error}") from error
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(log.fileno(), stream.fileno())
@@ -208,7 +208,7 @@ def _said_by_another(text, addresses):
     name = f"worker {number} on {addresses[number]}"
     if said and "unhealthy" not in said[2]:
         return f"{name} has stopped: {shown(said[2])}"
-    log = f"; what it printed is in workers/{number}.log of the run folder" if number else ""
+    log = f"; what it printed is in workers/{number}.log of the run directory" if number else ""
     return f"{name} has died or cannot be reached{log}"
 
 
@@ -222,7 +222,7 @@ def exit_together(run_dir):
     """Be one of the workers, if there are several, that ``join`` within: output, and a common end.
 
     Raises:
-        ConfigError: the environment does not fit, or the run folder cannot be written to.
+        ConfigError: the environment does not fit, or the run directory cannot be written to.
     """
     redirect_output(discovery.find(), run_dir)
     try:

@@ -1,4 +1,4 @@
-"""Write named scalars to TensorBoard: one run folder with the runs ``train`` and ``validation``."""
+"""Write named scalars to TensorBoard: one run directory with the runs ``train`` and ``validation``."""
 
 import contextlib
 import operator

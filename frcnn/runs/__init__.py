@@ -1,4 +1,4 @@
-"""A run's folder: the lock, checkpoints, run state, metrics.csv, signals, what is written when.
+"""The run directory: lock, checkpoints, run state, metrics.csv and what else a run writes; signals.
 
 May import: everything up to logging.
 """

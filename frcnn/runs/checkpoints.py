@@ -1,11 +1,13 @@
-"""Checkpoints: all that a run needs to go on as if it had never been interrupted.
+"""Checkpoints: everything that a run needs to resume bit for bit.
 
-A checkpoint is a folder: ``variables.npz`` (weights, optimizers, dropout), ``state.json`` (where the run
-stands), the run's ``config.json``, and ``SHA256SUMS``, which ``sha256sum --check`` understands. It is
-written under another name and then renamed, so a folder that bears a checkpoint's name was whole once;
-the sums tell what has become of it since. At every moment at least one is there under its name, or under
-the name with ``replaced-`` before it while another of the same step takes its place.
+A checkpoint is a folder: ``variables.npz`` (weights, optimizers, dropout), ``state.json`` (the run
+state), the run's config files, and ``SHA256SUMS``, which ``sha256sum --check`` reads. It is written
+under a temporary name and then renamed, so a folder with a checkpoint's name was complete once; the
+checksums detect later damage. While a checkpoint is replaced by one of the same step, the old one keeps
+the prefix ``replaced-``: at no moment is there none.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import hashlib
@@ -13,6 +15,8 @@ import json
 import pathlib
 import re
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,49 +24,57 @@ from frcnn.errors import RunError
 from frcnn.files import safe_arrays, safe_write
 
 SUMS = "SHA256SUMS"
-NEEDED = {"variables.npz", "state.json"}
+REQUIRED = {"variables.npz", "state.json"}
 _REPLACED = "replaced-"
-# Not a copy by a file manager or a person, such as ``epoch-0001-step-00000007.bak``.
+# A full match only: a person's copy such as ``epoch-0001-step-00000007.bak`` is no checkpoint.
 _NAME = re.compile(rf"(?P<replaced>{_REPLACED})?epoch-(?P<epoch>[0-9]+)-step-(?P<step>[0-9]+)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """One that was read.
+    """A checkpoint that was read.
 
     Attributes:
         path: its folder.
-        state: dict, as ``save`` was given it.
-        arrays: {name: numpy array}, likewise.
+        state: the ``state`` given to ``save``.
+        arrays: the ``arrays`` given to ``save``.
     """
 
     path: pathlib.Path
-    state: dict
-    arrays: dict
+    state: dict[str, Any]
+    arrays: dict[str, np.ndarray]
 
 
-def save(folder, epoch, step, arrays, state, keep, texts=None):
-    """Write a checkpoint and delete the oldest beyond ``keep``.
+def save(
+    folder: pathlib.Path,
+    epoch: int,
+    step: int,
+    arrays: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    keep: int,
+    texts: Mapping[str, str] | None = None,
+) -> pathlib.Path:
+    """Write a checkpoint and delete the oldest ones beyond ``keep``.
 
     Args:
-        folder: of all checkpoints of the run, ``pathlib.Path``; made if missing.
-        epoch: epochs finished, their validation included.
-        step: training steps done.
-        arrays: {name: numpy array}.
-        state: what JSON can hold.
-        keep: how many checkpoints to keep, at least 1.
-        texts: {file name: text} of further files that it is to hold.
+        folder: folder of the run's checkpoints; created if missing.
+        epoch: number of finished epochs, validation included.
+        step: number of finished training steps.
+        arrays: {name: array}.
+        state: values that JSON can hold.
+        keep: number of checkpoints to keep, at least 1.
+        texts: {file name: text} of further files in the checkpoint.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        OSError: it cannot be written; those before it are untouched.
+        OSError: it cannot be written. Older checkpoints are untouched.
     """
     path = folder / f"epoch-{epoch:04d}-step-{step:08d}"
     part = folder / f"part-{path.name}"
-    for left in folder.glob("part-*"):  # of a process that was killed here
-        shutil.rmtree(left)
+    for leftover in folder.glob("part-*"):  # of a process that was killed while it wrote
+        shutil.rmtree(leftover)
     part.mkdir(parents=True)
     texts = {"state.json": json.dumps(state), **(texts or {})}
     try:
@@ -75,7 +87,7 @@ def save(folder, epoch, step, arrays, state, keep, texts=None):
         for file in (*part.iterdir(), part):
             safe_write.to_disk(file)
     except OSError:
-        shutil.rmtree(part, ignore_errors=True)  # a full disk needs the room
+        shutil.rmtree(part, ignore_errors=True)  # the disk may be full
         raise
     replaced = path.with_name(f"{_REPLACED}{path.name}")
     if path.exists():
@@ -91,23 +103,23 @@ def save(folder, epoch, step, arrays, state, keep, texts=None):
     return path
 
 
-def list_checkpoints(folder):
-    """Return the folders that bear a checkpoint's name, the oldest first."""
+def list_checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Return the folders with a checkpoint's name, the oldest first."""
     named = {path: _NAME.fullmatch(path.name) for path in folder.glob("*epoch-*")}
 
-    def place(path):
+    def age(path):
         name = named[path]
         return int(name["epoch"]), int(name["step"]), name["replaced"] is None
 
-    return sorted((path for path in named if named[path] and path.is_dir()), key=place)
+    return sorted((path for path in named if named[path] and path.is_dir()), key=age)
 
 
-def find_fault(path):
-    """Return what is wrong with a checkpoint's files, None if nothing is."""
+def find_fault(path: pathlib.Path) -> str | None:
+    """Compare a checkpoint's files with their checksums; return what is wrong, None if nothing is."""
     try:
         lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
         sums = dict(reversed(line.split("  ", 1)) for line in lines)
-        if not sums.keys() >= NEEDED:
+        if not sums.keys() >= REQUIRED:
             return f"{SUMS} is cut off"
         for name, expected in sums.items():
             if "/" in name or _sha256(path / name) != expected:
@@ -117,19 +129,20 @@ def find_fault(path):
     return None
 
 
-def read(path):
-    """Return the ``Checkpoint`` in a folder whose ``find_fault`` is None."""
+def read(path: pathlib.Path) -> Checkpoint:
+    """Read a checkpoint whose ``find_fault`` is None."""
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     return Checkpoint(path, state, safe_arrays.from_npz(path / "variables.npz"))
 
 
-def read_newest(folder):
-    """Return the newest ``Checkpoint`` that is whole, None where none was ever written, and the faults.
+def read_newest(folder: pathlib.Path) -> tuple[Checkpoint | None, dict[pathlib.Path, str]]:
+    """Read the newest checkpoint without a fault.
 
-    The faults are {path: what is wrong} of the newer ones, which must not be used.
+    Returns:
+        The ``Checkpoint``, None if there are no checkpoints; and {path: fault} of newer, damaged ones.
 
     Raises:
-        RunError: there are checkpoints, and none is whole.
+        RunError: all checkpoints are damaged.
     """
     faults = {}
     for path in reversed(list_checkpoints(folder)):
@@ -147,14 +160,14 @@ def read_newest(folder):
 
 
 def _not_finite(arrays):
-    """Return a sentence on the arrays that hold NaN or infinity, None if none does."""
+    """Return a message that names the arrays with NaN or infinity, None if all are finite."""
     names = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     more = f" and {len(names) - 1} more" if names[1:] else ""
     return f"there is NaN or infinity in {names[0]}{more}" if names else None
 
 
-def set_aside(path):
-    """Rename a checkpoint that is not whole: no longer used or counted, but there to be looked at."""
+def set_aside(path: pathlib.Path) -> pathlib.Path:
+    """Rename a damaged checkpoint, so that it is kept but no longer used; return the new path."""
     aside, number = path.with_name(f"corrupt-{path.name}"), 1
     while aside.exists():
         number += 1
@@ -164,7 +177,7 @@ def set_aside(path):
 
 
 def _discard(path):
-    # Renamed first, so that a process killed half way leaves no half checkpoint under the name.
+    # Renamed first: a process that is killed half way must leave no partial checkpoint under this name.
     shutil.rmtree(path.rename(path.with_name(f"part-old-{path.name}")))
 
 

@@ -1,24 +1,26 @@
-"""``metrics.csv``: one row an epoch, to compare runs without TensorBoard."""
+"""``metrics.csv``: one row per epoch, to compare runs without TensorBoard."""
+
+from __future__ import annotations
 
 import csv
 import io
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from frcnn.files import safe_write
 
 
-def append_row(path, row):
-    """Append a row; the first one, in a new or empty file, brings the header.
+def append_row(path: pathlib.Path | str, row: Mapping[str, Any]) -> None:
+    """Append a row, with the header first where the file is new or empty.
 
-    An existing file is continued, so a resumed training goes on where it stopped. Columns that only
-    the file has are left empty; for columns that only the row has, the file is written anew with them.
+    Columns that only the file has stay empty. For columns that only the row has, the file is rewritten.
     The row is on disk when this returns.
 
     Args:
         path: the file; its folder must exist.
-        row: column -> value, in any order. Floats are written so that they read back as they were;
-            None is an empty field.
+        row: {column: value}, in any order. Floats are written without loss; None is an empty field.
     """
     path = pathlib.Path(path)
     text = _read(path)
@@ -31,23 +33,23 @@ def append_row(path, row):
         safe_write.replace(path, _encode(text))
     with safe_write.open_to_append(path) as file:
         if not text.endswith("\n"):
-            file.write("\n")  # a run that was killed while it wrote: do not add to its half row
+            file.write("\n")  # ends the partial row of a run that was killed while it wrote
         file.write(_lines([[row.get(column, "") for column in header + new]]))
         file.flush()
         os.fsync(file.fileno())
 
 
-def drop_after(path, step):
-    """Take out the rows of later steps, which a resumed run will write anew, and a half row at the end.
+def drop_after(path: pathlib.Path | str, step: int) -> list[str]:
+    """Remove the rows of later steps, which a resumed run writes again, and a partial last row.
 
-    Rows, or a whole file, whose step cannot be read are kept beside as ``metrics.csv.damaged``.
+    A file with rows whose step cannot be read is first copied to ``metrics.csv.damaged``.
 
     Args:
         path: the file; it may be missing.
-        step: the last whose row stays, by the column ``step``.
+        step: last step whose row stays, by the column ``step``.
 
     Returns:
-        A list of what there is to say: at most one line.
+        Messages: at most one line.
     """
     path = pathlib.Path(path)
     text = _read(path)
@@ -72,8 +74,8 @@ def drop_after(path, step):
     return said
 
 
-def has_rows(path):
-    """Return whether a file has more than one line, the header."""
+def has_rows(path: pathlib.Path | str) -> bool:
+    """Return whether a file has more lines than the header."""
     return len(_read(pathlib.Path(path)).splitlines()) > 1
 
 

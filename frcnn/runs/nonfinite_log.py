@@ -1,29 +1,34 @@
-"""``nonfinite.jsonl``: one line of JSON for each step that was skipped, loss or gradient not finite."""
+"""``nonfinite.jsonl``: one line of JSON per step that was skipped because of NaN or infinity."""
+
+from __future__ import annotations
 
 import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from frcnn.files import safe_write
 
 
-def append(path, step, images, scalars):
-    """Append a step: its number, its images' names, all its scalars as text."""
-    texts = {tag: str(value) for tag, value in scalars.items()}  # JSON has no word for infinity
+def append(path: pathlib.Path, step: int, images: Sequence[str], scalars: Mapping[str, Any]) -> None:
+    """Append a step: its number, its images' names, and its scalars as text."""
+    texts = {tag: str(value) for tag, value in scalars.items()}  # JSON cannot express infinity
     row = {"step": step, "images": images, "scalars": texts}
     with safe_write.open_to_append(path) as file:
         file.write(json.dumps(row) + "\n")
 
 
-def drop_after(path, step):
-    """Take out the lines of later steps and the half line of a process that was killed.
+def drop_after(path: pathlib.Path, step: int) -> list[str]:
+    """Remove the lines of later steps, and the partial line of a process that was killed.
 
-    A file with lines that cannot be read is kept beside as ``nonfinite.jsonl.damaged``.
+    A file with lines that cannot be read is first copied to ``nonfinite.jsonl.damaged``.
 
     Args:
-        path: ``pathlib.Path``; it may be missing.
-        step: the last whose line stays.
+        path: the file; it may be missing.
+        step: last step whose line stays.
 
     Returns:
-        A list of what there is to say: at most one line.
+        Messages: at most one line.
     """
     if not path.exists():
         return []

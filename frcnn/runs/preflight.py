@@ -1,24 +1,28 @@
-"""Whether a run can start in a folder, or go on there, without a loss of what lies there."""
+"""Checks before a run: does starting or resuming it overwrite anything?"""
+
+from __future__ import annotations
 
 import os
+import pathlib
 
 from frcnn.errors import ConfigError, RunError
 from frcnn.runs import checkpoints, metrics_csv, run_directory
 
 
-def check(run_dir, resume):
-    """Check that a run can start in a folder, or go on there, without a loss of what lies there.
+def check(run_dir: pathlib.Path, resume: bool) -> None:
+    """Check that a run can start or resume in a directory without overwriting other files.
 
-    A run that was killed before its first checkpoint starts afresh when it is resumed. It has a config
-    and the logs of its first steps, but no weights, no finished epoch.
+    A run that was killed before its first checkpoint has a config and the logs of its first steps, but
+    no weights and no finished epoch. When resumed, it starts again.
 
     Args:
-        run_dir: ``pathlib.Path``; it may be missing.
-        resume: whether a run that the folder holds is to go on.
+        run_dir: the run directory; it may be missing.
+        resume: whether to resume the run in it.
 
     Raises:
-        ConfigError: the folder holds a run, and ``resume`` is false.
-        RunError: files of somebody else are in the way, or the run has lost its config or checkpoints.
+        ConfigError: the directory holds a run, and ``resume`` is false.
+        RunError: the directory holds other files of the same names, or the run's config or
+            checkpoints are missing.
     """
     with run_directory.reading(run_dir):
         has_config = any(os.path.lexists(run_dir / name) for name in run_directory.CONFIGS)
@@ -30,16 +34,16 @@ def check(run_dir, resume):
         has_rows = metrics_csv.has_rows(run_dir / run_directory.METRICS)
     if has_config and not resume:
         raise ConfigError(
-            f"{run_dir} holds a run already: go on with it by --resume, or give another folder by --out"
+            f"{run_dir} already holds a run: resume it with --resume, or choose another directory "
+            "with --out"
         )
     if lost and resume:
-        way = run_directory.restore_hint(run_dir, lost)
-        raise RunError(f"{run_dir} has checkpoints, but no {' and no '.join(lost)}: {way}")
+        hint = run_directory.restore_hint(run_dir, lost)
+        raise RunError(f"{run_dir} has checkpoints, but no {' and no '.join(lost)}: {hint}")
     if not has_config and there:
         raise RunError(
-            f"{run_dir} has no {run_directory.CONFIG}, so it holds no run, but a run would write over "
-            f"what is there: {', '.join(there)}. Give an empty or new folder by --out, or "
-            "move these away"
+            f"{run_dir} has no {run_directory.CONFIG}, so it holds no run, but a run would overwrite "
+            f"{', '.join(there)}. Choose an empty or new directory with --out, or move these away"
         )
     if not has_config or is_whole:
         return
@@ -48,14 +52,14 @@ def check(run_dir, resume):
     done += [f"checkpoints/{name}" for name in saved]
     if done:
         raise RunError(
-            f"{run_dir} holds a run ({', '.join(done)}) without a checkpoint to go on from: put "
-            f"{run_dir / 'checkpoints'} back; or start afresh in another folder by --out, from these "
+            f"{run_dir} holds a run ({', '.join(done)}) without a checkpoint to resume from: restore "
+            f"{run_dir / 'checkpoints'}; or start again in another directory with --out, from these "
             f"weights with --weights {run_dir / run_directory.WEIGHTS[0]}; or move {run_dir} away"
         )
 
 
 def _lost_configs(run_dir):
-    """Return the names of the config files that a run with checkpoints had, and has no longer."""
+    """Return the names of the config files that a run with checkpoints has lost."""
     paths = checkpoints.list_checkpoints(run_dir / "checkpoints")
     missing = [name for name in run_directory.CONFIGS if not os.path.lexists(run_dir / name)]
     lost = [name for name in missing if any((path / name).is_file() for path in paths)]

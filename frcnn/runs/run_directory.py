@@ -1,8 +1,13 @@
-"""A run's folder: who may write to it, what was agreed on there, and taking it back to a checkpoint."""
+"""The run directory: its lock, its config files, and rewinding its logs to a checkpoint."""
+
+from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from frcnn.config import in_weights, precedence, text_format
 from frcnn.config.old_names import FORMER_DEFAULTS
@@ -12,10 +17,10 @@ from frcnn.files import file_lock, outputs, safe_write
 from frcnn.logging import event_files
 from frcnn.runs import checkpoints, metrics_csv, nonfinite_log
 
-CONFIG = "config.json"  # what was asked
+CONFIG = "config.json"  # the settings that were asked for
 RESOLVED = "resolved.json"  # every value that the run uses
 CONFIGS = (CONFIG, RESOLVED)
-# Settings without effect on what is learnt. Of the images in data.dir, checkpoints hold a fingerprint.
+# Settings that do not change the weights. For data.dir, checkpoints hold a fingerprint of the images.
 WITHOUT_EFFECT = (
     "data.dir",
     "data.loader_threads",
@@ -30,33 +35,33 @@ NONFINITE = "nonfinite.jsonl"
 METRICS = "metrics.csv"
 WEIGHTS = ("last.weights.h5", "best.weights.h5")
 LOGS = ("train", "validation")
-# What a run writes over. It leaves alone whatever else lies there, such as a batch system's log.
+# What a run overwrites. It does not touch other files, such as a batch system's log.
 WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", *WEIGHTS, *LOGS, "checkpoints")
 LOCK = ".lock"
 
-_locks = {}  # {run folder: the ``FileLock`` by which this process holds it}
+_locks: dict[pathlib.Path, file_lock.FileLock] = {}  # those that this process holds
 
 
 @contextlib.contextmanager
-def writing(run_dir):
-    """Context in which the disk's faults become one line: full, not writable, gone."""
+def writing(run_dir: pathlib.Path) -> Iterator[None]:
+    """Turn a disk's errors (full, not writable, gone) into a one-line ``RunError``."""
     if run_dir in _locks and _locks[run_dir].is_lost:
         raise RunError(
-            f"another process has taken over {run_dir}, as this one gave no sign of life for a while: "
-            "nothing more is written"
+            f"another process has taken over {run_dir}, because this one did not renew its lock in "
+            "time: nothing more is written"
         )
-    with outputs.writing(f"to the run folder {run_dir}", RunError):
+    with outputs.writing(f"to the run directory {run_dir}", RunError):
         yield
 
 
 @contextlib.contextmanager
-def lock(run_dir):
-    """Make the folder, and keep every other process from training in it within this context.
+def lock(run_dir: pathlib.Path) -> Iterator[None]:
+    """Create the run directory and lock it against other processes within this context.
 
-    The claim of a process that is killed ends with it (``frcnn.files.file_lock``).
+    The lock of a killed process is released (``frcnn.files.file_lock``).
 
     Raises:
-        RunError: another process trains there, or the folder cannot be written to.
+        RunError: another process trains there, or the directory cannot be written to.
     """
     with contextlib.ExitStack() as stack:
         with writing(run_dir):
@@ -65,67 +70,68 @@ def lock(run_dir):
             try:
                 lock = stack.enter_context(file_lock.FileLock(run_dir / LOCK))
             except file_lock.Held as held:
-                raise RunError(
-                    f"{held.holder} is training in {run_dir} at the moment{held.hint}"
-                ) from None
+                raise RunError(f"{held.holder} is already training in {run_dir}{held.hint}") from None
         _locks[run_dir] = lock
         stack.callback(_locks.pop, run_dir)
         yield
 
 
-def refuse_links(run_dir):
-    """Check that nothing that a run writes to is a symbolic link.
+def refuse_links(run_dir: pathlib.Path) -> None:
+    """Check that no file or folder that a run writes to is a symbolic link.
 
-    The run would write over what it leads to. The folder itself may be one.
+    The run would overwrite the link's target. The run directory itself may be a link.
 
     Raises:
-        RunError: with the link's name.
+        RunError: names the link.
     """
     files = [*WRITTEN] + [f"{LOCK}{end}" for end in ("", "-owner", "-lease")]
     paths = [run_dir / name for name in [*files, *(f"part-{name}" for name in files), "workers"]]
     for folder in (*LOGS, "checkpoints", "workers"):
-        for parent, folders, names in os.walk(run_dir / folder):  # which does not follow links
+        for parent, folders, names in os.walk(run_dir / folder):  # does not follow links
             paths += [os.path.join(parent, name) for name in folders + names]
     for path in paths:
         if os.path.islink(path):
             raise RunError(
-                f"{path} is a symbolic link to {os.readlink(path)}: a run writes to no link. Put the "
-                "file or folder itself there, or give another --out; the run folder itself may be a link"
+                f"{path} is a symbolic link to {os.readlink(path)}: a run writes to no link. Replace it "
+                "by the file or folder, or give another --out; the run directory itself may be a link"
             )
 
 
-def restore_hint(run_dir, names):
-    """Return how a person can put back files of a run's config."""
+def restore_hint(run_dir: pathlib.Path, names: Sequence[str]) -> str:
+    """Return how a person can restore lost or damaged config files of a run."""
     for path in reversed(checkpoints.list_checkpoints(run_dir / "checkpoints")):
         copies = [path / name for name in names]
         if all(copy.is_file() for copy in copies):
-            return f"put it back with `{shlex.join(map(str, ['cp', *copies, run_dir]))}`"
+            return f"restore it with `{shlex.join(map(str, ['cp', *copies, run_dir]))}`"
     for path in (run_dir / name for name in WEIGHTS):
         if in_weights.read(path):
             command = f"from frcnn.config import in_weights as c; print(c.read('{path}'))"
-            return f'put it back with `python -c "{command}" > {run_dir / CONFIG}`'
-    return "put it back from a copy"
+            return f'restore it with `python -c "{command}" > {run_dir / CONFIG}`'
+    return "restore it from a copy"
 
 
 @contextlib.contextmanager
-def reading(run_dir):
-    """Context in which a folder that cannot be looked into, other than a missing one, is one line."""
+def reading(run_dir: pathlib.Path) -> Iterator[None]:
+    """Turn errors of reading a run directory within this context into a one-line ``RunError``.
+
+    A missing directory is no error.
+    """
     try:
         with contextlib.suppress(FileNotFoundError):
             run_dir.stat()
         yield
     except OSError as error:
-        raise RunError(f"cannot read the run folder {run_dir}: {error.strerror or error}") from error
+        raise RunError(f"cannot read the run directory {run_dir}: {error.strerror or error}") from error
 
 
-def read_config(run_dir):
-    """Return the ``Config`` with which the run in a folder trains, None where there is no run.
+def read_config(run_dir: pathlib.Path) -> Config | None:
+    """Read the ``Config`` that the run in a directory uses; None if there is no run.
 
-    Runs of earlier versions wrote it into ``config.json``.
+    Runs of earlier versions have it in ``config.json``.
 
     Raises:
-        ConfigError: the file does not hold one.
-        RunError: it cannot be read.
+        ConfigError: the file does not hold a config.
+        RunError: the file cannot be read.
     """
     for name in (RESOLVED, CONFIG):
         text = _config_text(run_dir, name)
@@ -136,8 +142,8 @@ def read_config(run_dir):
     return None
 
 
-def read_asked(run_dir):
-    """Return {key: value} of what the run in a folder was asked to do, {} where there is no run.
+def read_asked(run_dir: pathlib.Path) -> dict[str, Any]:
+    """Read the settings that were asked for in a run's ``config.json``; {} if there is no run.
 
     Raises:
         ConfigError, RunError: as ``read_config``.
@@ -157,25 +163,29 @@ def _config_text(run_dir, name):
 
 @contextlib.contextmanager
 def _restorable(run_dir, name):
-    """Context in which an error in a config says how to put it back, where that is possible."""
+    """Add to an error in a config file how to restore the file."""
     try:
         yield
     except ConfigError as error:
         if checkpoints.list_checkpoints(run_dir / "checkpoints"):
-            raise ConfigError(f"{error}; if it is damaged, {restore_hint(run_dir, [name])}") from error
+            raise ConfigError(
+                f"{error}; if the file is damaged, {restore_hint(run_dir, [name])}"
+            ) from error
         raise
 
 
-def write_config(run_dir, asked, config, keep_as=None):
-    """Write what was asked and what was made of it, each file at once and whole.
+def write_config(
+    run_dir: pathlib.Path, asked: Mapping[str, Any], config: Config, keep_as: str | None = None
+) -> None:
+    """Write ``config.json`` and ``resolved.json``, each file atomically.
 
     Args:
-        run_dir: ``pathlib.Path``.
-        asked: {key: value} for ``config.json``, which ``--config`` is to read.
-        config: ``Config`` for ``resolved.json``: every value that the run uses.
-        keep_as: what the name of a copy of those that were there ends in, None without.
+        run_dir: the run directory.
+        asked: {key: value} for ``config.json``, which ``--config`` can read.
+        config: every value that the run uses, for ``resolved.json``.
+        keep_as: suffix for copies of the files that are overwritten; None: no copies.
     """
-    # The first one alone tells of the run in full.
+    # resolved.json first: it alone describes the run in full.
     for name, text in ((RESOLVED, config.to_json()), (CONFIG, text_format.to_json(asked))):
         path = run_dir / name
         if keep_as and path.is_file():
@@ -183,57 +193,59 @@ def write_config(run_dir, asked, config, keep_as=None):
         safe_write.replace(path, text.encode("utf-8"))
 
 
-def config_texts(run_dir):
-    """Return {file name: text} of what tells a run's settings, for its checkpoints to hold, too."""
+def config_texts(run_dir: pathlib.Path) -> dict[str, str]:
+    """Return {file name: text} of a run's config files, of which checkpoints keep copies."""
     paths = [run_dir / name for name in CONFIGS]
     return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
-def differences(before, after):
+def differences(before: Config, after: Config) -> tuple[list[str], list[str]]:
     """Compare the configs of a run before and after an interruption.
 
     Returns:
-        Two lists with a line for each setting in which they differ: of those that may change what the
-        run's weights will be, and of those that cannot (``WITHOUT_EFFECT``).
+        A line for each setting that changed and can change the weights, and a line for each that cannot
+        (``WITHOUT_EFFECT``).
     """
-    found = [], []
+    found: tuple[list[str], list[str]] = [], []
     for key in KEYS:
         if (old := before.get(key)) != (new := after.get(key)):
             found[key in WITHOUT_EFFECT].append(f"{key}: {old} -> {new}")
     return found
 
 
-def rewind(run_dir, step, finished_step):
-    """Take out what a run wrote after the point from which it is going on, as it will write that anew.
+def rewind(run_dir: pathlib.Path, step: int, finished_step: int) -> list[str]:
+    """Remove what a run logged after a checkpoint, because the resumed run logs it again.
 
-    What is damaged is kept beside, under a name with ``.damaged``.
+    Damaged files are first copied to names with ``.damaged``.
 
     Args:
-        run_dir: ``pathlib.Path``.
-        step: training steps done at that point.
-        finished_step: the step at which the last epoch ended that was validated by then.
+        run_dir: the run directory.
+        step: the checkpoint's training step.
+        finished_step: step at which the last finished epoch (validation included) ended.
 
     Returns:
-        A line for each damaged file.
+        A message for each damaged file.
     """
-    said = event_files.rewind(run_dir / "train", step)
-    said += event_files.rewind(run_dir / "validation", finished_step)
-    said += metrics_csv.drop_after(run_dir / METRICS, finished_step)
-    return said + nonfinite_log.drop_after(run_dir / NONFINITE, step)
+    messages = event_files.rewind(run_dir / "train", step)
+    messages += event_files.rewind(run_dir / "validation", finished_step)
+    messages += metrics_csv.drop_after(run_dir / METRICS, finished_step)
+    return messages + nonfinite_log.drop_after(run_dir / NONFINITE, step)
 
 
-def set_aside_logs(run_dir):
-    """Rename what a run logged that starts afresh, as it was killed before its first checkpoint.
+def set_aside_logs(run_dir: pathlib.Path) -> list[str]:
+    """Rename the logs of a start that was killed before its first checkpoint.
 
     Returns:
-        A line for each folder or file.
+        A message for each folder or file.
     """
-    said = []
+    messages = []
     for folder in (run_dir / name for name in LOGS):
         if names := event_files.set_aside(folder):
-            said.append(f"{folder} is of a start without a checkpoint: kept as {', '.join(names)}")
+            messages.append(
+                f"{folder} belongs to a start without a checkpoint: kept as {', '.join(names)}"
+            )
     path = run_dir / NONFINITE
     if path.exists():
         aside = path.rename(safe_write.free_name(path, "earlier"))
-        said.append(f"{path} is of a start without a checkpoint: kept as {aside.name}")
-    return said
+        messages.append(f"{path} belongs to a start without a checkpoint: kept as {aside.name}")
+    return messages

@@ -1,24 +1,28 @@
-"""Where a run stands: what of its state is neither a weight nor an optimizer's."""
+"""The run state: counters and means that a checkpoint holds besides weights and optimizer variables."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from frcnn.logging.running_mean import RunningMean
 
 
 @dataclasses.dataclass
 class RunState:
-    """Counts, and means of the epoch under way.
+    """Counters, and means of the current epoch. Checkpoints store it under these names.
 
     Attributes:
-        step: training steps done.
-        epoch: epochs finished, their validation included.
-        finished_step: step at which the last of them ended.
+        step: number of finished training steps.
+        epoch: number of finished epochs, validation included.
+        finished_step: step at which the last finished epoch ended.
         data_place: (epoch of the data, batch in it) of the next batch.
-        seconds: of training so far, over all interruptions.
-        waited: seconds of these that steps waited for data.
-        means: ``RunningMean`` of the scalars of the epoch under way, of the steps that were applied.
-        nonfinite_in_a_row: last steps that were not applied.
-        best: (phase, mAP) of the best weights.
+        seconds: training time in seconds, over all interruptions.
+        waited: seconds of it that steps waited for data.
+        means: means of the current epoch's scalars over the applied steps.
+        nonfinite_in_a_row: number of latest steps in a row that were skipped as not finite.
+        best: [phase, mAP] of the best weights.
         loss: state of ``sanity_checks.watch_loss``.
     """
 
@@ -33,7 +37,7 @@ class RunState:
     best: list = dataclasses.field(default_factory=lambda: [0, 0.0])
     loss: list = dataclasses.field(default_factory=lambda: [0, 0.0, 0.0, False])
 
-    def add(self, batch, scalars, applied, seconds):
+    def add(self, batch: Any, scalars: Mapping[str, float], applied: bool, seconds: float) -> None:
         """Count a training step."""
         self.step += 1
         self.seconds += seconds
@@ -44,17 +48,18 @@ class RunState:
         if applied:
             self.means.add(scalars)
 
-    def end_epoch(self):
-        """Count an epoch that has been trained, validated and written down."""
+    def end_epoch(self) -> None:
+        """Count an epoch that has been trained, validated and logged."""
         self.epoch += 1
         self.finished_step = self.step
         self.means = RunningMean()
 
-    def to_json(self):
-        """Return all of it as what JSON can hold, every bit kept."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as values that JSON can hold without loss."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return values | {"means": [dict(self.means), self.means.weights]}
 
     @classmethod
-    def from_json(cls, values):
-        return cls(**(values | {"means": RunningMean(*values["means"])}))
+    def from_json(cls, values: Mapping[str, Any]) -> RunState:
+        """Inverse of ``to_json``."""
+        return cls(**(dict(values) | {"means": RunningMean(*values["means"])}))

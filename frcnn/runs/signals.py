@@ -1,20 +1,23 @@
 """Signals that ask a run to stop: SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP.
 
-SIGTERM is how clusters and containers end a process, SIGUSR1 what Slurm can be told to send before a
-time limit, SIGHUP what a process gets when its terminal or connection is gone. A run ends with status 0
-after each of them: once its checkpoint is written, or at once if its first step is not done yet, because
-there is nothing to save then. A signal that was ignored at the start (``nohup``) stays ignored.
+Clusters and containers end a process with SIGTERM, Slurm can send SIGUSR1 before a time limit, and
+SIGHUP comes when the terminal or connection is gone. After each of them a run writes its checkpoint and
+exits with status 0. Before its first step there is nothing to save, and it exits at once. A signal that
+was ignored at the start (``nohup``) stays ignored.
 
-``scripts/train.py`` calls ``listen`` in its first lines. The signals are then blocked in all threads and
-one thread waits for them. Handlers alone would not do: Python runs them only between two instructions of
-the main thread, which is deaf while TensorFlow connects to other workers; and TensorFlow then puts a
-handler of its own in the place of ours.
+The command calls ``listen`` in its first lines. From then on the signals are blocked in all threads, and
+one thread waits for them. Plain handlers are not enough: Python runs them between two instructions of
+the main thread, but never while TensorFlow connects to other workers; and TensorFlow replaces them by
+its own.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 
 from frcnn.errors import NothingToSave
 
@@ -22,26 +25,26 @@ from frcnn.errors import NothingToSave
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name)
 )
-# How long the main thread has to leave what it is doing before the first step. After that the process
-# ends without it: it may be waiting in TensorFlow for a worker that never comes.
+# A main thread that does not end within this time is not waited for: it may be waiting in TensorFlow for
+# a worker that never comes.
 PATIENCE_SECONDS = 5.0
 STATUS = 0
-# Has the main thread look at what it is to raise: a signal that nobody else uses and that is ignored by
-# default.
+# Interrupts system calls of the main thread. Nothing else uses this signal, and by default it is
+# ignored.
 WAKE = getattr(signal, "SIGURG", None)
 
 
-def stop_message(number):
-    """Return what a run says that stops before its first step."""
+def stop_message(number: int) -> str:
+    """Return the message of a run that stops before its first step."""
     return (
         f"{signal.Signals(number).name}: stopped before the first step of this start; there is nothing "
         "new to save"
     )
 
 
-def exit_now(number):
-    """End the process with the status of a run that was asked to stop before its first step."""
-    with contextlib.suppress(OSError, ValueError):  # a console that is gone
+def exit_now(number: int) -> None:
+    """Exit the process, as a run that was asked to stop before its first step."""
+    with contextlib.suppress(OSError, ValueError):  # the console is gone
         print(stop_message(number), flush=True)
     os._exit(STATUS)
 
@@ -50,15 +53,15 @@ class _Listener:
     """The thread that waits for the signals.
 
     Attributes:
-        react: what is called with the number of each, in that thread.
+        handler: function that this thread calls with each signal's number.
     """
 
     def __init__(self):
         self.numbers = _not_ignored()
-        # A terminal that is gone makes every print an error, which would end a run before it saves.
+        # On a terminal that is gone every print is an error, which would end a run before it saves.
         self.terminals = [fd for fd in (1, 2) if _is_terminal(fd)]
-        self.react = exit_now
-        signal.signal(WAKE, _raise)
+        self.handler = exit_now
+        signal.signal(WAKE, _raise_pending)
         signal.pthread_sigmask(signal.SIG_BLOCK, self.numbers)
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -67,17 +70,17 @@ class _Listener:
             number = signal.sigwait(self.numbers)
             if number == getattr(signal, "SIGHUP", None):
                 _silence(self.terminals)
-            self.react(number)
+            self.handler(number)
 
 
-_listener = None
+_listener: _Listener | None = None
 
 
-def listen():
-    """Hear the signals from now on, whatever the main thread does; before the first step, end at once.
+def listen() -> None:
+    """Handle the signals from now on, whatever the main thread does. Until told otherwise, exit at once.
 
-    To be called by a program's main thread, before it starts any other thread. Does nothing on a system
-    that cannot block signals (Windows): there they are heard from ``StopSignals`` on.
+    Call it in a program's main thread, before any other thread is started. It does nothing on a system
+    that cannot block signals (Windows): there, handling begins with ``StopSignals``.
     """
     global _listener
     if _listener is None and hasattr(signal, "pthread_sigmask") and hasattr(signal, "sigwait"):
@@ -85,90 +88,90 @@ def listen():
 
 
 @contextlib.contextmanager
-def handle_with(react):
-    """Context in which ``react`` is called with the number of each signal that comes.
+def handle_with(handler: Callable[[int], None]) -> Iterator[None]:
+    """Call ``handler`` with the number of each signal within this context.
 
-    It is called in the listening thread, or in the main thread where ``listen`` was not called. In
-    another thread than the main one nothing changes: a run there is interrupted by whoever started it.
+    The listening thread calls it or, without ``listen``, the main thread. A context that is entered in
+    another thread changes nothing: whoever started that thread must stop the run.
     """
     if _listener is not None:
-        before, _listener.react = _listener.react, react
+        before, _listener.handler = _listener.handler, handler
         try:
             yield
         finally:
-            _listener.react = before
+            _listener.handler = before
         return
-    handlers = {}
+    former = {}
     if threading.current_thread() is threading.main_thread():
         terminals = [fd for fd in (1, 2) if _is_terminal(fd)]
 
         def handle(number, _):
             if number == getattr(signal, "SIGHUP", None):
                 _silence(terminals)
-            react(number)
+            handler(number)
 
-        handlers = {number: signal.signal(number, handle) for number in _not_ignored()}
+        former = {number: signal.signal(number, handle) for number in _not_ignored()}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, previous in former.items():
+            signal.signal(number, previous)
 
 
-def stop_main_thread(number):
-    """Have the main thread raise ``NothingToSave``, or end the process if it does not leave soon."""
-    if _raised:  # it is leaving
+def stop_main_thread(number: int) -> None:
+    """Raise ``NothingToSave`` in the main thread; exit the process if that thread does not end soon."""
+    if _raised:  # it is ending
         return
     if threading.current_thread() is not threading.main_thread():
         timer = threading.Timer(PATIENCE_SECONDS, exit_now, [number])
         timer.daemon = True
         timer.start()
-    _in_main(NothingToSave(stop_message(number)))
+    _raise_in_main_thread(NothingToSave(stop_message(number)))
 
 
-_raised = []  # what the main thread has been asked to raise, the latest last
+_raised: list[BaseException] = []  # errors that the main thread was asked to raise, the latest last
 
 
-def _in_main(error):
-    """Have the main thread raise an error as soon as it runs Python code."""
+def _raise_in_main_thread(error):
+    """Raise an error in the main thread, as soon as it runs Python code."""
     _raised.append(error)
     if threading.current_thread() is threading.main_thread():
         raise error
     signal.pthread_kill(threading.main_thread().ident, WAKE)  # it may be waiting in a system call
 
 
-def _raise(*_):
+def _raise_pending(*_):
     raise _raised[-1]
 
 
 class StopSignals:
-    """Context of a training loop, in which these signals are noted instead of ending the process.
+    """Context of a training loop that records a stop signal instead of ending the process.
 
-    Until ``can_save`` is set they raise ``NothingToSave`` in the main thread. A second Ctrl-C raises
-    ``KeyboardInterrupt`` there.
+    Until ``can_save`` is set, a signal raises ``NothingToSave`` in the main thread. After that, a second
+    Ctrl-C raises ``KeyboardInterrupt`` there.
 
     Attributes:
-        signal: name of the first signal that came after ``can_save``, None before.
-        can_save: to be set once the first step is done.
+        signal: name of the first signal after ``can_save`` was set, None before it.
+        can_save: the training loop sets it after its first step.
     """
 
-    def __init__(self):
-        self.signal = None
+    def __init__(self) -> None:
+        self.signal: str | None = None
         self.can_save = False
-        self._reacting = handle_with(self._note)
+        self._handling = handle_with(self._record)
 
-    def __enter__(self):
-        self._reacting.__enter__()
+    def __enter__(self) -> StopSignals:
+        self._handling.__enter__()
         return self
 
-    def __exit__(self, *error):
-        return self._reacting.__exit__(*error)
+    def __exit__(self, *error) -> None:
+        self._handling.__exit__(*error)
 
-    def _note(self, number):
+    def _record(self, number):
         if not self.can_save:
             stop_main_thread(number)
         elif number == signal.SIGINT and self.signal:
-            _in_main(KeyboardInterrupt())
+            _raise_in_main_thread(KeyboardInterrupt())
         else:
             self.signal = self.signal or signal.Signals(number).name
 
@@ -185,9 +188,9 @@ def _is_terminal(fd):
 
 
 def _silence(terminals):
-    """Send what would be printed to terminals that are gone nowhere."""
+    """Discard output to terminals that are gone."""
     with contextlib.suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        null = os.open(os.devnull, os.O_WRONLY)
         for fd in terminals:
-            os.dup2(nowhere, fd)
-        os.close(nowhere)
+            os.dup2(null, fd)
+        os.close(null)

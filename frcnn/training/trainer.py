@@ -77,7 +77,7 @@ class Trainer:
         self.stopping = False  # a callback has asked to end the run
 
     def begin(self, before, allow_config_change, asked):
-        """Make the run folder ready, and take over the state of the run in it, if there is one.
+        """Make the run directory ready, and take over the state of the run in it, if there is one.
 
         Args:
             before: the ``Config`` of that run, None if there is none.
@@ -123,7 +123,7 @@ class Trainer:
 
         Raises:
             Interrupted: by a signal; the checkpoint is written.
-            RunError: the run folder took no more, or too many steps in a row were not finite.
+            RunError: the run directory took no more, or too many steps in a row were not finite.
         """
         started, result, progress = time.perf_counter(), None, self.progress
         epochs = self.config.train.epochs

@@ -464,7 +464,7 @@ RUN_FOLDER = [
         ("data",),
         run=True,
     ),
-    Row("run folder is a file", write("run", "mine"), TRAIN, ("run",), untouched=("run",)),
+    Row("run directory is a file", write("run", "mine"), TRAIN, ("run",), untouched=("run",)),
 ]
 
 

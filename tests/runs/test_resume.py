@@ -227,7 +227,7 @@ def test_a_fault_in_scoring_or_logging_loses_no_epoch(
             continue  # Keras' own, which nothing reads
         assert any(np.array_equal(array, same) for same in newest.arrays.values()), name
     printed = train(rare, run, resume=True)
-    assert "going on from" in printed
+    assert "resuming from" in printed
     assert_alike(whole, run)
 
 
@@ -246,7 +246,8 @@ def test_a_run_killed_before_its_first_checkpoint_starts_afresh(whole, config, t
         shutil.copy(whole / name, run)
     (run / "checkpoints" / "part-epoch-0000-step-00000001").mkdir(parents=True)
     printed = train(config, run, resume=True)
-    assert "going on" not in printed and "is of a start without a checkpoint: kept as" in printed
+    assert "resuming from" not in printed
+    assert "belongs to a start without a checkpoint: kept as" in printed
     assert_alike(whole, run)
 
 
@@ -264,7 +265,7 @@ def test_a_run_killed_before_its_first_weights_goes_on(whole, config, tmp_path, 
         patch.setattr(writer.detector_files, "save", killed)
         with pytest.raises(Killed):
             train(rare, tmp_path / "run")
-    assert "going on from" in train(rare, tmp_path / "run", resume=True)
+    assert "resuming from" in train(rare, tmp_path / "run", resume=True)
     assert_alike(whole, tmp_path / "run")
 
 
@@ -272,7 +273,7 @@ def test_a_run_that_lost_its_checkpoints_is_left_as_it_is(whole, config, tmp_pat
     run = shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(run / "checkpoints")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(RunError, match="run .*without a checkpoint to go on from"):
+    with pytest.raises(RunError, match="run .*without a checkpoint to resume from"):
         train(config, run, resume=True)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
@@ -280,7 +281,7 @@ def test_a_run_that_lost_its_checkpoints_is_left_as_it_is(whole, config, tmp_pat
 def test_without_its_config_a_run_does_not_go_on_with_other_settings(whole, config, tmp_path):
     run = back_to(whole, 7, tmp_path)
     (run / "config.json").unlink()
-    with pytest.raises(RunError, match="put it back with `cp .*step-00000007/config.json"):
+    with pytest.raises(RunError, match="restore it with `cp .*step-00000007/config.json"):
         train(config.replace({"optimizer.learning_rate": 0.5}), run, resume=True)
     shutil.copy(run / "checkpoints" / "epoch-0001-step-00000007" / "config.json", run)
     train(config, run, resume=True)
@@ -292,8 +293,8 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_used(whole, config, tm
     torn = run / "checkpoints" / "epoch-0001-step-00000007"
     (torn / "variables.npz").write_bytes(b"")
     printed = train(config, run, resume=True)
-    assert f"{torn} is not whole (variables.npz has changed" in printed
-    assert "going on from" in printed and "step-00000006" in printed
+    assert f"{torn} is damaged (variables.npz has changed" in printed
+    assert "resuming from" in printed and "step-00000006" in printed
     assert_alike(whole, run)
 
 
@@ -389,7 +390,7 @@ def test_a_checkpoint_of_an_earlier_version_knows_less_of_the_images(
         return checkpoint, faults
 
     monkeypatch.setattr(checkpoints, "read_newest", earlier)
-    assert "going on from" in train(config, run, resume=True)
+    assert "resuming from" in train(config, run, resume=True)
 
 
 def test_a_finished_run_gets_its_lost_weights_back(whole, config, tmp_path):
@@ -427,7 +428,7 @@ def test_a_checkpoint_of_another_network_is_refused(whole, config, tmp_path):
 
 
 def test_a_run_without_resume_is_left_alone(whole, config):
-    with pytest.raises(ConfigError, match="holds a run already: go on with it by --resume"):
+    with pytest.raises(ConfigError, match="already holds a run: resume it with --resume"):
         train(config, whole)
 
 
@@ -512,5 +513,7 @@ def test_a_disk_that_fills_up_is_one_line(config, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints.safe_write, "to_disk", full)
-    with pytest.raises(RunError, match="cannot write to the run folder .*run: No space left on device"):
+    with pytest.raises(
+        RunError, match="cannot write to the run directory .*run: No space left on device"
+    ):
         train(config, tmp_path / "run")

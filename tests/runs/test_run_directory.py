@@ -1,4 +1,4 @@
-"""A run's folder: one process at a time, faults of the disk in one line, differences by name."""
+"""The run directory: one process at a time, faults of the disk in one line, differences by name."""
 
 import errno
 import fcntl
@@ -48,7 +48,7 @@ def hold(run, flock_error=""):
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
     process = hold(tmp_path / "run")
     try:
-        with pytest.raises(RunError, match=f"process {process.pid} on .* is training in .*run"):
+        with pytest.raises(RunError, match=f"process {process.pid} on .* is already training in .*run"):
             with run_directory.lock(tmp_path / "run"):
                 pass
     finally:
@@ -87,9 +87,7 @@ def test_without_flock_a_process_holds_the_folder_until_it_is_killed(tmp_path, m
     process = hold(tmp_path / "run", errno.ENOSYS)
     holder = f"process {process.pid} on node7, since"
     try:
-        with pytest.raises(
-            RunError, match=f"{holder} .* is training in .*run at the moment; if it is dead"
-        ):
+        with pytest.raises(RunError, match=f"{holder} .* is already training in .*run; if it is dead"):
             with run_directory.lock(tmp_path / "run"):
                 pass
     finally:
@@ -115,7 +113,7 @@ def test_a_disk_that_takes_no_more_does_not_hide_what_ended_the_run(tmp_path, mo
     def read_only(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    with pytest.raises(RunError, match="cannot write to the run folder .*: Read-only file system"):
+    with pytest.raises(RunError, match="cannot write to the run directory .*: Read-only file system"):
         with run_directory.lock(tmp_path):
             monkeypatch.setattr(os, "unlink", read_only)
             with run_directory.writing(tmp_path):
@@ -125,14 +123,14 @@ def test_a_disk_that_takes_no_more_does_not_hide_what_ended_the_run(tmp_path, mo
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(RunError, match="cannot write to the run folder .*run: Permission denied"):
+    with pytest.raises(RunError, match="cannot write to the run directory .*run: Permission denied"):
         with run_directory.lock(tmp_path / "run"):
             pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="cannot write to the run folder .*run: Not a directory"):
+    with pytest.raises(RunError, match="cannot write to the run directory .*run: Not a directory"):
         with run_directory.lock(tmp_path / "file" / "run"):
             pass
 
@@ -141,7 +139,7 @@ def test_faults_of_the_disk_are_one_line(tmp_path):
     with pytest.raises(RunError) as error:
         with run_directory.writing(tmp_path):
             raise OSError(28, "No space left on device")
-    assert str(error.value) == f"cannot write to the run folder {tmp_path}: No space left on device"
+    assert str(error.value) == f"cannot write to the run directory {tmp_path}: No space left on device"
 
 
 def test_settings_that_a_run_s_config_lacks_are_what_its_version_did(tmp_path):
@@ -269,7 +267,7 @@ def test_a_folder_without_anything_that_a_run_writes_will_do(tmp_path):
 
 def test_a_folder_with_a_run_needs_resume(tmp_path):
     run_directory.write_config(tmp_path, {}, Config())
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="already holds a run"):
         preflight.check(tmp_path, False)
 
 
@@ -297,7 +295,7 @@ def test_a_run_that_lost_its_checkpoints_does_not_start_afresh(tmp_path, name):
     put(tmp_path, name, "train/events.out.tfevents.1.host")
     before = content(tmp_path)
     with pytest.raises(
-        RunError, match="without a checkpoint to go on from: put .*checkpoints back.*--out"
+        RunError, match="without a checkpoint to resume from: restore .*checkpoints; .*--out"
     ):
         preflight.check(tmp_path, True)
     save_checkpoint(tmp_path)
@@ -325,7 +323,7 @@ def test_a_lost_config_can_be_put_back_from_the_checkpoint(tmp_path, lost):
     save_checkpoint(run, texts=run_directory.config_texts(run))
     for name in lost:
         (run / name).unlink()
-    said = f"has checkpoints, but no {' and no '.join(lost)}: put it back with `(.*)`"
+    said = f"has checkpoints, but no {' and no '.join(lost)}: restore it with `(.*)`"
     with pytest.raises(RunError, match=said) as error:
         preflight.check(run, True)
     subprocess.run(str(error.value).split("`")[1], shell=True, check=True)
@@ -335,11 +333,11 @@ def test_a_lost_config_can_be_put_back_from_the_checkpoint(tmp_path, lost):
 
 def test_a_config_that_an_earlier_version_lost_can_be_put_back_from_its_weights(small_config, tmp_path):
     save_checkpoint(tmp_path)
-    with pytest.raises(RunError, match="but no config.json: put it back from a copy"):
+    with pytest.raises(RunError, match="but no config.json: restore it from a copy"):
         preflight.check(tmp_path, True)
     with h5py.File(tmp_path / "last.weights.h5", "w") as file:
         file.attrs[in_weights.ATTRIBUTE] = small_config.to_json()
-    with pytest.raises(RunError, match="but no config.json: put it back with `python -c") as error:
+    with pytest.raises(RunError, match="but no config.json: restore it with `python -c") as error:
         preflight.check(tmp_path, True)
     command = str(error.value).split("`")[1].replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, check=True, cwd=ROOT)
@@ -353,7 +351,7 @@ def test_a_damaged_config_is_an_error_that_says_how_to_put_it_back(tmp_path, tex
     run_directory.write_config(tmp_path, {}, Config())
     save_checkpoint(tmp_path, texts=run_directory.config_texts(tmp_path))
     (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match=f"{name}.*put it back with `cp .*{name}"):
+    with pytest.raises(ConfigError, match=f"{name}.*restore it with `cp .*{name}"):
         run_directory.read_config(tmp_path)
         run_directory.read_asked(tmp_path)
 

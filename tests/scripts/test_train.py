@@ -301,7 +301,7 @@ def test_weights_of_nothing_like_it(error_of, line, tmp_path):
 def test_a_run_folder_already_used(error_of, line, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "config.json").write_text("{}")
-    assert "used holds a run already: go on with it by --resume" in error_of(f"{line} --out used")
+    assert "used already holds a run: resume it with --resume" in error_of(f"{line} --out used")
 
 
 # The process itself.

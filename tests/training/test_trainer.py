@@ -328,7 +328,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(run):
         (run.folder / "config.json").read_bytes(),
         (run.folder / "last.weights.h5").stat().st_mtime_ns,
     )
-    with pytest.raises(ConfigError, match=f"{run.folder} holds a run already.*--out"):
+    with pytest.raises(ConfigError, match=f"{run.folder} already holds a run.*--out"):
         train(run.config, run.folder)
     assert before == (
         (run.folder / "config.json").read_bytes(),
@@ -641,7 +641,7 @@ def test_no_folder_is_made_for_a_run_that_cannot_start(small_config, tmp_path):
 
 def test_a_run_folder_that_cannot_be_made_is_named(small_config, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="cannot read the run folder .*file/run: Not a directory"):
+    with pytest.raises(RunError, match="cannot read the run directory .*file/run: Not a directory"):
         train(small_config, tmp_path / "file" / "run")
 
 
@@ -649,7 +649,7 @@ def test_a_run_folder_that_cannot_be_made_is_named(small_config, tmp_path):
 
 
 def test_four_images_are_learnt_by_heart(shapes_folder, tmp_path):
-    """Losses fall, mAP rises, and what a person loads from the run folder finds the objects."""
+    """Losses fall, mAP rises, and what a person loads from the run directory finds the objects."""
     config = preset("shapes").replace(
         {
             "data.dataset": "voc",
