@@ -14,6 +14,7 @@ ORDER = (
     "rng",
     "files",
     "backend",
+    "collectives",
     "ops",
     "config",
     "layers",

@@ -26,7 +26,7 @@ import traceback
 import keras
 import numpy as np
 
-from frcnn import backend
+from frcnn import backend, collectives
 from frcnn.distributed import discovery, lifeline
 from frcnn.distributed.discovery import ProcessInfo
 from frcnn.distributed.loopback import LoopbackOnly
@@ -104,7 +104,7 @@ class ProcessGroup:
 
     def barrier(self):
         """Return when all have come here."""
-        backend.all_gather(np.zeros(1, "int32"))
+        collectives.all_gather(np.zeros(1, "int32"))
 
     @contextlib.contextmanager
     def local_main_first(self):
@@ -120,14 +120,14 @@ class ProcessGroup:
 
     def any(self, flag):
         """Return whether any process says so: what all should do together, such as to stop."""
-        (count,) = backend.all_reduce_sum([np.array(flag, "float32")])  # quicker than to gather
+        (count,) = collectives.all_reduce_sum([np.array(flag, "float32")])  # quicker than to gather
         return bool(count > 0.0)
 
     def gather_json(self, value):
         """Return the list of what each process gave, by rank: things that JSON can hold."""
         text = np.frombuffer(json.dumps(value).encode("ascii"), "uint8").astype("int32")
-        lengths = backend.all_gather(np.array([len(text)], "int32"))
-        texts = np.split(backend.all_gather(text), np.cumsum(lengths)[:-1])
+        lengths = collectives.all_gather(np.array([len(text)], "int32"))
+        texts = np.split(collectives.all_gather(text), np.cumsum(lengths)[:-1])
         return [json.loads(text.astype("uint8").tobytes()) for text in texts]
 
     def check_same(self, **values):
@@ -307,7 +307,7 @@ def join():
             strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         except tf.errors.OpError as error:
             raise WorkerError(_not_joined(place, seconds, error)) from error
-    backend.use_strategy(strategy)
+    collectives.use_strategy(strategy)
     _workers = ProcessGroup(place, is_loopback_only=place.is_local and shield.is_active)
     _workers.check_same(**code_versions())
     return _workers

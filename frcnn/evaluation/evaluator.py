@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from tqdm import tqdm
 
-from frcnn.backend import all_gather
+from frcnn.collectives import all_gather
 from frcnn.data.faults import announce
 from frcnn.data.loader import DataLoader
 from frcnn.errors import ConfigError, DataError

@@ -22,7 +22,7 @@ CANONICAL_STRIDE = 16
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
-class RoiAlign(keras.layers.Layer):
+class RoIAlign(keras.layers.Layer):
     """Pool a list of (B, h, w, K) features, finest first, in (B, R, 4) RoIs to (B, R, P, P, K).
 
     Args:
@@ -46,7 +46,7 @@ class RoiAlign(keras.layers.Layer):
 
     def call(self, features, rois):
         batch, count = ops.shape(rois)[:2]
-        image, rois, level = fold_rois(rois, self.strides)
+        image, rois, level = flatten_rois(rois, self.strides)
         first, step = self._sample_grid(rois, level)
         sample = crop_samples if IS_TENSORFLOW else gather_samples
         values = sample(features, level, image, first, step, self.pool_size * self.samples)
@@ -77,7 +77,7 @@ class RoiAlign(keras.layers.Layer):
         }
 
 
-def fold_rois(rois, strides):
+def flatten_rois(rois, strides):
     """Put the RoIs of all images into one axis.
 
     Args:

@@ -11,11 +11,11 @@ what is returned is then gathered from those cells, so that the gradient goes to
 import keras
 from keras import ops
 
-from frcnn.layers.roi_align import flatten_levels, fold_rois
+from frcnn.layers.roi_align import flatten_levels, flatten_rois
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
-class RoiPool(keras.layers.Layer):
+class RoIPool(keras.layers.Layer):
     """Pool a list of (B, h, w, K) features, finest first, in (B, R, 4) RoIs to (B, R, P, P, K).
 
     Args:
@@ -31,7 +31,7 @@ class RoiPool(keras.layers.Layer):
 
     def call(self, features, rois):
         batch, count = ops.shape(rois)[:2]
-        image, rois, level = fold_rois(rois, self.strides)
+        image, rois, level = flatten_rois(rois, self.strides)
         flat, start, height, width = flatten_levels(features, level, image)
 
         stride = ops.take(ops.convert_to_tensor(self.strides, "float32"), level)[:, None]

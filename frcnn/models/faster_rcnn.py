@@ -16,8 +16,8 @@ from frcnn.backend import IS_TENSORFLOW, on_batches
 from frcnn.errors import ConfigError
 from frcnn.layers.preprocess import Preprocess
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
-from frcnn.layers.roi_align import RoiAlign
-from frcnn.layers.roi_pool import RoiPool
+from frcnn.layers.roi_align import RoIAlign
+from frcnn.layers.roi_pool import RoIPool
 from frcnn.models import freezing, heads
 from frcnn.models.backbones import BACKBONES
 from frcnn.models.freezing import weighted_layers
@@ -176,8 +176,8 @@ def _roi_pooling(backbone, config):
     strides = backbone.strides[: backbone.roi_levels]
     size = backbone.pool_size or config.pool_size
     if config.pooling == "roi_pool":
-        return RoiPool(strides, size, name="roi_pool")
-    return RoiAlign(strides, size, config.pool_samples, config.pool_aligned, name="roi_align")
+        return RoIPool(strides, size, name="roi_pool")
+    return RoIAlign(strides, size, config.pool_samples, config.pool_aligned, name="roi_align")
 
 
 class Forward(keras.Model):

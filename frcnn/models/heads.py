@@ -54,14 +54,14 @@ def classifier(features, rois, num_classes, roi_align, head, box_dim=4):
         features: list of (B, h, w, K) Keras tensors, finest first.
         rois: (B, R, 4) Keras tensor.
         num_classes: C.
-        roi_align: ``RoiAlign`` for the levels of ``features``.
+        roi_align: ``RoIAlign`` for the levels of ``features``.
         head: function of pooled RoIs, (N, P, P, K) to (N, k), such as ``dense_head``.
         box_dim: D.
 
     Returns:
         ``dense_class_C`` (B, R, C) class scores and ``dense_regress_C`` (B, R, (C-1)·D) deltas.
     """
-    x = head(FlattenRois(name="fold_rois")(roi_align(features, rois)))
+    x = head(FlattenRois(name="flatten_rois")(roi_align(features, rois)))
     logits, deltas = predictor(x, num_classes, box_dim)
     logits = UnflattenRois(dtype="float32", name="class_rois")(logits, rois)
     scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)

@@ -12,12 +12,11 @@ from keras import ops
 
 from frcnn.backend import (
     IS_TENSORFLOW,
-    all_reduce_sum,
     has_native_momentum,
     native_momentum,
-    num_processes,
     sum_of_squares,
 )
+from frcnn.collectives import all_reduce_sum, num_processes
 
 
 @keras.saving.register_keras_serializable(package="frcnn")

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from frcnn import rng as rng_module
-from frcnn.backend import IS_TENSORFLOW, Snapshot, all_reduce_sum, num_processes
+from frcnn.backend import IS_TENSORFLOW, Snapshot
+from frcnn.collectives import all_reduce_sum, num_processes
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.errors import RunError

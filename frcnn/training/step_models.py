@@ -16,7 +16,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from frcnn.backend import IS_TENSORFLOW, all_reduce_sum, num_processes, on_batches
+from frcnn.backend import IS_TENSORFLOW, on_batches
+from frcnn.collectives import all_reduce_sum, num_processes
 from frcnn.config.schema import Config
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer
 from frcnn.layers.sparse_rpn import SparseRpnHead

@@ -22,8 +22,8 @@ from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import DataLoader
 from frcnn.layers import proposals
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
-from frcnn.layers.roi_align import RoiAlign
-from frcnn.layers.roi_pool import RoiPool
+from frcnn.layers.roi_align import RoIAlign
+from frcnn.layers.roi_pool import RoIPool
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.runs import checkpoints, writer
@@ -66,7 +66,7 @@ def test_layers_are_as_wide_and_deep_as_configured():
     assert [layers[f"head_dense{number}"].units for number in (1, 2)] == [40, 40]
     assert [layers[f"head_dropout{number}"].rate for number in (1, 2)] == [0.25, 0.25]
     pooling = layers["roi_align"]
-    assert type(pooling) is RoiAlign
+    assert type(pooling) is RoIAlign
     assert (pooling.pool_size, pooling.samples, pooling.aligned) == (5, 3, False)
     assert network.num_anchors == 3 * 2
     (training,) = (
@@ -81,7 +81,7 @@ def test_layers_are_as_wide_and_deep_as_configured():
 
 def test_the_papers_pooling_can_be_had():
     pooling = built(model__pooling="roi_pool", model__pool_size=4).classifier.get_layer("roi_pool")
-    assert type(pooling) is RoiPool and pooling.pool_size == 4
+    assert type(pooling) is RoIPool and pooling.pool_size == 4
 
 
 # --- anchors and proposals -------------------------------------------------------------------

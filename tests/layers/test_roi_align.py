@@ -12,14 +12,14 @@ from support import at_once
 
 from frcnn.backend import IS_TENSORFLOW
 from frcnn.layers import roi_align
-from frcnn.layers.roi_align import RoiAlign
+from frcnn.layers.roi_align import RoIAlign
 
 needs_tensorflow = pytest.mark.skipif(not IS_TENSORFLOW, reason="a kernel of TensorFlow's")
 
 
 @pytest.fixture(params=[pytest.param("crop", marks=needs_tensorflow), "gather"])
 def way(request, monkeypatch):
-    """Have ``RoiAlign`` sample in one way, then in the other."""
+    """Have ``RoIAlign`` sample in one way, then in the other."""
     monkeypatch.setattr(roi_align, "IS_TENSORFLOW", request.param == "crop")
     return request.param
 
@@ -31,7 +31,7 @@ def pooled(features, rois, stride=1, **options):
 
 def pooled_of_levels(features, rois, **options):
     features = [np.asarray(level, "float32") for level in features]
-    return np.asarray(at_once(RoiAlign(**options))(features, np.asarray(rois, "float32")))
+    return np.asarray(at_once(RoIAlign(**options))(features, np.asarray(rois, "float32")))
 
 
 def five_by_five():
@@ -151,7 +151,7 @@ def test_roi_align_golden(golden, gradient, way, aligned, samples):
     # There a RoI names its image; here each image has a row of RoIs. So every RoI is pooled from both,
     # and the one that is not asked for has no upstream gradient.
     wanted = np.eye(2, dtype="float32")[image].T
-    layer = RoiAlign((16,), pool_size=7, samples=samples, aligned=bool(aligned))
+    layer = RoIAlign((16,), pool_size=7, samples=samples, aligned=bool(aligned))
     both = np.stack([rois, rois])
 
     result = np.asarray(layer([features], both))[image, np.arange(24)]
@@ -169,14 +169,14 @@ def test_rois_keep_their_precision_under_float16(way):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(1, 40, 65, 3)).astype("float16")
     rois = np.array([[[1000.3, 301.2, 1021.7, 333.6]]], "float32")
-    half = RoiAlign((16,), dtype="mixed_float16")([features], rois)
+    half = RoIAlign((16,), dtype="mixed_float16")([features], rois)
     assert keras.backend.standardize_dtype(half.dtype) == "float16"
-    full = RoiAlign((16,))([features.astype("float32")], rois)
+    full = RoIAlign((16,))([features.astype("float32")], rois)
     np.testing.assert_allclose(np.asarray(half, "float32"), full, atol=4e-3)
 
 
 def test_layer_is_saved_with_its_settings(way):
-    layer = RoiAlign((8, 16), pool_size=5, samples=3, aligned=False, name="align")
+    layer = RoIAlign((8, 16), pool_size=5, samples=3, aligned=False, name="align")
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     assert again.get_config() == layer.get_config()
     assert (again.strides, again.pool_size, again.samples, again.aligned) == ((8, 16), 5, 3, False)
@@ -184,7 +184,7 @@ def test_layer_is_saved_with_its_settings(way):
 
 def test_symbolic_shape():
     features, rois = [keras.Input((None, None, 7))] * 2, keras.Input((None, 4))
-    assert RoiAlign((16, 32), pool_size=5)(features, rois).shape == (None, None, 5, 5, 7)
+    assert RoIAlign((16, 32), pool_size=5)(features, rois).shape == (None, None, 5, 5, 7)
 
 
 # --- several levels --------------------------------------------------------------------------

@@ -9,11 +9,11 @@ import pytest
 from keras import ops
 from support import at_once
 
-from frcnn.layers.roi_pool import RoiPool
+from frcnn.layers.roi_pool import RoIPool
 
 
 def pooled(features, rois, stride=1, pool_size=2):
-    layer = at_once(RoiPool((stride,), pool_size))
+    layer = at_once(RoIPool((stride,), pool_size))
     return np.asarray(layer([np.asarray(features, "float32")], np.asarray(rois, "float32")))
 
 
@@ -60,7 +60,7 @@ def test_the_plain_loop_says_the_same_at_every_level():
     # Four small ones for the fine level and four large ones, from 448 pixels on, for the coarse.
     size = rng.uniform(5, 100, (2, 8, 2)) + 450.0 * (np.arange(8) >= 4)[:, None]
     rois = np.concatenate([corner, corner + size], axis=-1).astype("float32")
-    layer = at_once(RoiPool((16, 32), 3))
+    layer = at_once(RoIPool((16, 32), 3))
     result = np.asarray(layer([level.astype("float32") for level in levels], rois))
     for image, number in np.ndindex(2, 8):
         level = int(number >= 4)
@@ -76,7 +76,7 @@ def test_roi_pool_golden(golden, gradient):
     # There a RoI names its image; here each image has a row of RoIs. So every RoI is pooled from both,
     # and the one that is not asked for has no upstream gradient.
     wanted = np.eye(2, dtype="float32")[image].T
-    layer, both = RoiPool((16,), pool_size=7), np.stack([rois, rois])
+    layer, both = RoIPool((16,), pool_size=7), np.stack([rois, rois])
     result = np.asarray(layer([features], both))[image, np.arange(24)]
     np.testing.assert_allclose(result, np.moveaxis(table["roi_pool_out"], 1, -1), rtol=1e-6)
 
@@ -88,7 +88,7 @@ def test_roi_pool_golden(golden, gradient):
 
 def test_of_equal_cells_the_first_has_the_gradient(gradient):
     slope = gradient(
-        lambda x: ops.sum(RoiPool((1,), 1)([x], np.array([[[0, 0, 1, 1]]], "float32"))),
+        lambda x: ops.sum(RoIPool((1,), 1)([x], np.array([[[0, 0, 1, 1]]], "float32"))),
         np.ones((1, 2, 2, 1), "float32"),
     )
     np.testing.assert_array_equal(np.asarray(slope).ravel(), [1, 0, 0, 0])
@@ -96,7 +96,7 @@ def test_of_equal_cells_the_first_has_the_gradient(gradient):
 
 @pytest.mark.parametrize("strides", [(16,), (8, 16)])
 def test_layer_is_saved_with_its_settings(strides):
-    layer = RoiPool(strides, pool_size=5)
+    layer = RoIPool(strides, pool_size=5)
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     assert again.get_config() == layer.get_config()
     features = [keras.Input((None, None, 7))] * len(strides)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from frcnn.layers.roi_align import RoiAlign
+from frcnn.layers.roi_align import RoIAlign
 from frcnn.models import heads
 
 K, STRIDE = 6, 16
@@ -31,7 +31,7 @@ def rpn_model(num_anchors, **options):
 def classifier_model(num_classes, head=None, **options):
     given, rois = keras.Input((None, None, K)), keras.Input((None, 4))
     head = head or functools.partial(heads.dense_head, widths=(10, 10))
-    pool = RoiAlign((STRIDE,), pool_size=3)
+    pool = RoIAlign((STRIDE,), pool_size=3)
     outputs = heads.classifier([given], rois, num_classes, pool, head, **options)
     return keras.Model([given, rois], outputs)
 
@@ -113,7 +113,7 @@ def test_rois_of_several_levels_reach_the_head():
     maps = [rng.normal(size=(1, size, size, K)).astype("float32") for size in (16, 8)]
     rois = np.array([[[0, 0, 100, 100], [0, 0, 250, 250]]], "float32")
     given, asked = [keras.Input((None, None, K)) for _ in maps], keras.Input((None, 4))
-    pool = RoiAlign((8, 16), pool_size=3)
+    pool = RoIAlign((8, 16), pool_size=3)
     outputs = heads.classifier(given, asked, 4, pool, functools.partial(heads.dense_head, widths=(9,)))
     model = keras.Model([given, asked], outputs)
     before = model.predict_on_batch([maps, rois])[0]
