@@ -232,8 +232,8 @@ def native_momentum(
 def prepare_device(deterministic: bool = False, local_rank: int | None = None) -> str:
     """Set up the device for training and return its description.
 
-    A GPU is used if there is one. Its memory is taken as needed, so that other processes can share it. On
-    a CPU the same seed always gives the same losses to the last bit.
+    A GPU is used if there is one. Its memory is taken as needed, so that other processes can share it.
+    On a CPU the same seed always gives the same losses to the last bit.
 
     Args:
         deterministic: whether a GPU is to be as exact, with slower kernels. TensorFlow raises an error
