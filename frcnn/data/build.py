@@ -53,7 +53,7 @@ def _without_shared(dataset, other):
     return dataclasses.replace(dataset, samples=tuple(samples)), faults
 
 
-def load_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
+def load_split(config, split, classes=(), seed=0, advice=voc.UNKNOWN_CLASS_ADVICE):
     """Return the ``Dataset`` of one split, its faults settled.
 
     Args:
@@ -65,7 +65,7 @@ def load_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
     return apply_policy([collect_split(config, split, classes, seed, advice)], config.on_bad_data)[0]
 
 
-def collect_split(config, split, classes=(), seed=0, advice=voc.ADD_CLASS):
+def collect_split(config, split, classes=(), seed=0, advice=voc.UNKNOWN_CLASS_ADVICE):
     """Return the ``Dataset`` of one split without its faulty images, and the list of its ``Fault``.
 
     Args:

@@ -43,7 +43,7 @@ def recognise(
     settings |= {key: name for key, name in known.items() if name}
     if not (root / "Annotations").is_dir():
         # Raises an error that says what the folder looks like, unless it is a devkit.
-        voc_layout.locate(root, train_split or "trainval", None)
+        voc_layout.find_folders(root, train_split or "trainval", None)
         return settings, f"data: {shown(folder)} is a VOC devkit"
     if not (train_split and val_split):
         there = voc_layout.splits(root)

@@ -1,13 +1,16 @@
-"""PASCAL VOC: ``Annotations/*.xml``, ``JPEGImages`` and ``ImageSets/Main`` become a ``Dataset``.
+"""Read PASCAL VOC (``Annotations/*.xml``, ``JPEGImages``, ``ImageSets/Main``) into a ``Dataset``.
 
-Where these lie, ``voc_layout`` knows; which image belongs to which annotation, ``voc_pairing``; what an
-annotation holds, ``voc_annotation``. A ``Sample`` has its image upright, whatever its boxes were drawn
-on.
+``voc_layout`` finds the folders and files, ``voc_pairing`` the image of each annotation, and
+``voc_annotation`` reads an annotation. A ``Sample`` and its boxes refer to the upright image, even where
+the boxes were drawn on the image as stored.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import math
 import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,63 +22,78 @@ from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import ConfigError, DataError
 from frcnn.text import did_you_mean, listed, shown
 
-# Of an image. Every box is held against every anchor at once: a pyramid's 240,000 need 4 MB a box.
+# Per image. Each box is compared with all anchors at once: the 240,000 of a pyramid take 4 MB per box.
 MAX_BOXES = 2000
-# What to do about a class that is not among those asked for.
-ADD_CLASS = "correct the class names, or add the missing ones to data.classes"
+# Advice for an object whose class is not among those asked for.
+UNKNOWN_CLASS_ADVICE = "correct the class names, or add the missing ones to data.classes"
 
 
-def read(root, split, year=None, classes=None, on_bad_data="error"):
-    """Return the ``Dataset`` that ``collect`` finds, once its faults are settled.
+def read(
+    root: Path | str,
+    split: str,
+    year: str | None = None,
+    classes: Sequence[str] | None = None,
+    on_bad_data: str = "error",
+) -> Dataset:
+    """Read one split of a VOC data set.
 
     Args:
         root, split, year, classes: as for ``collect``.
-        on_bad_data: ``"error"`` raises one error for all faults; ``"skip"`` skips the images
-            that have one, and records them in ``Dataset.skipped``.
+        on_bad_data: ``"error"`` raises one error for all faults; ``"skip"`` skips images with a fault
+            and records them in ``Dataset.skipped``.
 
     Raises:
-        DataError, ConfigError: as ``collect`` and ``faults.settle``.
+        DataError, ConfigError: as ``collect`` and ``faults.apply_policy``.
+
+    Example:
+        >>> read("data", "trainval", year="2007").summary()  # doctest: +SKIP
     """
     return apply_policy([collect(root, split, year, classes)], on_bad_data)[0]
 
 
-def collect(root, split, year=None, classes=None, advice=ADD_CLASS):
-    """Read one split of a VOC data set, and all that is wrong with it.
+def collect(
+    root: Path | str,
+    split: str,
+    year: str | None = None,
+    classes: Sequence[str] | None = None,
+    advice: str = UNKNOWN_CLASS_ADVICE,
+) -> tuple[Dataset, list[Fault]]:
+    """Read one split of a VOC data set and collect its faults.
 
     Args:
         root: the folder that holds ``VOCdevkit``, or ``VOCdevkit`` itself, or a bare VOC folder.
-        split: the name of a file in ``ImageSets/Main``, without ``.txt``. Of a second column, as
-            the files of a single class have it, nothing is used: all their images are read.
-        year: ``"2007"``, ``"2012"`` or ``"07+12"``. None reads a bare folder, or where there is
-            only a devkit, its 2007, else its 2012. With ``"07+12"`` the images are named
-            ``VOC2007/<identifier>`` and ``VOC2012/<identifier>``; its ``test`` is that of 2007
-            alone, as the annotations of 2012's test were never published.
-        classes: the names of the classes, in the order of the labels. None takes the 20 official
-            ones for a devkit, and for a bare folder the sorted names found in the split.
-        advice: what to do about objects of other classes than ``classes``, for the report.
+        split: the name of a file in ``ImageSets/Main``, without ``.txt``. The second column of a
+            single-class file is ignored: all its images are read.
+        year: ``"2007"``, ``"2012"`` or ``"07+12"``. None reads a bare folder; in a devkit it reads 2007,
+            or 2012 if there is no 2007. With ``"07+12"`` images are named ``VOC2007/<identifier>`` and
+            ``VOC2012/<identifier>``; its ``test`` is that of 2007 alone, because the annotations of
+            2012's test were never published.
+        classes: class names in the order of the labels. None stands for the 20 official ones in a
+            devkit, and for the sorted names found in the split in a bare folder.
+        advice: what to do about an object of another class, for the report.
 
     Returns:
-        dataset: ``Dataset`` of the images without a fault; those without any object are part of it.
-        faults: list of ``Fault``: a broken annotation, or one with a box where none is expected; an
-            image that is missing, not the only one to fit, listed twice, too large, cut off, cannot be
-            opened or is of another size than declared; an unknown class; more than ``MAX_BOXES``
-            objects; a box that is not numeric, inverted, one pixel thin, in shares of the image or
-            reaches out of it by more than one pixel. Each is named with its file and line or the number
-            of its box, counted from 1.
+        dataset: the images without a fault; images without objects are included.
+        faults: broken annotations, and annotations with a box in a place that is not read; images that
+            are missing, ambiguous, listed twice, too large, cut off, unreadable or not of the declared
+            size; unknown classes; more than ``MAX_BOXES`` objects; boxes that are not numeric, inverted,
+            one pixel thin, relative to the image's size, or more than one pixel outside the image. Each
+            fault names its file and its line or box number, counted from 1.
 
     Raises:
         DataError: no data at ``root``, no such split, or a split without images.
-        ConfigError: ``year`` is none of the above, or ``classes`` are no names of classes.
+        ConfigError: ``year`` is none of the above, or ``classes`` are not valid class names.
     """
     try:
-        folders, name, known = voc_layout.locate(Path(root), split, year)
+        folders, name, known = voc_layout.find_folders(Path(root), split, year)
         if classes is not None:
             known = _clean(classes)
         readers = [_Reader(folder, len(folders) > 1, known) for folder in folders]
         read = [(*one, reader) for reader in readers for one in reader.read(split)]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror or error}") from error
-    found, faults = [], []
+    found: list[tuple[Sample, list[str]]] = []
+    faults: list[Fault] = []
     for sample, names, its_faults, reader in read:
         if sample is not None and len(reader.users[sample.path]) > 1:
             sharing = " and ".join(f"{shown(user)}.xml" for user in reader.users[sample.path])
@@ -87,7 +105,7 @@ def collect(root, split, year=None, classes=None, advice=ADD_CLASS):
     if known is None:
         known = tuple(sorted({class_name for _, names in found for class_name in names}))
     elif classes is None:
-        advice = _ways_out(folders, set().union(*(reader.class_names for reader in readers)), year)
+        advice = _devkit_advice(folders, set().union(*(reader.class_names for reader in readers)), year)
     faults = [
         dataclasses.replace(fault, advice=advice) if isinstance(fault, UnknownClass) else fault
         for fault in faults
@@ -101,24 +119,30 @@ def collect(root, split, year=None, classes=None, advice=ADD_CLASS):
 
 
 class UnknownClass(Fault):
-    """An object of a class that is not among those asked for."""
+    """A fault: an object's class is not among those asked for."""
 
 
-def _clean(classes):
+def _clean(classes: Iterable[str]) -> tuple[str, ...]:
     try:
         return class_names.clean_all(classes)
     except DataError as error:
         raise ConfigError(f"the classes asked for: {error}") from error
 
 
-def _ways_out(folders, names, year):
-    """Return what to do where a devkit has objects of other classes than VOC's own, given all it has."""
+def _devkit_advice(folders: list[Path], names: set[str], year: str | None) -> str:
+    """Return what to do about a devkit whose objects have other classes than VOC's 20.
+
+    Args:
+        folders: the VOC folders that were read.
+        names: all class names in them.
+        year: as for ``collect``.
+    """
     # A comma separates names on the command line.
     few = len(names) <= 8 and not any("," in name for name in names)
     setting = shlex.quote(f"data.classes={','.join(sorted(names)) if few else 'NAME,NAME,...'}")
     text = (
-        "this folder is laid out as the official devkit, so VOC's 20 classes are expected: for classes "
-        f"of your own, name them all with --set {setting}"
+        "this folder has the layout of the official devkit, so VOC's 20 classes are expected: for "
+        f"classes of your own, name them all with --set {setting}"
     )
     if len(folders) == 1:
         alone = f"--data-dir {shlex.quote(str(folders[0]))}{' without --year' if year else ''}"
@@ -127,55 +151,58 @@ def _ways_out(folders, names, year):
 
 
 class _Reader:
-    """Reads one VOC folder.
+    """Read one VOC folder.
 
     Args:
-        folder: its ``Path``.
-        prefixed: images are named with the folder's name in front.
-        classes: the known class names, or None.
+        folder: the VOC folder.
+        prefixed: whether images' names begin with the folder's name.
+        classes: the known class names; None: any.
 
     Attributes:
-        class_names: set of the names of all objects so far, those with faults included.
-        users: {path of an image: the identifiers whose image it is}.
+        class_names: class names of all objects so far, faulty ones included.
+        users: {path of an image: identifiers of the annotations that use it}.
     """
 
-    def __init__(self, folder, prefixed, classes):
+    def __init__(self, folder: Path, prefixed: bool, classes: Sequence[str] | None):
         self.folder = folder
         self.prefix = f"{folder.name}/" if prefixed else ""
         self.classes = classes
         self.known = None if classes is None else frozenset(classes)
-        self.class_names = set()
-        self.users = {}
+        self.class_names: set[str] = set()
+        self.users: dict[str, list[str]] = {}
 
-    def read(self, split):
-        """Yield what ``_read_image`` returns, for each image of a split."""
+    def read(self, split: str) -> Iterator[tuple[Sample | None, list[str], list[Fault]]]:
+        """Yield the result of ``_read_image`` for each image of a split."""
         path, lines = voc_layout.split_lines(self.folder, split)
         annotations = voc_layout.annotation_names(self.folder)
-        files = voc_pairing.Files(annotations, voc_layout.image_names(self.folder))
-        first_line = {}
+        files = voc_pairing.VocFiles(annotations, voc_layout.image_names(self.folder))
+        first_line: dict[str, int] = {}
         for number, identifier, advice in files.identifiers(lines):
-            name, place = self.prefix + identifier, f"{path} line {number}"
+            name, where = self.prefix + identifier, f"{path} line {number}"
             if identifier in first_line:
-                again = f"{identifier!r} is listed before, in line {first_line[identifier]}"
-                yield None, [], [Fault(name, place, again)]
+                again = f"{shown(identifier)!r} is listed before, in line {first_line[identifier]}"
+                yield None, [], [Fault(name, where, again)]
             elif advice is not None:
                 annotation = self.folder / "Annotations" / f"{shown(identifier)}.xml"
-                yield None, [], [Fault(name, place, f"there is no {annotation}{advice}")]
+                yield None, [], [Fault(name, where, f"there is no {annotation}{advice}")]
             else:
                 yield self._read_image(identifier, name, files)
             first_line.setdefault(identifier, number)
 
-    def _read_image(self, identifier, name, files):
-        """Read one annotation, and the size of its image.
+    def _read_image(
+        self, identifier: str, name: str, files: voc_pairing.VocFiles
+    ) -> tuple[Sample | None, list[str], list[Fault]]:
+        """Read one annotation, and the header of its image.
 
         Args:
-            identifier: of an annotation that is there.
-            name: what to call the image in messages and in its ``Sample``.
-            files: ``voc_pairing.Files`` of the folder.
+            identifier: of an annotation that exists.
+            name: the image's name in messages and in its ``Sample``.
+            files: the files of the folder.
 
         Returns:
-            A ``Sample`` without labels, or None where there is a fault; the class name of each of its
-            boxes; and the faults.
+            sample: ``Sample`` without labels; None if there is a fault.
+            names: class name of each of its boxes.
+            faults: of the annotation and its image.
         """
         annotation = self.folder / "Annotations" / f"{identifier}.xml"
         try:
@@ -185,15 +212,15 @@ class _Reader:
             return None, [], [Fault(name, str(annotation), str(error))]
         faults = []
         path, header = self.folder / "JPEGImages" / identifier, None
-        size = (math.inf, math.inf)  # boxes' other faults are worth finding all the same
+        size = (math.inf, math.inf)  # finds the boxes' other faults if the image has one
         try:
             path = self.folder / "JPEGImages" / files.image_of(identifier, filename)
             self.users.setdefault(str(path), []).append(identifier)
             header = image_io.read_header(path)
             size = voc_annotation.labelled_size(root, header, path)
         except DataError as error:
-            place = path if header is None else annotation
-            faults.append(Fault(name, str(place), str(error)))
+            where = path if header is None else annotation
+            faults.append(Fault(name, str(where), str(error)))
 
         boxes, names, difficult = [], [], []
         elements = root.findall("object")
@@ -201,16 +228,16 @@ class _Reader:
             many = f"has {len(elements)} objects; the limit is {MAX_BOXES}"
             faults.append(Fault(name, str(annotation), many))
         for number, element in enumerate(elements, start=1):
-            place = f"{annotation} box {number}"
+            where = f"{annotation} box {number}"
             try:
                 names.append(voc_annotation.read_name(element))
                 self.class_names.add(names[-1])
                 if self.known is not None and names[-1] not in self.known:
-                    faults.append(UnknownClass(name, place, self._unknown(names[-1])))
+                    faults.append(UnknownClass(name, where, self._unknown(names[-1])))
                     continue
                 box, is_difficult = voc_annotation.read_object(element, *size)
             except DataError as error:
-                faults.append(Fault(name, place, str(error)))
+                faults.append(Fault(name, where, str(error)))
                 continue
             boxes.append(box)
             difficult.append(is_difficult)
@@ -222,6 +249,6 @@ class _Reader:
         labels, difficult = np.zeros(0, np.int32), np.array(difficult, bool)
         return Sample(name, str(path), *header.upright, boxes, labels, difficult), names, []
 
-    def _unknown(self, class_name):
+    def _unknown(self, class_name: str) -> str:
         hint = did_you_mean(class_name, self.classes) or f"; expected one of {listed(self.classes)}"
         return f"unknown class {shown(class_name)!r}{hint}"

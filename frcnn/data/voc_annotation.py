@@ -1,36 +1,42 @@
-"""One VOC annotation: ``<annotation>`` with its ``<size>`` and ``<object>`` elements.
+"""Read one VOC annotation: ``<annotation>`` with its ``<size>`` and ``<object>`` elements.
 
-VOC counts pixels from 1 and its corners are inclusive. Both are undone here, once:
-``[xmin - 1, ymin - 1, xmax, ymax]``, half-open. Many labelling tools write 0-based corners, or a
-corner one past the last pixel; so a box may stick out of the image by one pixel, and is clipped.
-
-An annotation is a stranger's file: it is parsed by defusedxml, and its declared image size serves for
-a comparison with the real one. Messages name the fault; the caller puts the file in front.
-
-A box that is not read would turn an object into background. So an element that holds a box where none is
-expected is a fault; VOC's own ``<part>`` elements are the exception, whose boxes are not used.
-
-An image may carry an EXIF orientation, and labelling tools differ in whether they heed it. Boxes refer
-to the orientation whose size the annotation declares. Where that does not tell (no size is declared,
-the image is square or upside down) they refer to the image as viewers show it.
+- VOC's corners are 1-based and inclusive. They become ``[xmin - 1, ymin - 1, xmax, ymax]``, half-open.
+  Many labelling tools write 0-based corners, or a corner one past the last pixel. So a box may reach out
+  of the image by one pixel, and is clipped.
+- An annotation is an untrusted file. It is parsed by defusedxml, and its declared image size is compared
+  with the real one. Messages name the fault; the caller puts the file's name before it.
+- A box that is not read would turn an object into background. So a box in an unexpected element is a
+  fault, except in VOC's ``<part>`` elements, which are ignored.
+- An image may have an EXIF orientation, which some labelling tools apply and others ignore. Boxes refer
+  to the orientation whose size the annotation declares. If that is undecided (no size is declared, the
+  image is square or upside down), they refer to the upright image.
 """
 
+from __future__ import annotations
+
 import math
+from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from defusedxml import ElementTree
 
 from frcnn.config import class_names
+from frcnn.data.image_io import Header
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 from frcnn.text import shown
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-# Elements of other tools, in lower case, that hold a box in another way.
+# Elements of other tools, in lower case, that hold a box.
 OTHER_BOXES = ("robndbox", "bbox", "boundingbox", "bounding_box")
 
 
-def parse(path):
-    """Return the root element of an annotation."""
+def parse(path: Path) -> Element:
+    """Return the root element of an annotation.
+
+    Raises:
+        DataError: the file cannot be read, is not an annotation, or holds a box outside an ``<object>``.
+    """
     try:
         root = ElementTree.fromstring(untrusted.read_bytes(path, untrusted.MAX_ANNOTATION_BYTES))
     except OSError as error:
@@ -49,9 +55,9 @@ def parse(path):
     return root
 
 
-def _box_in(element):
-    """Return the first element, this one or one within it, that holds a box; None without one."""
-    if not len(element):  # most: it saves time
+def _box_in(element: Element) -> Element | None:
+    """Return the first element that holds a box, out of this one and those within it; else None."""
+    if not len(element):  # true for most: saves time
         return None
     for inner in element.iter():
         tag = inner.tag.rpartition("}")[2].lower()
@@ -60,11 +66,11 @@ def _box_in(element):
     return None
 
 
-def text_of(element, tag):
-    """Return the text of a child element without blanks around it, empty where there is no such child.
+def text_of(element: Element, tag: str) -> str:
+    """Return the stripped text of a child element, empty if there is no such child.
 
     Raises:
-        DataError: there are several.
+        DataError: there are several such children.
     """
     found = element.findall(tag)
     if len(found) > 1:
@@ -72,8 +78,17 @@ def text_of(element, tag):
     return (found[0].text or "").strip() if found else ""
 
 
-def labelled_size(root, header, path):
-    """Return the (width, height) of the image in the orientation in which its boxes were drawn."""
+def labelled_size(root: Element, header: Header, path: Path) -> tuple[int, int]:
+    """Return the (width, height) of the image in the orientation that its boxes refer to.
+
+    Args:
+        root: the annotation.
+        header: of the image file.
+        path: the image file, for the message.
+
+    Raises:
+        DataError: the annotation declares another size than the image has.
+    """
     declared = [(root.findtext(f"size/{side}") or "").strip() or "0" for side in ("width", "height")]
     numbers = [_number(text) for text in declared]
     for size in (header.upright, header.stored):
@@ -83,15 +98,31 @@ def labelled_size(root, header, path):
     raise DataError(f"declares {'x'.join(map(shown, declared))} pixels, but {path} has {width}x{height}")
 
 
-def read_name(element):
-    """Return an object's class name, in one line."""
+def read_name(element: Element) -> str:
+    """Return an object's class name in one line.
+
+    Raises:
+        DataError: there is none, or it cannot be used.
+    """
     if name := class_names.clean(text_of(element, "name")):
         return name
     raise DataError("has no <name>")
 
 
-def read_object(element, width, height):
-    """Return an object's half-open box, and whether it is difficult."""
+def read_object(element: Element, width: float, height: float) -> tuple[list[float], bool]:
+    """Return an object's box and whether it is difficult.
+
+    Args:
+        element: the ``<object>``.
+        width, height: of the image, pixels; infinite if unknown.
+
+    Returns:
+        box: ``[x1, y1, x2, y2]``, half-open, clipped to the image; its sides have at least one pixel.
+        is_difficult: whether ``<difficult>`` is 1.
+
+    Raises:
+        DataError: the box or ``<difficult>`` is missing or invalid.
+    """
     difficult = text_of(element, "difficult") or "0"
     if difficult not in ("0", "1"):
         raise DataError(f"<difficult> is {shown(difficult)!r}, expected 0 or 1")
@@ -104,8 +135,7 @@ def read_object(element, width, height):
     return _read_box(element, width, height), difficult == "1"
 
 
-def _read_box(element, width, height):
-    """Return ``[x1, y1, x2, y2]``, half-open, within the image; its sides have a pixel or more."""
+def _read_box(element: Element, width: float, height: float) -> list[float]:
     boxes = element.findall("bndbox")
     if len(boxes) > 1:
         raise DataError(f"has {len(boxes)} <bndbox>, expected one: write an <object> for each")
@@ -122,12 +152,12 @@ def _read_box(element, width, height):
         corners.append(_number(text))
     values = ", ".join(f"{name} {value:g}" for name, value in zip(CORNERS, corners, strict=True))
     xmin, ymin, xmax, ymax = corners
-    # Inclusive corners that are equal span one pixel: a slip of the mouse, no object.
+    # Equal inclusive corners span one pixel: a slip of the mouse, not an object.
     if xmax <= xmin or ymax <= ymin:
         raise DataError(f"is inverted or at most one pixel thin: {values}")
-    # In pixels, such a box would have at most one, at the image's upper left.
+    # In pixels, such a box would cover at most the first one.
     if min(corners) >= 0 and max(corners) <= 1:
-        raise DataError(f"corners look like shares of the image, VOC wants pixels: {values}")
+        raise DataError(f"corners look relative to the image's size, VOC has pixels: {values}")
     sticks_out = max(1 - xmin, 1 - ymin, xmax - width, ymax - height)
     x1, y1, x2, y2 = max(xmin - 1, 0), max(ymin - 1, 0), min(xmax, width), min(ymax, height)
     if sticks_out > 1 or min(x2 - x1, y2 - y1) < 1:
@@ -135,8 +165,8 @@ def _read_box(element, width, height):
     return [x1, y1, x2, y2]
 
 
-def _number(text):
-    """Return the number that a text holds, NaN if it holds none."""
+def _number(text: str) -> float:
+    """Return a text as a number, NaN if it is not one."""
     try:
         return float(text)
     except ValueError:

@@ -1,8 +1,10 @@
-"""Where the folders and files of a VOC data set lie, and what to say where they do not.
+"""Find the folders and files of a VOC data set, or explain what is there instead.
 
 Two layouts are known: the official devkit (``VOCdevkit/VOC2007``, ``VOCdevkit/VOC2012``) with its 20
-classes, and a bare folder of the same make with any classes.
+classes, and a bare folder with the same subfolders and any classes.
 """
+
+from __future__ import annotations
 
 import io
 import os
@@ -13,7 +15,7 @@ from frcnn.data import unsupported_layouts
 from frcnn.data.image_io import ENDINGS
 from frcnn.errors import ConfigError, DataError
 from frcnn.files import untrusted
-from frcnn.text import did_you_mean, listed
+from frcnn.text import did_you_mean, listed, shown
 
 VOC_CLASSES = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
@@ -22,17 +24,21 @@ VOC_CLASSES = tuple(
 YEARS = {"2007": ("2007",), "2012": ("2012",), "07+12": ("2007", "2012")}
 
 
-def locate(root, split, year):
+def find_folders(
+    root: Path, split: str, year: str | None
+) -> tuple[list[Path], str, tuple[str, ...] | None]:
     """Find the VOC folders to read.
 
     Args:
-        root, split, year: as ``voc.collect`` takes them; ``root`` is a ``Path``.
+        root, split, year: as for ``voc.collect``.
 
     Returns:
-        The folders, the data set's name, and the official classes (None: the folder has its own).
+        folders: the VOC folders.
+        name: of the data set and split.
+        classes: the official ones; None: the folder has its own.
 
     Raises:
-        DataError: there is none; the message says what is there instead.
+        DataError: there is no VOC folder; the message says what is there instead.
         ConfigError: there is no such year.
     """
     if year is None and _is_voc(root):
@@ -47,22 +53,23 @@ def locate(root, split, year):
         years = ("2007",)
     missing = [year for year in years if _devkit(root, year) is None]
     if missing and _is_voc(root):
-        raise DataError(f"{root} is a VOC folder of its own, not a devkit: leave out the year")
+        raise DataError(f"{root} is a bare VOC folder, not a devkit: leave out the year")
     if missing:
-        raise DataError(_nothing_there(root, missing, asked))
+        raise DataError(_not_found(root, missing, asked))
     which = "07+12" if len(years) > 1 else years[0]
     return [_devkit(root, year) for year in years], f"voc{which} {split}", VOC_CLASSES
 
 
-def _is_folder(path):
+def _is_folder(path: Path) -> bool:
     return stat.S_ISDIR(_mode(path))
 
 
-def _mode(path):
-    """Return the kind of what is at a path, 0 where there is nothing.
+def _mode(path: Path) -> int:
+    """Return the ``st_mode`` of a path, 0 if nothing is there.
 
     Raises:
-        PermissionError: a folder above may not be entered; ``os.path`` would say that nothing is there.
+        PermissionError: a parent folder may not be entered; ``os.path`` would report that nothing is
+            there.
     """
     try:
         return os.stat(path).st_mode
@@ -72,20 +79,26 @@ def _mode(path):
         return 0
 
 
-def _is_voc(folder):
+def _is_voc(folder: Path) -> bool:
     return _is_folder(folder / "Annotations")
 
 
-def _devkit(root, year):
-    """Return the folder of one year, or None where there is none."""
+def _devkit(root: Path, year: str) -> Path | None:
+    """Return the folder of one year, None if there is none."""
     folders = [root / "VOCdevkit" / f"VOC{year}", root / f"VOC{year}"]
     if root.name == f"VOC{year}":
         folders.append(root)
     return next((folder for folder in folders if _is_voc(folder)), None)
 
 
-def _nothing_there(root, missing, asked):
-    """Return what to say of a root without the devkits of the years that are missing."""
+def _not_found(root: Path, missing: list[str], asked: str | None) -> str:
+    """Return the error message for a root that lacks the devkits of some years.
+
+    Args:
+        root: the folder that was searched.
+        missing: the years.
+        asked: the year that the user asked for.
+    """
     other = unsupported_layouts.describe(root)
     if other and not asked:
         return f"{root} {other}"
@@ -101,14 +114,14 @@ def _nothing_there(root, missing, asked):
     return f"{years}: fetch it with `{command}`" + (bare or own)
 
 
-def _subfolders(folder):
+def _subfolders(folder: Path) -> list[str]:
     if not _is_folder(folder):
         return []
     return sorted(name for name in os.listdir(folder) if _is_folder(folder / name))
 
 
-def annotation_names(folder):
-    """Return the set of the files' names in ``Annotations``.
+def annotation_names(folder: Path) -> set[str]:
+    """Return the file names in ``Annotations``.
 
     Raises:
         DataError: there are files, but none is XML.
@@ -122,29 +135,37 @@ def annotation_names(folder):
     return names
 
 
-def image_names(folder):
-    """Return the list of the files' names in ``JPEGImages``.
+def image_names(folder: Path) -> list[str]:
+    """Return the file names in ``JPEGImages``.
 
     Raises:
-        DataError: there is no such folder; one that holds images is named.
+        DataError: there is no such folder; the message names another one that holds images.
     """
     path = folder / "JPEGImages"
     if _is_folder(path):
         return os.listdir(path)
     near = [name for name in _subfolders(folder) if _holds_images(folder / name)]
-    what = f"images lie in {near[0]}/: rename it to JPEGImages" if near else "the images belong there"
+    what = (
+        f"images lie in {shown(near[0])}/: rename it to JPEGImages"
+        if near
+        else "the images belong there"
+    )
     raise DataError(f"there is no folder JPEGImages in {folder}; {what}")
 
 
-def _holds_images(folder):
+def _holds_images(folder: Path) -> bool:
     return any(name.lower().endswith(ENDINGS) for name in os.listdir(folder))
 
 
-def split_lines(folder, split):
-    """Return the path of a split's file and its [(line number from 1, text without blanks around it)].
+def split_lines(folder: Path, split: str) -> tuple[Path, list[tuple[int, str]]]:
+    """Read the lines of a split file.
 
-    Blank lines are skipped. Bytes that are no UTF-8 become names that are in no folder, and so are
-    reported as such.
+    Blank lines are skipped. Bytes that are not UTF-8 give a name that no file has, which is reported as
+    a fault.
+
+    Returns:
+        path: the split file.
+        lines: (line number from 1, stripped text) each.
 
     Raises:
         DataError: there is no such file, or it has no line with text.
@@ -159,7 +180,7 @@ def split_lines(folder, split):
     if not _mode(path):
         names = splits(folder)
         raise DataError(
-            f"{path} does not exist; the splits there are: {', '.join(names) or 'none'}"
+            f"{path} does not exist; the splits there are: {listed(names, 20)}"
             f"{did_you_mean(split, names)}"
         )
     try:
@@ -176,7 +197,7 @@ def split_lines(folder, split):
     return path, lines
 
 
-def splits(folder):
-    """Return the names of a VOC folder's splits, without the 20 lists of single classes of each."""
+def splits(folder: Path) -> list[str]:
+    """Return the names of a VOC folder's splits, without the single-class files of each split."""
     names = sorted(path.stem for path in (folder / "ImageSets" / "Main").glob("*.txt"))
     return [name for name in names if name.rpartition("_")[0] not in VOC_CLASSES]

@@ -1,36 +1,38 @@
-"""Which annotation a line of a split file names, and which image belongs to an annotation.
+"""Find the annotation of each line of a split file, and the image of each annotation.
 
-Files are looked up in the folders' listings and never by a path made from what a split file or an
-annotation says, so that no name in them can lead out of the data set.
+Names are looked up in the folders' listings. No path is made from a name in a split file or an
+annotation, so that none can lead out of the data set.
 
-The image of an annotation is the one of the same name. Where several or none have it, ``<filename>``
-decides; last, another case of letters is allowed. An image that has the name of another annotation is
-that one's. What is still not unique is a fault, as half of the images of such a data set would have the
-boxes of others.
+An annotation's image has the same name. If several images have it, or none, ``<filename>`` decides;
+last, upper and lower case are treated alike. An image with the name of another annotation belongs to that one.
+An ambiguous image is a fault, because a wrong choice would give it the boxes of another image.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Iterator
 
 from frcnn.data import image_io, unsupported_files
 from frcnn.errors import DataError
 from frcnn.text import listed, shown
 
-COLUMN = ("-1", "0", "1")  # of the split files of a single class: is it there?
+COLUMN = ("-1", "0", "1")  # second column of a single-class split file
 LINE_ENDINGS = (".xml", *image_io.ENDINGS, *unsupported_files.ENDINGS)
 
 
-class Files:
-    """The annotations and images of one VOC folder.
+class VocFiles:
+    """Names of the annotations and images of one VOC folder.
 
     Args:
-        annotations: set of the names of the files in ``Annotations``.
-        images: list of the names of the files in ``JPEGImages``.
+        annotations: file names in ``Annotations``.
+        images: file names in ``JPEGImages``.
     """
 
-    def __init__(self, annotations, images):
+    def __init__(self, annotations: set[str], images: list[str]):
         self.annotations = annotations
         self.images = set(images)
-        self.by_stem = {}
+        self.by_stem: dict[str, list[str]] = {}
         endings = (*image_io.ENDINGS, *unsupported_files.ENDINGS)
         for name in images:
             stem, ending = _parts(name)
@@ -38,34 +40,34 @@ class Files:
                 self.by_stem.setdefault(stem, []).append(name)
 
     @functools.cached_property
-    def _by_folded_stem(self):
-        found = {}
+    def _by_folded_stem(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
         for stem, names in self.by_stem.items():
             found.setdefault(stem.casefold(), []).extend(names)
         return found
 
     @functools.cached_property
-    def _by_folded_name(self):
-        found = {}
+    def _by_folded_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
         for name in self.images:
             found.setdefault(name.casefold(), []).append(name)
         return found
 
-    def image_of(self, identifier, filename):
+    def image_of(self, identifier: str, filename: str) -> str:
         """Return the name of an annotation's image.
 
         Args:
             identifier: the annotation's name without ``.xml``.
-            filename: what its ``<filename>`` says; a path, as some tools write, counts by its last part.
+            filename: the text of its ``<filename>``; of a path, only the last part is used.
 
         Raises:
-            DataError: there is none, it belongs to another annotation, or several fit.
+            DataError: there is none, it belongs to another annotation, or several match.
         """
         named = filename.strip().replace("\\", "/").rpartition("/")[2]
         own = self.by_stem.get(identifier)
         if own:
             return _only(own, named)
-        taken = []
+        taken: list[str] = []
         for names in (
             [named] if named in self.images else [],
             self._by_folded_stem.get(identifier.casefold(), []),
@@ -81,20 +83,22 @@ class Files:
         tried = ", ".join(image_io.ENDINGS)
         raise DataError(f"there is no image for it (tried {tried} and <filename>)")
 
-    def _owner(self, image):
-        """Return the annotation that has the name of an image, None where there is none."""
+    def _owner(self, image: str) -> str | None:
+        """Return the annotation that has the name of an image, None if there is none."""
         annotation = f"{_parts(image)[0]}.xml"
         return annotation if annotation in self.annotations else None
 
-    def identifiers(self, lines):
-        """Yield what the lines of a split file name: (line number, identifier, fault or None).
+    def identifiers(self, lines: list[tuple[int, str]]) -> Iterator[tuple[int, str, str | None]]:
+        """Yield (line number, identifier, advice) for each line of a split file.
 
-        The split files of a single class have a second column, of -1, 0 and 1, in every line. A file in
-        which a line lacks it, or is as a whole the name of an annotation or image, has no second column:
-        ``cell 1`` is a name there.
+        ``advice`` is None if there is such an annotation, else the end of the error message.
+
+        A single-class split file has a second column (-1, 0 or 1) in every line. If a line has none, or
+        is as a whole the name of an annotation or image, the file has no second column: ``cell 1`` is a
+        name there.
 
         Args:
-            lines: [(number, text)], as ``voc_layout.split_lines`` returns them.
+            lines: as ``voc_layout.split_lines`` returns them.
         """
         has_column = all(self._has_column(line) for _, line in lines)
         for number, line in lines:
@@ -102,19 +106,19 @@ class Files:
             missing = f"{identifier}.xml" not in self.annotations
             yield number, identifier, self._advice(identifier) if missing else None
 
-    def _has_column(self, line):
+    def _has_column(self, line: str) -> bool:
         columns = line.rsplit(maxsplit=1)
         is_name = f"{line}.xml" in self.annotations or line in self.by_stem
         return len(columns) == 2 and columns[1] in COLUMN and not is_name
 
-    def _advice(self, identifier):
-        """Return what to do about a line of a split file that names no annotation, or an empty text."""
+    def _advice(self, identifier: str) -> str:
+        """Return what to do about a name without an annotation, or an empty text."""
         last = identifier.replace("\\", "/").rpartition("/")[2]
         stem, ending = _parts(last)
         for name in (last, stem if ending.lower() in LINE_ENDINGS else last):
             if name != identifier and f"{name}.xml" in self.annotations:
                 what = "the ending" if last == identifier else "folder and ending"
-                return f": leave out {what}, {shown(name)} alone names it"
+                return f": leave out {what}, write {shown(name)}"
         first, *column = identifier.rsplit(maxsplit=1)
         if column and column[0] in COLUMN and f"{first}.xml" in self.annotations:
             return (
@@ -126,18 +130,18 @@ class Files:
         return ""
 
     @functools.cached_property
-    def _by_folded_annotation(self):
+    def _by_folded_annotation(self) -> dict[str, str]:
         return {name.casefold(): name for name in sorted(self.annotations)}
 
 
-def _parts(name):
-    """Return a file's name without its ending, and the ending with its dot."""
+def _parts(name: str) -> tuple[str, str]:
+    """Split a file name into the name and the extension with its dot."""
     stem, dot, ending = name.rpartition(".")
     return stem, dot + ending
 
 
-def _only(names, named):
-    """Return the one of several images that <filename> names, else the only one that can be read."""
+def _only(names: list[str], named: str) -> str:
+    """Return the one of several images that <filename> names, else the only one of a known format."""
     if len(names) == 1:
         return names[0]
     if named in names:
@@ -146,6 +150,6 @@ def _only(names, named):
     if len(readable) == 1:
         return readable[0]
     raise DataError(
-        f"{len(names)} images fit: {listed(sorted(map(shown, names)))}; <filename> says "
-        f"{shown(named)!r}: leave one, or name it there"
+        f"{len(names)} images match: {listed(sorted(names))}; <filename> is "
+        f"{shown(named)!r}: keep one image, or name it there"
     )

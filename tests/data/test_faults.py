@@ -150,7 +150,7 @@ FAULTS = {
     "duplicate in the split": (split("a\nc\na\n"), "train.txt line 3: 'a' is listed before, in line 1"),
     "path in the split": (split("a\n../Annotations/b\nc\n"), "train.txt line 2: there is no"),
     "unknown class": (boxes(("dog", 3, 4, 20, 25)), "b.xml box 1: unknown class 'dog'"),
-    "shares of the image": (boxes(("cat", 0.1, 0.2, 1, 1)), "b.xml box 1: corners look like shares"),
+    "shares of the image": (boxes(("cat", 0.1, 0.2, 1, 1)), "b.xml box 1: corners look relative"),
     "a wrapper": (annotation(xml().replace("object>", "objects>")), "b.xml: holds a box in <bndbox>"),
     "ending in the split": (split("a\nb.jpg\nc\n"), "line 2: there is no"),
     "GIF": (
@@ -159,7 +159,7 @@ FAULTS = {
     ),
     "two images": (
         lambda root: picture().save(root / "JPEGImages/b.bmp") or boxes(filename="x.jpg")(root),
-        "2 images fit: b.bmp, b.jpg",
+        "2 images match: b.bmp, b.jpg",
     ),
     "another's image": (
         lambda root: (root / "JPEGImages/b.jpg").unlink() or boxes(GOOD, filename="a.jpg")(root),

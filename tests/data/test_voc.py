@@ -59,7 +59,7 @@ def faults(root, **arguments):
     first, *lines = str(caught.value).splitlines()
     if not lines:  # a single fault stands in one line with what to do about it
         only = first.removesuffix("; mend it, or skip the image with --on-bad-data skip")
-        return [only.split(": ", 1)[1].removesuffix(f"; {voc.ADD_CLASS}")]
+        return [only.split(": ", 1)[1].removesuffix(f"; {voc.UNKNOWN_CLASS_ADVICE}")]
     return [line.strip() for line in lines if line.startswith("  ")]
 
 
@@ -255,10 +255,10 @@ BAD_BOXES = {
     "empty": ((1, 1, 9, ""), "<ymax> is '', not a number"),
     "shares": (
         (0.1, 0.2, 0.6, 0.9),
-        "corners look like shares of the image, VOC wants pixels: xmin 0.1",
+        "corners look relative to the image's size, VOC has pixels: xmin 0.1",
     ),
-    "shares to the corner": ((0.1, 0.2, 1.0, 1.0), "corners look like shares of the image"),
-    "the whole image": ((0, 0, 1, 1), "corners look like shares of the image"),
+    "shares to the corner": ((0.1, 0.2, 1.0, 1.0), "corners look relative to the image's size"),
+    "the whole image": ((0, 0, 1, 1), "corners look relative to the image's size"),
 }
 
 

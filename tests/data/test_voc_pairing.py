@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from frcnn.data import voc
-from frcnn.data.voc_pairing import Files
+from frcnn.data.voc_pairing import VocFiles
 from frcnn.errors import DataError
 
 # Annotations, images, identifier, <filename> -> the image.
@@ -25,7 +25,7 @@ PAIRS = {
 
 def find(annotations, images, identifier, filename):
     names = {f"{name}.xml" for name in annotations.split()}
-    return Files(names, images.split()).image_of(identifier, filename)
+    return VocFiles(names, images.split()).image_of(identifier, filename)
 
 
 @pytest.mark.parametrize("case", PAIRS)
@@ -40,9 +40,9 @@ NO_PAIRS = {
         "a.jpg a.png",
         "a",
         "c.jpg",
-        "2 images fit: a.jpg, a.png; <filename> says 'c.jpg'",
+        "2 images match: a.jpg, a.png; <filename> is 'c.jpg'",
     ),
-    "two cases": ("a", "A.jpg A.png", "a", "", "2 images fit: A.jpg, A.png; <filename> says ''"),
+    "two cases": ("a", "A.jpg A.png", "a", "", "2 images match: A.jpg, A.png; <filename> is ''"),
     "another's": ("a b", "b.jpg", "a", "b.jpg", "no image of its own: b.jpg belongs to b.xml"),
     "another's in other letters": (
         "a A",
@@ -85,7 +85,7 @@ def test_both_annotations_of_one_image_are_faults(tmp_path, order):
 
 def identify(annotations, images, *lines):
     names = {f"{name}.xml" for name in annotations.split("|")}
-    files = Files(names, [f"{name}.jpg" for name in images.split("|")])
+    files = VocFiles(names, [f"{name}.jpg" for name in images.split("|")])
     return [found[1:] for found in files.identifiers(list(enumerate(lines, start=1)))]
 
 
@@ -112,11 +112,11 @@ def test_a_missing_annotation_is_not_replaced_by_that_of_a_shorter_name(annotati
 
 
 ADVICE = {
-    "a.jpg": ": leave out the ending, a alone names it",
-    "a.xml": ": leave out the ending, a alone names it",
-    "JPEGImages/a.JPG": ": leave out folder and ending, a alone names it",
-    "C:\\x\\a.xml": ": leave out folder and ending, a alone names it",
-    "../a": ": leave out folder and ending, a alone names it",
+    "a.jpg": ": leave out the ending, write a",
+    "a.xml": ": leave out the ending, write a",
+    "JPEGImages/a.JPG": ": leave out folder and ending, write a",
+    "C:\\x\\a.xml": ": leave out folder and ending, write a",
+    "../a": ": leave out folder and ending, write a",
     "A": ", did you mean a?",
     "b": "",
     "b.jpg": "",

@@ -215,13 +215,13 @@ DATA = [
         ("box 1", "ymin", "top"),
     ),
     Row(
-        "corners are shares of the image",
+        "corners relative to the image size",
         annotation(
             r"(?s)<bndbox>.*?</bndbox>",
             "<bndbox><xmin>0.1</xmin><ymin>0.2</ymin><xmax>0.6</xmax><ymax>0.9</ymax></bndbox>",
         ),
         TRAIN,
-        ("train_000000.xml box 1", "shares"),
+        ("train_000000.xml box 1", "relative"),
     ),
     Row(
         "objects in a wrapper",
