@@ -1,43 +1,53 @@
 """Resized images kept in memory, so that later epochs need not decode their files again.
 
-Decided here: what is kept stays. An epoch comes by every image once, in another order each time, so the
-share of images kept is the share of hits whichever they are, and a cache that drops the least recently
-used would drop most images just before their turn.
+Images that are in the cache stay there. An epoch uses each image once, in random order, so the share of
+hits is the share of images kept, whichever they are. A cache that drops the least recently used image
+would drop most images just before they are used again.
 """
 
+from __future__ import annotations
+
 import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from frcnn.data.sample import Sample
 
 
 class ImageCache:
-    """Images and boxes of samples as ``augment.resize`` made them, up to a bound. Threads may share it.
+    """Keeps images and boxes of samples, as ``transforms.resize`` returns them. Threads may share it.
 
     Args:
-        mib: bound of what the arrays take, MiB; 0: nothing is kept.
+        mib: the most memory of all arrays, MiB; 0: nothing is kept.
 
     Attributes:
-        size: bytes that the arrays kept take.
-        refused: whether something was not kept, for want of room.
+        size: memory of the arrays, bytes.
+        refused: whether an image was not kept because the cache was full.
     """
 
-    def __init__(self, mib):
+    def __init__(self, mib: int):
         self.limit = mib * 2**20
         self.size = 0
         self.refused = False
-        self._kept = {}  # samples are keys by identity: the same file may be listed twice
+        self._kept = {}  # by sample, not by file: the same file may be listed twice
         self._lock = threading.Lock()
 
-    def __len__(self):
+    def __len__(self) -> int:
+        """Return the number of images kept."""
         return len(self._kept)
 
-    def get(self, sample, make):
-        """Return the image and the boxes of a sample: those kept, or else what ``make()`` returns.
+    def get(
+        self, sample: Sample, make: Callable[[], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the image and the boxes of a sample, from the cache or from ``make()``.
 
-        They are not to be written to; what is kept cannot be.
+        The caller must not write to them: the cache's own are read-only.
         """
         found = self._kept.get(sample)
         if found is not None or not self.limit:
             return found or make()
-        image, boxes = made = make()  # outside the lock, so that others need not wait
+        image, boxes = made = make()  # outside the lock: other threads need not wait
         needed = image.nbytes + boxes.nbytes
         with self._lock:
             if sample in self._kept:
@@ -50,8 +60,8 @@ class ImageCache:
             self._kept[sample] = made
         return made
 
-    def summary(self):
-        """Return one line: images kept, and the memory they take."""
+    def summary(self) -> str:
+        """Return one line: number of images kept, and their memory."""
         full = ", full" if self.refused else ""
         return (
             f"cache: {len(self)} images, {self.size / 2**20:.1f} of {self.limit / 2**20:.0f} MiB{full}"

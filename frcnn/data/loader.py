@@ -1,34 +1,39 @@
 """Batches, prepared by background threads ahead of the training step.
 
-Threads suffice: decoding, resizing and target assignment all run outside Python's lock.
+Threads suffice: decoding, resizing and anchor matching run outside Python's lock.
 
-Decided here: all chance of an image in an epoch comes from that place's generator (``frcnn.rng``), so
-the same seed gives the same batches in the same order whatever the number of threads, and an image is
-treated alike whoever it shares a batch with.
+All random numbers of an image in an epoch come from a generator of its own (``frcnn.rng``). So the same
+seed gives the same batches in the same order with any number of threads, and an image is treated alike
+in any batch.
 
-Several processes that train together each take a share of every batch, and all shares have the same
-shapes: as many images, padded to one size, and as many boxes, as the whole batch needs. Where there are
-too few images, or one cannot be decoded, a share is filled up with images of no size, no box and
-weight 0, from which nothing is learnt; so no process ever waits for another that has no batch.
+Several processes that train together each take an equal share of every batch. All shares have the same
+shapes: the same number of images, padded to one size, and the number of boxes that the whole batch
+needs. Where images are missing, as at the end of an epoch or where one cannot be decoded, a share is
+filled up with images of size 0, no box and weight 0. So no process waits for one that has no batch.
 
-An image that cannot be decoded is found here at the latest, as no header tells of it. Then
-``on_bad_data`` decides once more: an error that names the file, or the image is skipped of its batch
-and recorded.
+A header does not tell whether an image can be decoded. So with ``on_bad_data`` "skip" the loader, too,
+skips images, and reports them.
 
-Letters: B images, H x W pixels, G ground-truth boxes (padded).
+B: images per batch, H x W: pixels, G: ground-truth boxes per image (padded).
 """
+
+from __future__ import annotations
 
 import collections
 import concurrent.futures
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
 
-from frcnn import rng
+from frcnn import rng as rng_module
+from frcnn.config.schema import DataConfig
 from frcnn.data import transforms
 from frcnn.data.cache import ImageCache
 from frcnn.data.faults import announce
+from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import DataError
 
 # G is a multiple of this, so that few shapes occur and compiled steps are reused.
@@ -37,20 +42,20 @@ BOX_MULTIPLE = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """What one step works on.
+    """The images that one step works on, or this process' share of them.
 
     Attributes:
-        images: (B, H, W, 3) uint8 (float32 without ``uint8_images``) RGB, padded.
-        image_sizes: (B, 2) float32 height and width without padding, pixels; 0: the image only fills.
+        images: (B, H, W, 3) uint8 (float32 without ``whole_levels``) RGB, padded.
+        image_sizes: (B, 2) float32 height and width without padding, pixels; 0 for filling.
         gt_boxes: (B, G, 4) float32 boxes in pixels of the network input; 0 is padding.
         gt_labels: (B, G) int32 object class; -1 is padding.
         weights: (B,) float32 weight of each image.
-        samples: the ``Sample`` of each image; none for those that only fill, at the end.
-        place: (epoch, batch in it), from 0.
-        targets: what the pipeline's ``make_targets`` returned for the batch.
-        indices: the place of each of ``samples`` in the data set.
-        rows: (B,) int64: which of the whole batch each image is; any for those that only fill.
-        total: images that the whole batch was to have, all processes' together.
+        samples: the ``Sample`` of each image that is no filling; filling is at the end.
+        position: (epoch, batch in it), from 0.
+        targets: result of the loader's ``make_targets``, such as ``RpnTargets``; None without it.
+        indices: index in the data set of each of ``samples``.
+        rows: (B,) int64 row of each image in the whole batch, over all processes; any for filling.
+        total: images that the whole batch was to have.
     """
 
     images: np.ndarray
@@ -58,10 +63,10 @@ class Batch:
     gt_boxes: np.ndarray
     gt_labels: np.ndarray
     weights: np.ndarray
-    samples: tuple
-    place: tuple = (0, 0)
-    targets: tuple = ()
-    indices: tuple = ()
+    samples: tuple[Sample, ...]
+    position: tuple[int, int] = (0, 0)
+    targets: Any = None
+    indices: tuple[int, ...] = ()
     rows: np.ndarray | None = None
     total: int | None = None
 
@@ -72,35 +77,39 @@ class Batch:
 
 
 class DataLoader:
-    """Endless supply of a data set's batches, epoch by epoch.
+    """Supplies a data set's batches, epoch by epoch.
 
     Args:
-        dataset: ``frcnn.data.sample.Dataset``.
-        config: ``frcnn.config.schema.DataConfig``.
+        dataset: images and boxes.
+        config: the settings ``data``.
         multiple: image sides are padded to a multiple of this, pixels.
         seed: of everything random.
-        training: shuffle and flip; otherwise the order is the data set's and nothing is random.
-        make_targets: optional function of (Batch, a numpy generator for each of its images) run in the
-            threads; its result is put into ``Batch.targets``.
-        record: function of (data set's name, image's name, fault), called once for each image that is
+        training: whether to shuffle and flip. Otherwise the order is the data set's.
+        make_targets: function of (Batch, list of a generator per image), such as an
+            ``AnchorTargetCreator``. It runs in the threads; its result becomes ``Batch.targets``.
+        on_skip: function of (data set's name, image's name, fault), called each time that an image is
             skipped.
-        cache: ``ImageCache`` of resized images, which pipelines of the same ``config`` may share; None:
-            each image is read anew each time.
-        share: (which, of how many) equal shares of each batch to supply; a whole batch then has
-            ``config.batch_size`` images for each of them.
+        cache: of resized images; loaders with the same ``config`` may share it. None: none.
+        share: (which, of how many) equal shares of each batch to supply. A whole batch has
+            ``config.batch_size`` images for each share.
+
+    Example:
+        >>> loader = DataLoader(dataset, config.data, multiple=32)
+        >>> for batch in loader.epoch():
+        ...     print(batch.images.shape, [sample.name for sample in batch.samples])
     """
 
     def __init__(
         self,
-        dataset,
-        config,
-        multiple,
-        seed=0,
-        training=True,
-        make_targets=None,
-        record=announce,
-        cache=None,
-        share=(0, 1),
+        dataset: Dataset,
+        config: DataConfig,
+        multiple: int,
+        seed: int = 0,
+        training: bool = True,
+        make_targets: Callable[[Batch, list[np.random.Generator]], Any] | None = None,
+        on_skip: Callable[[str, str, str], None] = announce,
+        cache: ImageCache | None = None,
+        share: tuple[int, int] = (0, 1),
     ):
         self.dataset = dataset
         self.config = config
@@ -108,21 +117,26 @@ class DataLoader:
         self.seed = seed
         self.training = training
         self.make_targets = make_targets
-        self.record = record
+        self.on_skip = on_skip
         self.cache = ImageCache(0) if cache is None else cache
-        self.least_boxes = 1  # G, before it is padded
-        if config.pad_multiple:  # few shapes are wanted: the most boxes of any image, for all
+        self.min_boxes = 1  # G, before padding
+        if config.pad_multiple:  # for few shapes: the most boxes of any image, in all batches
             counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
-            self.least_boxes = max([1, *counts])
+            self.min_boxes = max([1, *counts])
         self.share, self.shares = share
         self.batch_size = config.batch_size * self.shares
-        self.skipped_images = {}  # image's name -> fault
 
-    def __len__(self):
-        """Return the batches of one epoch; the last may be smaller."""
+    def __len__(self) -> int:
+        """Return the number of batches per epoch; the last may be smaller."""
         return -(-len(self.dataset) // self.batch_size)
 
-    def epoch(self, number=0, first=0):
+    def stream(self, number: int = 0, first: int = 0) -> Iterator[Batch]:
+        """Yield batches for ever, epoch after epoch. Arguments and errors: see ``epoch``."""
+        while True:
+            yield from self.epoch(number, first)
+            number, first = number + 1, 0
+
+    def epoch(self, number: int = 0, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, each image once, prepared ahead by background threads.
 
         Args:
@@ -134,51 +148,47 @@ class DataLoader:
         """
         order = np.arange(len(self.dataset))
         if self.training:
-            order = rng.generator(self.seed, rng.ORDER, number).permutation(order)
+            order = rng_module.generator(self.seed, rng_module.ORDER, number).permutation(order)
         size = self.batch_size
-        places = [(number, index) for index in range(first, len(self))]
-        # One thread a worker: OpenCV's own, one pool in the whole process, would be in their way.
+        positions = [(number, index) for index in range(first, len(self))]
+        # OpenCV's own threads, one pool per process, would compete with these.
         options = {"initializer": cv2.setNumThreads, "initargs": (1,)}
+        skipped, has_image = {}, False
         with concurrent.futures.ThreadPoolExecutor(self.config.loader_threads, **options) as pool:
-            waiting, found = collections.deque(), False
+            waiting = collections.deque()
             try:
-                for place in places:
-                    group = order[place[1] * size : (place[1] + 1) * size]
-                    waiting.append(pool.submit(self._batch, group, place))
-                    last = place == places[-1]
+                for position in positions:
+                    group = order[position[1] * size : (position[1] + 1) * size]
+                    waiting.append(pool.submit(self._batch, group, position))
+                    last = position == positions[-1]
                     while len(waiting) > (0 if last else self.config.prefetch):
                         batch, faults = waiting.popleft().result()
+                        skipped |= faults
                         for name, fault in faults.items():
-                            self.skip_image(name, fault)
+                            self.on_skip(self.dataset.name, name, fault)
                         if batch is not None:
-                            found = found or bool(batch.samples)
+                            has_image = has_image or bool(batch.samples)
                             yield batch
             finally:
                 for future in waiting:
                     future.cancel()
-        if not found and not first and self.skipped_images:
-            name, fault = next(iter(self.skipped_images.items()))
+        if not has_image and not first and skipped:
+            name, fault = next(iter(skipped.items()))
             raise DataError(f"no image of {self.dataset.name} can be decoded: {name}: {fault}")
 
-    def skip_image(self, name, fault):
-        """Record an image that cannot be decoded, once: the next epoch will find it again."""
-        if name not in self.skipped_images:
-            self.skipped_images[name] = fault
-            self.record(self.dataset.name, name, fault)
-
-    def _batch(self, whole, place):
+    def _batch(self, whole, position):
         """Return this process' share of the batch of the samples at ``whole``, an array of indices.
 
         Returns:
-            The ``Batch``, None where none of its images can be decoded and it need not be filled; and
-            {name: fault} of those.
+            The ``Batch``, or None if it has no image and there is one process only; and {name: fault} of
+            the images that cannot be decoded.
         """
         size = -(-len(whole) // self.shares)
         own = range(self.share * size, min((self.share + 1) * size, len(whole)))
         kept, generators, examples, faults = [], [], [], {}
         for row in own:
             sample = self.dataset.samples[whole[row]]
-            generator = rng.generator(self.seed, rng.IMAGES, place[0], int(whole[row]))
+            generator = rng_module.generator(self.seed, rng_module.IMAGES, position[0], int(whole[row]))
             try:
                 examples.append(self._example(sample, generator))
             except DataError as error:
@@ -198,9 +208,9 @@ class DataLoader:
         if not examples:
             return None, faults
         images, boxes, labels = zip(*examples)
-        # Of the whole batch as it was declared, so that all shares have one shape, whatever is decoded.
+        # From the headers of the whole batch, so that all shares have one shape, whatever is decoded.
         members = [self.dataset.samples[index] for index in whole]
-        most = max(self.least_boxes, *(int((~sample.difficult).sum()) for sample in members))
+        most = max(self.min_boxes, *(int((~sample.difficult).sum()) for sample in members))
         most = -(-most // BOX_MULTIPLE) * BOX_MULTIPLE
         resized = [transforms.resized_size(one.width, one.height, self.config)[0] for one in members]
         gt_boxes = np.zeros((len(images), most, 4), "float32")
@@ -218,7 +228,7 @@ class DataLoader:
                 (0, len(images) - len(samples)),
             ),
             samples=samples,
-            place=place,
+            position=position,
             indices=tuple(int(whole[row]) for row in kept),
             rows=rows,
             total=len(whole),
@@ -228,19 +238,19 @@ class DataLoader:
         return batch, faults
 
     def _no_image(self):
-        """Return image, boxes and labels of what only fills a batch."""
+        """Return image, boxes and labels of filling."""
         image = np.zeros((0, 0, 3), "uint8" if self.config.uint8_images else "float32")
         return image, np.zeros((0, 4), "float32"), np.zeros(0, "int32")
 
     def _example(self, sample, generator):
-        """Return image, boxes and labels to train on: those that are not ``difficult``."""
+        """Return image, boxes and labels; boxes marked difficult are left out."""
         image, boxes = self.cache.get(sample, lambda: self._resized(sample))
         if self.training and generator.random() < self.config.flip:
             image, boxes = transforms.flip(image, boxes)
         return image, boxes, sample.labels[~sample.difficult]
 
     def _resized(self, sample):
-        """Return image and boxes as they are but for chance."""
+        """Return image and boxes, resized, before anything random."""
         image = transforms.load(sample.path) if sample.pixels is None else sample.pixels
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):

@@ -70,15 +70,15 @@ def gather(detections, indices, dataset):
     return found, truths
 
 
-def detect(detector, dataset, data=None, record=announce):
+def detect(detector, dataset, data=None, on_skip=announce):
     """Return the detections and truths of a whole data set, a dict an image each, in its order.
 
     Args:
         detector: ``frcnn.detector.Detector``.
         dataset: ``frcnn.data.sample.Dataset`` with the detector's classes.
         data: ``DataConfig``: how images become batches; None: as the detector was trained.
-        record: as ``DataLoader`` takes it: is told of images that cannot be decoded, where ``data`` says
-            to skip them.
+        on_skip: as ``DataLoader`` takes it: called for each image that cannot be decoded, where
+            ``data`` says to skip them.
 
     Raises:
         DataError: other classes, no image, or one that cannot be decoded.
@@ -92,7 +92,7 @@ def detect(detector, dataset, data=None, record=announce):
         raise DataError(f"{dataset.name} has no image to work with")
     multiple = detector.models.size_multiple
     data = data or detector.config.data
-    batches = DataLoader(dataset, data, multiple, training=False, record=record)
+    batches = DataLoader(dataset, data, multiple, training=False, on_skip=on_skip)
     detections, truths = [], []
     for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
         found, known = detect_batch(detector, batch)

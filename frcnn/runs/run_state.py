@@ -42,7 +42,7 @@ class RunState:
         self.step += 1
         self.seconds += seconds
         self.waited += scalars["time/data"]
-        epoch, index = batch.place
+        epoch, index = batch.position
         self.data_place = (epoch, index + 1)
         self.nonfinite_in_a_row = 0 if applied else self.nonfinite_in_a_row + 1
         if applied:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import keras
 
 from frcnn.config.schema import Config
-from frcnn.data import faults
 from frcnn.logging import RunLogger
 from frcnn.runs import checkpoints, metrics_csv, nonfinite_log, run_directory
 from frcnn.runs.run_state import RunState
@@ -35,9 +33,6 @@ EPOCH_TAGS = (
     "rpn/mean_overlapping_boxes",
     "classifier/positive_rois",
 )
-
-
-SkippedImage = tuple[str, str, str]  # split, image, fault
 
 
 def main_process_only(method):
@@ -79,7 +74,6 @@ class RunWriter:
         self.classes = classes
         self.logger = RunLogger(run_dir)
         self.texts: dict[str, str] = {}  # {file name: text} of the config files, for checkpoints
-        self.unrecorded: list[SkippedImage] = []  # those since the last ``gather_skipped_images``
 
     @main_process_only
     def begin(
@@ -89,9 +83,8 @@ class RunWriter:
         progress: RunState,
         checkpoint: checkpoints.Checkpoint | None,
         broken: Mapping[pathlib.Path, str],
-        loaders: Sequence[Any],
     ) -> None:
-        """Rewind the logs to the checkpoint, and write the config and the list of skipped images.
+        """Rewind the logs to the checkpoint, and write the config.
 
         Args:
             asked: {key: value}, the settings that were asked for.
@@ -99,7 +92,6 @@ class RunWriter:
             progress: state to resume from.
             checkpoint: the checkpoint with that state, None if there is none.
             broken: {path of a damaged checkpoint: its fault}.
-            loaders: the ``DataLoader`` of each split.
         """
         for path, fault in broken.items():
             echo(f"{path} is damaged ({fault}): kept as {checkpoints.set_aside(path).name}")
@@ -114,7 +106,6 @@ class RunWriter:
             messages = run_directory.set_aside_logs(self.run_dir)
         for line in messages:
             echo(line)
-        self._list_skipped_images(loaders)
 
     @main_process_only
     def write_scalars(self, run: str, step: int, scalars: Mapping[str, float]) -> None:
@@ -163,40 +154,3 @@ class RunWriter:
         for run, means in (("train", progress.means), ("validation", val_means)):
             row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
         metrics_csv.append_row(self.run_dir / run_directory.METRICS, row)
-
-    def record_skipped_image(self, split: str, image: str, fault: str) -> None:
-        """Record an image that turned out to be unusable during training."""
-        faults.announce(split, image, fault)
-        self.unrecorded.append((split, image, fault))
-        self._append([(split, image, fault)])
-
-    def gather_skipped_images(self, loaders: Sequence[Any]) -> None:
-        """Record the images that other processes have skipped since the last call.
-
-        A collective operation: all processes must call it.
-        """
-        # Emptied before gathering, as loader threads go on adding to it.
-        mine, self.unrecorded = self.unrecorded, []
-        _, *others = self.group.gather_json(mine)
-        self._skip_in_loaders(itertools.chain.from_iterable(others), loaders)
-
-    @main_process_only
-    def _skip_in_loaders(self, skipped, loaders):
-        for split, image, fault in skipped:
-            for loader in loaders:
-                if loader.dataset.name == split:
-                    loader.skip_image(image, fault)  # calls record_skipped_image, if it is new
-
-    @main_process_only
-    def _append(self, rows):
-        faults.record(self.run_dir / "skipped.csv", rows)
-
-    def _list_skipped_images(self, loaders):
-        """Write the list of the images known to be skipped so far."""
-        path = self.run_dir / "skipped.csv"
-        path.unlink(missing_ok=True)
-        rows = [(one.dataset.name, *entry) for one in loaders for entry in one.dataset.skipped]
-        rows += [(one.dataset.name, *entry) for one in loaders for entry in one.skipped_images.items()]
-        if rows:
-            echo(f"{len(rows)} images skipped because of faults: see {path}")
-            faults.record(path, rows)

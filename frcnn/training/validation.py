@@ -9,30 +9,12 @@ from tqdm import tqdm
 from frcnn import rng as rng_module
 from frcnn.config.schema import Config
 from frcnn.data.loader import DataLoader
-from frcnn.data.sample import Dataset
 from frcnn.detector import to_image_pixels
 from frcnn.evaluation import evaluator
 from frcnn.evaluation.voc_ap import VocAp, format_table, voc_ap
 from frcnn.logging.running_mean import RunningMean
 from frcnn.text import echo
 from frcnn.training.schedule import Schedule
-
-
-def best_by(config: Config, val_set: Dataset) -> tuple[str, str]:
-    """Return what the best weights are chosen by, "mAP" or "last", and a sentence that says why.
-
-    With the setting "auto", a test split does not choose: weights that are chosen by its mAP have a
-    better mAP there than on other images. The paper takes the last weights.
-    """
-    best, split = config.train.best_weights, config.data.val_split
-    if best == "auto":
-        best = "last" if split.lower().startswith("test") else "mAP"
-        article = "a" if best == "last" else "no"
-        why = f"as {val_set.name} is {article} test split (train.best_weights=auto)"
-    else:
-        why = f"by train.best_weights={best}"
-    what = {"mAP": "the weights of the best mAP", "last": "the last weights, whatever their mAP"}[best]
-    return best, f"best.weights.h5: {what}, {why}"
 
 
 def validate(

@@ -29,6 +29,7 @@ from frcnn.ops.anchors import AnchorGenerator
 from frcnn.runs import checkpoints, writer
 from frcnn.training import optimizers, train, trainer, validation
 from frcnn.training import schedule as schedule_module
+from frcnn.training.checkpointer import Checkpointer
 
 
 def changed(**values):
@@ -368,17 +369,15 @@ def test_as_many_threads_prepare_batches_as_configured(looped, monkeypatch):
 
 def test_checkpoints_are_due_as_configured(looped, monkeypatch):
     saved = []
-    monkeypatch.setattr(
-        trainer.Trainer, "_save_checkpoint", lambda self: saved.append(self.progress.step)
-    )
+    monkeypatch.setattr(Checkpointer, "save", lambda self: saved.append(self.state.step))
 
     def due(minutes, **values):
         saved.clear()
         made = looped(**values)
-        made.saved_at -= 60 * minutes
+        made.checkpointer.saved_at -= 60 * minutes
         for step in range(1, 7):
             made.progress.step = step
-            made._save_checkpoint_if_due()
+            made.checkpointer.save_if_due()
         return list(saved)
 
     assert due(9.9) == [] and due(10.1) == [1, 2, 3, 4, 5, 6]

@@ -400,16 +400,17 @@ def test_a_damaged_image_is_found_when_it_is_decoded(root):
         list(DataLoader(train, config(root), 8).epoch())
 
 
-def test_with_skip_it_is_left_out_of_its_batch_and_recorded_once(root):
+def test_with_skip_it_is_left_out_of_its_batch_and_reported_each_time(root):
     image(replace_by_png)(root)
     settings, found = config(root, on_bad_data="skip", batch_size=3), []
     train, _ = build.load(settings)
-    pipeline = DataLoader(train, settings, 8, record=lambda *row: found.append(row))
+    pipeline = DataLoader(train, settings, 8, on_skip=lambda *row: found.append(row))
     for number in range(3):
         (batch,) = pipeline.epoch(number)
         assert sorted(sample.name for sample in batch.samples) == ["a", "c"]
         assert batch.images.shape[0] == batch.gt_boxes.shape[0] == len(batch.weights) == 2
-    ((split, name, fault),) = found
+    assert len(found) == 3 and len(set(found)) == 1
+    split, name, fault = found[0]
     assert (split, name) == (train.name, "b") and "b.jpg cannot be decoded" in fault
 
 

@@ -20,7 +20,7 @@ def epoch(small_config, shapes_folder):
 
     def batches(shares, each, of=dataset, **options):
         data = dataclasses.replace(small_config.data, batch_size=each, **options)
-        supply = {"make_targets": targeter, "record": lambda *_: None}
+        supply = {"make_targets": targeter, "on_skip": lambda *_: None}
         return [
             list(DataLoader(of, data, 8, 3, share=(share, shares), **supply).epoch(1))
             for share in range(shares)

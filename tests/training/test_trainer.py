@@ -26,6 +26,7 @@ from frcnn.evaluation.voc_ap import VocAp, voc_ap
 from frcnn.ops import anchors, proposals
 from frcnn.training import step_models, trainer, validation
 from frcnn.training import train as train_module
+from frcnn.training.best_weights import BestWeights
 from frcnn.training.schedule import Schedule
 
 LOSSES = {"loss", "loss_cls", "loss_regr"}
@@ -447,7 +448,7 @@ def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, spl
     run = counted([0.6, 0.4], values, epochs=2, best_weights=best)
     assert steps_behind(run, "best.weights.h5") == steps
     config = Config().replace({"train.best_weights": best, "data.val_split": split})
-    assert says in validation.best_by(config, Dataset("some", (), ()))[1]
+    assert says in BestWeights(config, Dataset("some", (), ())).why
 
 
 def test_a_run_that_goes_on_with_the_last_weights_forgets_a_better_map(counted):

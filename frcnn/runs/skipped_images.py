@@ -1,0 +1,71 @@
+"""The list of images that a run skips because of faults, ``skipped.csv``."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from frcnn.data import faults
+from frcnn.data.sample import Dataset
+from frcnn.runs import run_directory
+from frcnn.text import echo
+
+
+class SkippedImages:
+    """Collects the images that cannot be decoded, each once, and lists them in ``skipped.csv``.
+
+    Only the main process writes. The others tell it what they have found in ``gather``.
+
+    Args:
+        run_dir: existing directory.
+        group: ``process_group.ProcessGroup``.
+    """
+
+    def __init__(self, run_dir: pathlib.Path, group: Any):
+        self.path = run_dir / "skipped.csv"
+        self.group = group
+        self._faults: dict[tuple[str, str], str] = {}  # by split and image
+        self._not_gathered: list[tuple[str, str, str]] = []
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (split, image, fault) of the images found so far, for a checkpoint."""
+        return [(*image, fault) for image, fault in self._faults.items()]
+
+    def begin(self, datasets: Iterable[Dataset], rows: Iterable[tuple[str, str, str]] = ()) -> None:
+        """Write the list anew.
+
+        Args:
+            datasets: images that their readers skipped are listed as well.
+            rows: what ``rows`` was at the checkpoint that the run resumes from.
+        """
+        self._faults = {(split, image): fault for split, image, fault in rows}
+        by_readers = [(one.name, *skipped) for one in datasets for skipped in one.skipped]
+        listed = list(dict.fromkeys(by_readers)) + self.rows()
+        if self.group.is_main:
+            with run_directory.writing(self.path.parent):
+                self.path.unlink(missing_ok=True)
+                if listed:
+                    echo(f"{len(listed)} images skipped because of faults: see {self.path}")
+                    faults.record(self.path, listed)
+
+    def add(self, split: str, image: str, fault: str) -> None:
+        """Record an image, unless it is known: each epoch finds it again."""
+        if (split, image) in self._faults:
+            return
+        self._faults[split, image] = fault
+        faults.announce(split, image, fault)
+        self._not_gathered.append((split, image, fault))
+        if self.group.is_main:
+            with run_directory.writing(self.path.parent):
+                faults.record(self.path, [(split, image, fault)])
+
+    def gather(self) -> None:
+        """Record what the other processes have found. All processes must call this."""
+        _, *others = self.group.gather_json(self._not_gathered)
+        self._not_gathered = []
+        if self.group.is_main:
+            for row in itertools.chain.from_iterable(others):
+                self.add(*row)
+            self._not_gathered = []
