@@ -1,4 +1,4 @@
-"""Several processes that train together: find each other, start them, end them.
+"""Processes that train together: starting them, joining them, and ending them together.
 
 May import: everything up to inspection.
 """

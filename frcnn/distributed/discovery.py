@@ -1,12 +1,15 @@
-"""Which of several processes that train together this one is, as its environment says.
+"""The rank of this process and the addresses of all, from the environment (``TF_CONFIG`` or Slurm).
 
-Nothing here imports Keras or TensorFlow, so that the launcher can use it, too.
+This module imports neither Keras nor TensorFlow, because the launcher uses it, too.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import json
 import os
 import re
+from collections.abc import Mapping
 
 from frcnn.errors import ConfigError
 from frcnn.text import shown, shown_value
@@ -21,12 +24,12 @@ NODE_LIST = rf"{_NODE}(,{_NODE})*"
 
 @dataclasses.dataclass(frozen=True)
 class ProcessInfo:
-    """One process among those that train together.
+    """One of the processes that train together.
 
     Attributes:
-        rank: 0 for the first, which writes.
-        addresses: ``host:port`` of each process, in the order of their ranks.
-        local_rank: of those on its machine; None where it is alone.
+        rank: from 0; the process of rank 0 writes.
+        addresses: ``host:port`` of each process, by rank.
+        local_rank: rank among the processes of this machine; None for a single process.
     """
 
     rank: int = 0
@@ -34,25 +37,26 @@ class ProcessInfo:
     local_rank: int | None = None
 
     @property
-    def world_size(self):
+    def world_size(self) -> int:
+        """Number of processes that train together."""
         return len(self.addresses)
 
     @property
-    def is_local(self):
-        """Whether all processes find each other on this machine's loopback interface."""
+    def is_local(self) -> bool:
+        """Whether all processes are on this machine and use its loopback interface."""
         return all(address.rpartition(":")[0] in LOOPBACK for address in self.addresses)
 
     @property
-    def port(self):
+    def port(self) -> int:
         """The port that this process listens on."""
         return int(self.addresses[self.rank].rpartition(":")[2])
 
 
-def find(environment=os.environ):
-    """Return this process' ``ProcessInfo`` from the environment; alone where that says nothing.
+def find(environment: Mapping[str, str] = os.environ) -> ProcessInfo:
+    """Read this process' ``ProcessInfo`` from the environment; without variables, a single process.
 
     Raises:
-        ConfigError: what it says does not fit.
+        ConfigError: the variables are wrong or contradict each other.
     """
     if environment.get("TF_CONFIG"):
         return _from_tf_config(environment["TF_CONFIG"])
@@ -61,28 +65,28 @@ def find(environment=os.environ):
     return ProcessInfo()
 
 
-def in_slurm_step(environment=os.environ):
+def in_slurm_step(environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether ``srun`` has started this process as one of several.
 
     Raises:
-        ConfigError: the variable that tells is no number.
+        ConfigError: Slurm's variable is not a number.
     """
-    # Set by srun alone, unlike SLURM_NTASKS, which a batch script and a shell under salloc have, too.
+    # Only srun sets this variable. SLURM_NTASKS is also set in batch scripts and in shells under salloc.
     return _number(environment, "SLURM_STEP_NUM_TASKS", 1) > 1
 
 
 def _number(environment, name, default=None):
-    """Return a variable's whole number."""
+    """Return the whole number in a variable."""
     text = environment.get(name, default)
     if text is None:
         raise ConfigError(f"the variable {name}, which srun sets, is missing in an srun step")
     if isinstance(text, str) and not re.fullmatch("[0-9]{1,18}", text):
-        raise ConfigError(f"{name} must be a whole number as Slurm sets it, not {shown_value(text)}")
+        raise ConfigError(f"{name} must be a whole number, not {shown_value(text)}")
     return int(text)
 
 
 def _from_tf_config(text):
-    """Return the information in ``TF_CONFIG``: {"cluster": {kind: [address, ...]}, "task": {...}}."""
+    """Parse ``TF_CONFIG``: {"cluster": {kind: [address, ...]}, "task": {"type": kind, "index": i}}."""
     try:
         config = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
@@ -93,12 +97,12 @@ def _from_tf_config(text):
         fits = not set(cluster) - {"chief", "worker"} and 0 <= index < len(cluster[kind])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"TF_CONFIG is not what TensorFlow documents ({type(error).__name__}: "
+            f"TF_CONFIG does not have the form that TensorFlow documents ({type(error).__name__}: "
             f"{shown(error)}): {shown_value(text)}"
         ) from error
     if not fits:
         raise ConfigError(
-            "TF_CONFIG must have workers, a chief among them or not, and this task as one of them, "
+            "TF_CONFIG must list workers, with or without a chief, and this task must be one of them, "
             f"not {shown_value(text)}"
         )
     for address in addresses:
@@ -112,45 +116,49 @@ def _from_tf_config(text):
 
 
 def _from_slurm(environment):
-    """Return the ``ProcessInfo`` from the variables of an srun step; ranks fill machine after machine.
+    """Read the variables of an srun step; ranks fill machine after machine.
 
-    TensorFlow's own ``SlurmClusterResolver`` is of no use without GPUs, and sorts n10 before n9.
+    TensorFlow's ``SlurmClusterResolver`` does not work without GPUs, and sorts n10 before n9.
     """
-    # Jobs that share a machine must not share ports: Slurm's own numbers keep them apart. 20 for each,
-    # below those that systems give to connections.
+    # 20 ports per job, chosen by Slurm's job and step numbers, so that jobs on one machine do not share
+    # any. They lie below the ports that systems use for outgoing connections.
     number = _number(environment, "SLURM_JOB_ID") + 7 * _number(environment, "SLURM_STEP_ID", 0)
     port = 12000 + number % 1000 * 20
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "")
     if not re.fullmatch(TASKS_PER_NODE, tasks):
-        raise ConfigError(f"SLURM_STEP_TASKS_PER_NODE must be such as 8(x2),4, not {shown_value(tasks)}")
+        raise ConfigError(f"SLURM_STEP_TASKS_PER_NODE must look like 8(x2),4, not {shown_value(tasks)}")
     counts = []
     for part in tasks.split(","):
         count, _, times = part.rstrip(")").partition("(x")
         counts += [int(count)] * int(times or 1)
     hosts = hosts_of(environment.get("SLURM_STEP_NODELIST", ""))
     if len(hosts) == 1:
-        hosts = ["localhost"]  # nothing has to leave the machine
+        hosts = ["localhost"]  # no traffic leaves the machine
     addresses = [
         f"{host}:{port + local}" for host, count in zip(hosts, counts) for local in range(count)
     ]
     rank = _number(environment, "SLURM_PROCID")
     if rank >= len(addresses) or len(hosts) != len(counts):
         raise ConfigError(
-            f"Slurm's variables do not agree: SLURM_PROCID is {rank}, SLURM_STEP_TASKS_PER_NODE "
+            f"Slurm's variables disagree: SLURM_PROCID is {rank}, SLURM_STEP_TASKS_PER_NODE "
             f"{tasks}, and SLURM_STEP_NODELIST has {len(hosts)} machines"
         )
     return ProcessInfo(rank, tuple(addresses), _number(environment, "SLURM_LOCALID", 0))
 
 
-def hosts_of(nodes):
-    """Return the names in a list as Slurm writes it: ``gpu[07-09,12],login1``.
+def hosts_of(nodes: str) -> list[str]:
+    """Expand a list of machines in Slurm's notation.
 
     Raises:
         ConfigError: it is not such a list.
+
+    Example:
+        >>> hosts_of("gpu[07-08,12],login1")
+        ['gpu07', 'gpu08', 'gpu12', 'login1']
     """
     if not re.fullmatch(NODE_LIST, nodes):
         raise ConfigError(
-            f"SLURM_STEP_NODELIST must be such as gpu[07-09,12],login1, not {shown_value(nodes)}"
+            f"SLURM_STEP_NODELIST must look like gpu[07-09,12],login1, not {shown_value(nodes)}"
         )
     found = []
     for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", nodes):

@@ -1,9 +1,10 @@
-"""Starts several workers on this machine and waits for them: ``scripts/train.py --workers-per-node N``.
+"""Starts several workers on this machine and waits for them: ``--workers-per-node N``.
 
-Each gets a ``TF_CONFIG``, and one of the machine's GPUs or, where it has none, an equal share of the
-cores this process may use. Nothing here imports TensorFlow: it would take memory for nothing, and on a
-GPU of a worker.
+Each gets a ``TF_CONFIG``, and one of the machine's GPUs or, without GPUs, an equal share of the cores.
+This module does not import TensorFlow, which would take memory on a worker's GPU.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -14,43 +15,46 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 
 from frcnn.distributed import discovery, lifeline
 from frcnn.errors import ConfigError
 from frcnn.runs import signals
 
-# How long workers have to end by themselves after one has failed, before they are killed: their lifeline
-# ends them within seconds, unless one is stopped or does not run this project's train.py.
+# Workers that still run this long after one has failed are killed. Their lifeline ends them within
+# seconds, unless a worker is suspended or runs another program.
 GRACE_SECONDS = 20
 MAX_WORKERS = 256
 
 
-def worker_environments(count, environment=os.environ):
-    """Return what to change in each worker's environment.
+def worker_environments(count: int, environment: Mapping[str, str] = os.environ) -> list[dict[str, str]]:
+    """Return the changes to each worker's environment.
 
-    Where there is a ``TF_CONFIG`` already, of one process a machine, each of its addresses becomes
-    ``count``, on ports that follow one another.
+    A ``TF_CONFIG`` with one process per machine may be set already. Each of its addresses then becomes
+    ``count`` addresses on consecutive ports.
 
     Args:
-        count: of the workers of this machine.
-        environment: this process' own.
+        count: number of workers on this machine.
+        environment: environment of this process.
 
     Raises:
-        ConfigError: fewer GPUs than workers, or Slurm has started several processes already.
+        ConfigError: there are fewer GPUs than workers, or Slurm has started several processes already.
     """
     if os.name != "posix":
         raise ConfigError("--workers-per-node needs Linux or macOS")
     if discovery.in_slurm_step(environment):
-        raise ConfigError("--workers-per-node goes without srun: give srun --ntasks-per-node instead")
+        raise ConfigError(
+            "--workers-per-node cannot be used under srun: give srun --ntasks-per-node instead"
+        )
     gpus = visible_gpus(environment)
     if gpus and len(gpus) < count:
         raise ConfigError(f"{count} workers need a GPU each, and there are {len(gpus)}")
-    place = discovery.find(environment)
-    addresses, first = [], place.rank * count
-    if place == discovery.ProcessInfo():
+    info = discovery.find(environment)
+    addresses, first = [], info.rank * count
+    if info == discovery.ProcessInfo():
         addresses = [f"localhost:{port}" for port in free_ports(count)]
     else:
-        for host, _, port in (address.rpartition(":") for address in place.addresses):
+        for host, _, port in (address.rpartition(":") for address in info.addresses):
             addresses += [f"{host}:{int(port) + local}" for local in range(count)]
     threads = max(1, number_of_cores() // count)
     changes = []
@@ -65,15 +69,15 @@ def worker_environments(count, environment=os.environ):
     return changes
 
 
-def number_of_cores():
-    """Return how many cores this process may use."""
+def number_of_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def visible_gpus(environment=os.environ):
-    """Return the names of the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` takes them."""
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the names of the GPUs that this process may use, as in ``CUDA_VISIBLE_DEVICES``."""
     if "CUDA_VISIBLE_DEVICES" in environment:
         names = environment["CUDA_VISIBLE_DEVICES"].split(",")
         return [name for name in names if name not in ("", "-1")]
@@ -84,8 +88,8 @@ def visible_gpus(environment=os.environ):
     return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
 
 
-def free_ports(count):
-    """Return ports that nobody listens on at the moment."""
+def free_ports(count: int) -> list[int]:
+    """Return ports on which no process listens."""
     servers = [socket.create_server(("localhost", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in servers]
     for server in servers:
@@ -93,18 +97,18 @@ def free_ports(count):
     return ports
 
 
-def launch(command, count):
-    """Run a command ``count`` times at once, as the workers of this machine.
+def launch(command: Sequence[str], count: int) -> int:
+    """Run a command in ``count`` processes at once, the workers of this machine.
 
-    A signal to this process goes on to all of them. When one fails, so do the others.
+    Signals to this process are passed on to all workers. When one worker fails, the others are ended.
 
     Args:
-        command: list of program and arguments.
-        count: how often.
+        command: program and arguments.
+        count: number of workers.
 
     Returns:
-        The exit status: 0 if all ended with that, else that of the first that did not; 1 if a signal
-        ended it.
+        The exit status: 0 if all workers ended with 0, else that of the first that did not; 1 if a
+        signal ended it.
     """
     changes = worker_environments(count)
     group = _LocalWorkers()
@@ -121,15 +125,16 @@ def launch(command, count):
 class _LocalWorkers:
     """The workers of this machine: {rank: process} and {rank: writing end of its lifeline}."""
 
-    def __init__(self):
-        self.workers, self.lifelines = {}, {}
-        self.sent = []  # signals, each to all workers, those included that are started afterwards
-        self.lock = threading.RLock()  # a signal may come in another thread, while workers are started
+    def __init__(self) -> None:
+        self.workers: dict[int, subprocess.Popen] = {}
+        self.lifelines: dict[int, int] = {}
+        self.sent: list[int] = []  # signals, which workers that start later get, too
+        self.lock = threading.RLock()  # another thread may handle a signal while workers are started
 
     def start(self, rank, command, environment):
         reader, writer = os.pipe()
         with self.lock:
-            # In a session of its own, else Ctrl-C would reach it twice.
+            # In its own session, else Ctrl-C would reach it twice.
             self.workers[rank] = subprocess.Popen(
                 command,
                 env=environment | {lifeline.VARIABLE: str(reader)},
@@ -149,27 +154,27 @@ class _LocalWorkers:
                 worker.send_signal(number)  # does nothing once it has been waited for
 
     def wait(self):
-        """Return the exit status, once all have ended."""
+        """Wait until all workers have ended; return the exit status."""
         status, deadline, running = 0, None, dict(self.workers)
         while running:
             ended = {rank: code for rank, one in running.items() if (code := one.poll()) is not None}
-            # Those that ended because another one did are not the first, even if found together.
+            # Of workers found together, one that ended because of another is not the first.
             for rank, code in sorted(ended.items(), key=lambda item: item[1] == lifeline.EXIT_STATUS):
                 del running[rank]
                 if code and not status:
                     status = max(code, 1)
-                    # Rank 0's own words are on the console.
+                    # Rank 0 has printed its error on the console.
                     if rank or code < 0:
                         print(f"error: {_ending(rank, code)}; the others are stopped", file=sys.stderr)
-                    self._let_go(running, _ending(rank, code))
+                    self._end_others(running, _ending(rank, code))
                     deadline = time.monotonic() + GRACE_SECONDS
             if deadline and time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
             time.sleep(0.2)
         return status
 
-    def _let_go(self, running, reason):
-        """Have the workers end that still run, for a reason that they print."""
+    def _end_others(self, running, reason):
+        """End the workers that still run; they print the reason."""
         for rank in running:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 os.write(self.lifelines[rank], reason.encode())

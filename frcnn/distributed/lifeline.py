@@ -1,31 +1,37 @@
-"""The pipe by which a worker learns that its launcher, or another worker of its machine, has ended.
+"""A pipe from the launcher: through it a worker notices that the launcher or another worker has ended.
 
-The launcher (``launcher``) holds the writing end of one pipe for each worker. If a worker fails,
-it writes the reason to the pipes of the others and closes them. If the launcher is killed, the system
-closes them. A thread of the worker waits for that from the first lines of ``scripts/train.py`` on.
+TensorFlow's health check begins only after all workers have joined and knows nothing of the launcher,
+whose death (SIGKILL) would leave workers on the GPUs.
+
+The launcher holds the writing end of one pipe per worker. If a worker fails, the launcher writes the
+reason to the pipes of the others and closes them. If the launcher is killed, the system closes them. In
+the worker, a thread waits for that from the first lines of the command on.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 
-# The descriptor of the reading end; so it says, too, that a launcher has started this process.
+# Environment variable with the descriptor of the reading end. Only workers of a launcher have it.
 VARIABLE = "FRCNN_LIFELINE"
-# An error that all workers find at the same time is to be printed by each of them.
+# Time for this worker to print an error of its own, where all workers meet the same error.
 NOTICE_SECONDS = 3
-# Of a worker that ends because another one did.
+# Exit status of a worker that ends because another one did.
 EXIT_STATUS = 3
 
 
-def is_worker(environment=os.environ):
-    """Return whether a launcher has started this process."""
+def is_worker(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the launcher has started this process."""
     return VARIABLE in environment
 
 
-def watch(environment=os.environ):
-    """Have this process end soon after its launcher or another worker; nothing if it has no launcher."""
+def watch(environment: Mapping[str, str] = os.environ) -> None:
+    """End this process soon after its launcher or another worker. Does nothing without a launcher."""
     if is_worker(environment):
         threading.Thread(target=_run, args=[int(environment[VARIABLE])], daemon=True).start()
 
@@ -34,7 +40,7 @@ def _run(descriptor):
     with open(descriptor, "rb") as pipe:
         reason = pipe.read().decode("utf-8", "replace")
     time.sleep(NOTICE_SECONDS)
-    # Whatever this process is doing it may never come back from: so nothing in it is asked to end.
+    # os._exit, as the main thread may wait in TensorFlow without end.
     with contextlib.suppress(OSError, ValueError):
         reason = reason or "the launcher of the workers has died"
         print(f"error: {reason}; this worker ends as well", file=sys.stderr, flush=True)

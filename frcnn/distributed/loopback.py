@@ -1,10 +1,12 @@
-"""Keeps other machines away from the port that TensorFlow opens on all of this machine's interfaces.
+"""Keeps other machines away from the port of TensorFlow's server.
 
-TensorFlow's server has no password and no encryption: who reaches it can run any operation, such as
-reading and writing files. It listens on all interfaces, whatever address it is given. Where all workers
-are on one machine, a socket filter of Linux lets in packets from loopback addresses only. No privilege
-is needed for that. The machine's other users still reach the port.
+The server has no password and no encryption: whoever reaches it can run any operation, including reading
+and writing files. It listens on all interfaces, whatever address it is given, and TensorFlow has no
+option for that. Where all workers are on one machine, a Linux socket filter accepts only packets from
+loopback addresses. It needs no privileges. Other users of the machine still reach the port.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -13,14 +15,14 @@ import socket
 import struct
 import threading
 
-SO_ATTACH_FILTER = 26  # of Linux; Python has no name for it
-SECONDS = 0.005  # between two looks for the socket, while it is being opened
+SO_ATTACH_FILTER = 26  # Linux; Python has no name for it
+POLL_SECONDS = 0.005  # between two searches for the socket
 
-# What a packet's own header starts at, for the filter: SKF_NET_OFF of linux/filter.h.
+# Offset of a packet's IP header for the filter: SKF_NET_OFF of linux/filter.h.
 _HEADER = -0x100000 & 0xFFFFFFFF
 _LOAD_BYTE, _LOAD_WORD, _AND, _JUMP_IF_EQUAL, _RETURN = 0x30, 0x20, 0x54, 0x15, 0x06
-# (operation, steps to jump if equal, if not, value). Version 4: the source address, from byte 12, begins
-# with 127. Version 6: the source address, four words from byte 8, is ::1.
+# (operation, instructions to jump if equal, if not, value). IPv4: the source address, at byte 12, begins
+# with 127. IPv6: the source address, four words at byte 8, is ::1.
 PROGRAM = (
     (_LOAD_BYTE, 0, 0, _HEADER),
     (_AND, 0, 0, 0xF0),
@@ -35,16 +37,16 @@ PROGRAM = (
     (_JUMP_IF_EQUAL, 0, 3, 0),
     (_LOAD_WORD, 0, 0, _HEADER + 20),
     (_JUMP_IF_EQUAL, 0, 1, 1),
-    (_RETURN, 0, 0, 0xFFFFFFFF),  # take all of the packet
+    (_RETURN, 0, 0, 0xFFFFFFFF),  # accept the whole packet
     (_RETURN, 0, 0, 0),  # drop it
 )
 
 
-def restrict_to_loopback(server):
-    """Have a listening TCP socket, and what it accepts from now on, hear this machine alone.
+def restrict_to_loopback(server: socket.socket) -> None:
+    """Let a listening TCP socket, and connections that it accepts later, receive from this machine only.
 
     Raises:
-        OSError: the system cannot do that.
+        OSError: the system does not support it.
     """
     program = b"".join(struct.pack("HBBI", *operation) for operation in PROGRAM)
     buffer = ctypes.create_string_buffer(program, len(program))
@@ -53,50 +55,50 @@ def restrict_to_loopback(server):
 
 
 class LoopbackOnly:
-    """Context in which a server is opened on a port by this process, which ``shield`` is then put on.
+    """Context that restricts a server to loopback, which this process opens on a port within it.
 
-    A thread looks for its sockets every few milliseconds. A connection that another machine has made
-    before that is closed.
+    A thread searches for the server's sockets every few milliseconds, and closes connections that
+    another machine made before the filter was set.
 
     Attributes:
-        is_active: whether it was done, to be asked after the context.
+        is_active: whether the filter is set; read it after the context.
     """
 
-    def __init__(self, port):
+    def __init__(self, port: int):
         self.port = port
         self.is_active = False
-        self._shielded = set()
+        self._restricted: set[int] = set()
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> LoopbackOnly:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         self._opened.set()
         self._thread.join()
 
     def _run(self):
         with contextlib.suppress(OSError):  # not Linux
-            while not self._opened.wait(SECONDS):
-                self._look()
-            self._look()
+            while not self._opened.wait(POLL_SECONDS):
+                self._search()
+            self._search()
 
-    def _look(self):
+    def _search(self):
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):  # closed meanwhile, or not a socket
                 one = socket.socket(fileno=os.dup(int(name)))
                 with one:
-                    self._take(int(name), one)
+                    self._restrict(int(name), one)
 
-    def _take(self, descriptor, one):
+    def _restrict(self, descriptor, one):
         if one.family not in (socket.AF_INET, socket.AF_INET6) or one.getsockname()[1] != self.port:
             return
         if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            if descriptor not in self._shielded:
+            if descriptor not in self._restricted:
                 restrict_to_loopback(one)
-                self._shielded.add(descriptor)
+                self._restricted.add(descriptor)
                 self.is_active = True
         elif not _is_loopback(one.getpeername()[0]):
             one.shutdown(socket.SHUT_RDWR)

@@ -62,7 +62,7 @@ def test_a_chief_is_one_of_the_addresses():
 @pytest.mark.parametrize(
     "environment, match",
     [
-        ({"TF_CONFIG": "no JSON"}, "TF_CONFIG is not what TensorFlow documents"),
+        ({"TF_CONFIG": "no JSON"}, "TF_CONFIG does not have the form"),
         (
             {"TF_CONFIG": '{"cluster": {"worker": [3]}, "task": {"type": "worker", "index": 0}}'},
             "host:2222",

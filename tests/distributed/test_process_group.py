@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from frcnn.distributed import discovery, process_group
+from frcnn.distributed import discovery, failures, process_group, versions
 from frcnn.errors import ConfigError, WorkerError
 
 
@@ -161,7 +161,7 @@ Additional GRPC error information from remote target /job:worker/replica:0/task:
             "Error reported from /job:worker/task:1: DataError: a.jpg",
             "worker 1 on b:1 has stopped: DataError: a.jpg",
         ),
-        (SILENT, "worker 1 on b:1 has died or cannot be reached; what it printed is in workers/1.log"),
+        (SILENT, "worker 1 on b:1 has died or cannot be reached; its output is in workers/1.log"),
         (RESET, "worker 0 on a:1 has died or cannot be reached"),
         ("something else", "another worker has ended or cannot be reached"),
         (
@@ -171,12 +171,12 @@ Additional GRPC error information from remote target /job:worker/replica:0/task:
     ],
 )
 def test_what_tensorflow_says_of_another_worker_becomes_a_line(reason, said):
-    found = process_group._said_by_another(ABORTED.format(reason=reason), ("a:1", "b:1"))
+    found = failures.failure_of_another(ABORTED.format(reason=reason), ("a:1", "b:1"))
     assert found.startswith(said) and "\n" not in found
 
 
 def test_an_error_of_its_own_is_not_taken_for_another_workers():
-    assert process_group._said_by_another("no such image /job:worker/task:1", ("a:1", "b:1")) == ""
+    assert failures.failure_of_another("no such image /job:worker/task:1", ("a:1", "b:1")) == ""
 
 
 def two(monkeypatch, change):
@@ -187,7 +187,7 @@ def two(monkeypatch, change):
 
 
 def test_other_code_is_named(monkeypatch):
-    known = process_group.code_versions()
+    known = versions.code_versions()
     assert {"Python", "tensorflow", "keras", "source of frcnn"} <= set(known)
     two(monkeypatch, lambda values: dict(values)).check_same(**known)
     group = two(monkeypatch, lambda values: values | {"keras": "3.0.0"})
@@ -201,13 +201,13 @@ def test_other_code_is_named(monkeypatch):
 
 
 def test_the_source_s_digest_is_that_of_the_files(monkeypatch, tmp_path):
-    before = process_group.code_versions()["source of frcnn"]
+    before = versions.code_versions()["source of frcnn"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file.py").write_text("")
-    monkeypatch.setattr(process_group, "__file__", str(tmp_path / "distributed" / "process_group.py"))
-    one = process_group.code_versions()["source of frcnn"]
+    monkeypatch.setattr(versions, "__file__", str(tmp_path / "distributed" / "versions.py"))
+    one = versions.code_versions()["source of frcnn"]
     (tmp_path / "other" / "file.py").write_text("a = 1\n")
-    two = process_group.code_versions()["source of frcnn"]
+    two = versions.code_versions()["source of frcnn"]
     assert len({before, one, two}) == 3
 
 

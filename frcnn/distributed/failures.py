@@ -1,0 +1,50 @@
+"""How a failing process tells the others why, and how they read it from TensorFlow's error.
+
+TensorFlow's coordination service sends the message, and sends one of its own when a process dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+
+from frcnn.text import shown
+
+
+def report_to_others(message: str) -> None:
+    """Abort the collective operations that other processes wait in, with a message."""
+    import tensorflow as tf
+    from tensorflow.python.eager import context
+
+    with contextlib.suppress(Exception):  # the others may have ended already
+        context.context().report_error_to_cluster(tf.errors.ABORTED, first_line(message))
+
+
+def failure_of_another(error: str, addresses: Sequence[str]) -> str:
+    """Return which other process has failed, according to an error of TensorFlow.
+
+    Args:
+        error: text of the error.
+        addresses: address of each process, by rank.
+
+    Returns:
+        One line; "" if the error has nothing to do with another process.
+    """
+    if "Collective ops is aborted" not in error and "oordination" not in error:
+        return ""
+    reported = re.search(r"Error reported from /job:worker/(?:replica:0/)?task:(\d+): (.*)", error)
+    task = re.search(r"unhealthy[^/]*/job:worker/replica:0/task:(\d+)|/task:(\d+)", error)
+    rank = int(next(filter(None, task.groups()))) if task else len(addresses)
+    if rank >= len(addresses):
+        return f"another worker has ended or cannot be reached: {first_line(error)}"
+    name = f"worker {rank} on {addresses[rank]}"
+    if reported and "unhealthy" not in reported[2]:
+        return f"{name} has stopped: {shown(reported[2])}"
+    log = f"; its output is in workers/{rank}.log of the run directory" if rank else ""
+    return f"{name} has died or cannot be reached{log}"
+
+
+def first_line(text: object) -> str:
+    """Return the start of a message from another process or from TensorFlow as one safe line."""
+    return shown(" ".join(str(text).split()))
