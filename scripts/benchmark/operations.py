@@ -34,7 +34,7 @@ def operations(spec):
     from frcnn.training.trainer import SCHEDULES
 
     config, rng = config_of(spec), np.random.default_rng(0)
-    models = FasterRCNN.from_config(config, spec["classes"] + 1)
+    models = FasterRCNN.from_config(config, spec["classes"] + 1, allow_random_frozen=True)
     rpn, roi = config.rpn, config.roi
     batch = random_batch(models, config, spec)
     count, height, width = batch.images.shape[:3]

@@ -80,7 +80,7 @@ def prepare(spec):
 
     keras.utils.set_random_seed(0)
     config = config_of(spec)
-    models = FasterRCNN.from_config(config, spec["classes"] + 1)
+    models = FasterRCNN.from_config(config, spec["classes"] + 1, allow_random_frozen=True)
     if spec["what"] == "targets":
         batch = random_batch(models, config, spec)
         targeter, rng = (
