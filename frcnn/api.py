@@ -137,7 +137,8 @@ def load_dataset(
         train_set = frcnn.load_dataset("my_images")
         print(train_set.summary())
     """
-    settings, _ = recognise(folder)
+    named = None if split in ("train", "val") else split
+    settings, _ = recognise(folder, named, named)
     config = Config().replace(settings | {"data.on_bad_data": on_bad_data})
     own = {"train": config.data.train_split, "val": config.data.val_split}
     return build.load_split(config.data, own.get(split, split), tuple(classes))

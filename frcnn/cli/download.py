@@ -16,7 +16,12 @@ def main(argv: list[str] | None = None) -> int | None:
     """Fetch the archives one after another."""
     parser = Parser("download", "Fetch PASCAL VOC from its official address, and check it.", EXAMPLES)
     parser.add_argument("names", nargs="+", choices=ARCHIVES, metavar="NAME", help=", ".join(ARCHIVES))
-    parser.add_argument("--data-dir", default="data", help="folder to unpack to (default: data)")
+    parser.add_argument(
+        "--data-dir",
+        default="data",
+        metavar="DIR",
+        help="folder to unpack to (default: data, in the current folder, where train looks)",
+    )
     args = parser.parse_args(argv)
     for name in args.names:
         download(ARCHIVES[name], args.data_dir)

@@ -34,23 +34,30 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         EXAMPLES,
         "Without options it repeats the validation of the run, and gives the same mAP.",
     )
-    parser.add_argument(
-        "run", metavar="RUN_OR_FILE", help="folder of a training run, or a detector's file"
-    )
-    parser.add_argument("--weights", help="file in RUN (default: best.weights.h5)")
-    parser.add_argument("--dataset", help="voc or shapes")
-    parser.add_argument("--data-dir", help="holds VOCdevkit/, or is a VOC folder")
-    parser.add_argument("--year", help="of the devkit: 2007, 2012 or 07+12")
-    parser.add_argument("--split", help="such as test")
-    parser.add_argument("--on-bad-data", help="error, or skip images with faults")
-    parser.add_argument("--batch-size", help="images per batch; changes the padding")
-    parser.add_argument(
+    parser.add_argument("run", metavar="RUN_OR_FILE", help="run directory, or the file of a detector")
+    parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
+    data = parser.add_argument_group("data")
+    for flag, metavar, text in (
+        ("--dataset", "NAME", "voc, or shapes that are drawn"),
+        ("--data-dir", "DIR", "folder with VOCdevkit in it, or a VOC folder"),
+        ("--year", "NAME", "of the devkit: 2007, 2012 or 07+12"),
+        ("--split", "NAME", "split to score on, such as test"),
+        ("--on-bad-data", "NAME", "error, or skip images with faults"),
+        ("--batch-size", "N", "images per batch; changes the padding, and so the last digits"),
+    ):
+        data.add_argument(flag, metavar=metavar, help=f"{text} (default: as in the run)")
+    scores = parser.add_argument_group("scores")
+    scores.add_argument(
         "--metric",
         choices=["voc07", "voc12", "coco"],
-        help="11-point AP, all-point AP, or COCO's (default: VOC's, as the data set has it)",
+        help="11-point AP, all-point AP, or COCO's (default: voc07 or voc12, as the data set has it)",
     )
-    parser.add_argument("--json", metavar="FILE", help="also write the numbers to this new file")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    scores.add_argument(
+        "--json", metavar="OUT", help="also write the numbers to this new file (default: none)"
+    )
+    scores.add_argument(
+        "--overwrite", action="store_true", help="replace OUT if it exists (default: off)"
+    )
     return parser.parse_args(argv)
 
 

@@ -15,6 +15,16 @@ EXAMPLES = (
     "frcnn import keras-frcnn model_frcnn.hdf5 old.h5 --classes cat,dog",
     "frcnn predict coco.h5 photo.jpg",
 )
+TORCHVISION_EXAMPLES = (
+    EXAMPLES[0],
+    "frcnn import torchvision weights.pth fasterrcnn_resnet50_fpn coco.h5 --set min_size=600",
+    "frcnn import torchvision a.pth fasterrcnn_resnet50_fpn a.h5 --set num_classes=3 --classes cat,dog",
+)
+KERAS_FRCNN_EXAMPLES = (
+    EXAMPLES[1],
+    "frcnn import keras-frcnn model_frcnn.hdf5 old.h5 --classes cat,dog --short-side 300",
+    "frcnn import keras-frcnn model_frcnn.hdf5 old.h5 --classes cat,dog --anchor-sizes 64,128,256",
+)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -25,9 +35,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "train --weights take.",
         EXAMPLES,
     )
-    kinds = parser.add_subparsers(dest="kind", required=True, parser_class=argparse.ArgumentParser)
+    kinds = parser.add_subparsers(
+        dest="kind",
+        metavar="KIND",
+        required=True,
+        parser_class=lambda prog, text, examples, **_: Parser(
+            prog.removeprefix("frcnn "), text, examples
+        ),
+    )
 
-    torchvision = kinds.add_parser("torchvision", help="a state dict of one of torchvision's detectors")
+    torchvision = kinds.add_parser(
+        "torchvision",
+        help="a state dict of one of torchvision's detectors",
+        text="Turn a state dict of one of torchvision's detectors into a detector's file.",
+        examples=TORCHVISION_EXAMPLES,
+    )
     torchvision.add_argument("file", metavar="FILE", help=".pth, .safetensors or .npz")
     torchvision.add_argument("name", metavar="NAME", help="its builder, as fasterrcnn_resnet50_fpn")
     torchvision.add_argument("out", metavar="OUT", help="the detector's new file")
@@ -36,23 +58,44 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an argument of the builder, such as min_size=600 or box_score_thresh=0.5",
+        help="an argument of the builder, such as min_size=600 or box_score_thresh=0.5; may be repeated "
+        "(default: none)",
     )
-    torchvision.add_argument("--classes", help="names, comma-separated, background left out (COCO's)")
+    torchvision.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="class names without the background, comma-separated (default: COCO's)",
+    )
 
-    old = kinds.add_parser("keras-frcnn", help="HDF5 weights of a keras-frcnn VGG16")
+    old = kinds.add_parser(
+        "keras-frcnn",
+        help="HDF5 weights of a keras-frcnn VGG16",
+        text="Turn the HDF5 weights of a keras-frcnn VGG16 into a detector's file.",
+        examples=KERAS_FRCNN_EXAMPLES,
+    )
     old.add_argument("file", metavar="FILE", help=".hdf5")
     old.add_argument("out", metavar="OUT", help="the detector's new file")
-    old.add_argument("--classes", help="names in the order of its class_mapping, comma-separated, no bg")
-    old.add_argument("--short-side", help="its im_size, pixels (600)")
-    old.add_argument("--anchor-sizes", help="its anchor_box_scales, pixels (128,256,512)")
+    old.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="class names in the order of its class_mapping, without bg (default: numbers)",
+    )
+    old.add_argument("--short-side", metavar="N", help="its im_size, pixels (default: 600)")
+    old.add_argument(
+        "--anchor-sizes",
+        metavar="NUMBERS",
+        help="its anchor_box_scales, pixels (default: 128,256,512)",
+    )
     old.add_argument(
         "--anchor-ratios",
-        help="its anchor_box_ratios, WIDTH:HEIGHT, such as the newer 1:1,0.707:1.414,1.414:0.707 "
-        "(1:1,1:2,2:1)",
+        metavar="RATIOS",
+        help="its anchor_box_ratios, WIDTH:HEIGHT, such as 1:1,0.707:1.414,1.414:0.707 of later "
+        "versions (default: 1:1,1:2,2:1)",
     )
     for kind in (torchvision, old):
-        kind.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+        kind.add_argument(
+            "--overwrite", action="store_true", help="replace OUT if it exists (default: off)"
+        )
     return parser.parse_args(argv)
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from frcnn.cli.common import quiet_import, settings_of, take_folder
-from frcnn.cli.options import PRECEDENCE, Parser, any_setting, setting
+from frcnn.cli.options import PRECEDENCE, Parser, any_setting, data_settings, setting
 from frcnn.errors import ConfigError
 
 # Command-line option -> the setting it changes.
@@ -32,31 +32,35 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         EXAMPLES,
         f"Ends with status 2 if there are faults, unless --on-bad-data is skip. {PRECEDENCE}",
     )
-    parser.add_argument(
-        "data", metavar="FOLDER", nargs="?", help="labelled images: a VOC folder or a VOC devkit"
+    data_settings(
+        parser.add_argument_group("data"), [("--split", "data.train_split", "split to look at")]
     )
-    setting(parser, "--dataset", "data.dataset", "voc or shapes; not with FOLDER")
-    setting(parser, "--data-dir", "data.dir", "holds VOCdevkit/, or is a VOC folder; not with FOLDER")
-    setting(parser, "--year", "data.year", "of the devkit: 2007, 2012 or 07+12")
-    setting(parser, "--split", "data.train_split", "split to look at")
-    setting(parser, "--on-bad-data", "data.on_bad_data", "error, or skip images with faults")
-    setting(parser, "--backbone", "model.backbone", "its feature cells carry the anchors")
-    setting(parser, "--short-side", "data.short_side", "of the resized image, pixels")
-    setting(parser, "--long-side", "data.long_side", "of the resized image at most, pixels")
-    parser.add_argument(
-        "--images", type=int, default=16, help="how many images to draw boxes on (default: 16)"
+    network = parser.add_argument_group("network input and anchors")
+    setting(network, "--backbone", "model.backbone", "the anchors lie on its feature cells")
+    setting(network, "--short-side", "data.short_side", "of the resized image, pixels")
+    setting(network, "--long-side", "data.long_side", "of the resized image at most, pixels")
+    report = parser.add_argument_group("report")
+    report.add_argument(
+        "--images",
+        type=int,
+        default=16,
+        metavar="N",
+        help="number of images that are drawn with their boxes (default: 16)",
     )
-    parser.add_argument(
-        "--out", default="inspection", help="folder for report and pictures (default: inspection)"
+    report.add_argument(
+        "--out",
+        default="inspection",
+        metavar="DIR",
+        help="folder for report and pictures (default: inspection, in the current folder)",
     )
-    any_setting(parser)
+    any_setting(parser.add_argument_group("settings"))
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int | None:
     """Write the report, and return the exit status."""
     arguments = parse(argv)
-    found = take_folder(arguments, OPTIONS, arguments.split)
+    take_folder(arguments, OPTIONS, arguments.split, arguments.split)  # it needs one split only
     settings = settings_of(arguments, OPTIONS)
     if arguments.images < 0:
         raise ConfigError(f"--images must not be below 0, but is {arguments.images}")
@@ -64,5 +68,5 @@ def main(argv: list[str] | None = None) -> int | None:
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn.inspection import inspector
 
-    print(*found, settings.summary(), sep="\n")
+    print(settings.summary())
     inspector.inspect(settings.config, arguments.out, arguments.images)

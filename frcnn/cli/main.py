@@ -54,6 +54,8 @@ def main(arguments: list[str]) -> int | None:
     Raises:
         ConfigError: there is no such subcommand.
     """
+    if len(arguments) > 1 and arguments[0] == "help":
+        arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return None
@@ -64,7 +66,7 @@ def main(arguments: list[str]) -> int | None:
     if name not in COMMANDS:
         near = did_you_mean(name, COMMANDS, cutoff=0.5)
         known = "" if near else f"; the commands are {', '.join(COMMANDS)}"
-        raise ConfigError(f"there is no command {shown(name)!r}{near}{known}")
+        raise ConfigError(f"there is no command '{shown(name)}'{near}{known}")
     return importlib.import_module(f"frcnn.cli.{COMMANDS[name][0]}").main(rest)
 
 

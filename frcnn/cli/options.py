@@ -1,32 +1,34 @@
 """The parser that all subcommands share, and options that set settings.
 
-An option that sets a setting has no default of its own: what nobody gives comes from the presets. Its
-help shows the value of the configuration without a preset.
+An option that sets a setting has no default of its own: without the option, the value comes from the
+presets. The help shows the value without any preset.
 """
 
 import argparse
 import sys
 import textwrap
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from frcnn.config import Config
-from frcnn.text import nearest
+from frcnn.text import did_you_mean, listed, nearest, shown
 
 DEFAULTS = Config()
 PRECEDENCE = (
-    "Later sources override earlier ones: defaults, presets of the optimizer, the data set and the "
-    "backbone, the network in a weight file, --config FILE, options, --set."
+    "The defaults shown are those of VGG16 on PASCAL VOC. Later sources override earlier ones: "
+    "defaults, presets of the optimizer, the data set and the backbone, the network in a weight file, "
+    "--config FILE, options, --set."
 )
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with examples below its options, that names the nearest known option.
+    """An argument parser that shows examples, and names the nearest option or value on a mistake.
 
     Args:
         command: the subcommand.
         text: what it does.
         examples: three command lines.
-        notes: what else there is to say, before the examples.
+        notes: a paragraph before the examples.
     """
 
     def __init__(self, command: str, text: str, examples: tuple[str, ...], notes: str = ""):
@@ -40,26 +42,100 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as ``argparse`` does, but refuse unknown arguments, those of a sub-parser as well."""
+        namespace, rest = super().parse_known_args(args, namespace)
+        if not rest:
+            return namespace, rest
+        word = rest[0].split("=")[0]
+        if not word.startswith("-"):
+            self.error(f"unexpected argument {shown(word)}")
+        near = nearest(word, [name for name in self._option_string_actions if name != "-h"])
+        self.error(f"there is no option {shown(word)}" + (f", did you mean {near}?" if near else ""))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = did_you_mean(str(value), action.choices, cutoff=0.5)
+            name = "/".join(action.option_strings) or action.metavar
+            self.error(f"{name} is '{shown(value)}'{near or f'; expected {listed(action.choices)}'}")
+
     def error(self, message: str) -> NoReturn:
-        """Print one line that names the fault, and the nearest option for an unknown one."""
-        if message.startswith("unrecognized arguments: --"):
-            word = message.split()[2].split("=")[0]
-            near = nearest(word, [name for name in self._option_string_actions if name != "-h"])
-            message = f"there is no option {word}" + (f", did you mean {near}?" if near else "")
+        """Print one line that names the fault, and end the process with status 2."""
         print(f"error: {message} ({self.prog} --help lists the options)", file=sys.stderr)
         sys.exit(2)
 
 
-def setting(group: argparse._ArgumentGroup, flag: str, key: str, text: str) -> None:
-    """Add an option that sets the setting ``key``; ``text`` says what it is."""
+def setting(
+    group: argparse._ArgumentGroup,
+    flag: str,
+    key: str,
+    text: str,
+    metavar: str | None = None,
+    default: str | None = None,
+) -> None:
+    """Add an option that sets a setting.
+
+    Args:
+        group: what to add it to.
+        flag: the option.
+        key: the setting.
+        text: what the setting means.
+        metavar: the value's name in the help; None: N for a whole number, X for another, else NAME.
+        default: the default that the help shows; None: the setting's.
+    """
     value = DEFAULTS.get(key)
-    value = ",".join(map(str, value)) if isinstance(value, tuple) else value
-    group.add_argument(flag, help=f"{text} (default: {value if value != '' else 'none'})")
+    metavar = metavar or {int: "N", float: "X"}.get(type(value), "NAME")
+    group.add_argument(flag, metavar=metavar, help=f"{text} (default: {default or value})")
+
+
+def data_settings(group: argparse._ArgumentGroup, splits: Sequence[tuple[str, str, str]]) -> None:
+    """Add FOLDER, and the options that say where the data are.
+
+    Args:
+        group: what to add them to.
+        splits: (option, setting, text) per split that the subcommand reads.
+    """
+    group.add_argument(
+        "data",
+        metavar="FOLDER",
+        nargs="?",
+        help="labelled images: a VOC folder (Annotations, JPEGImages, ImageSets/Main) or a folder with "
+        "VOCdevkit in it. Splits of a VOC folder: trainval and test, or else train and val, or train "
+        "and test (default: what --dataset and --data-dir name)",
+    )
+    setting(group, "--dataset", "data.dataset", "voc, or shapes that are drawn; not with FOLDER")
+    setting(
+        group,
+        "--data-dir",
+        "data.dir",
+        "folder with VOCdevkit in it, or a VOC folder, from the current folder; not with FOLDER",
+        "DIR",
+    )
+    setting(
+        group,
+        "--year",
+        "data.year",
+        "of the devkit: 2007, 2012 or 07+12",
+        default="2007, or 2012 where 2007 is missing",
+    )
+    for flag, key, text in splits:
+        setting(group, flag, key, text, default=f"{DEFAULTS.get(key)}; see FOLDER")
+    setting(
+        group, "--on-bad-data", "data.on_bad_data", "error, or skip images with faults and list them"
+    )
 
 
 def any_setting(group: argparse._ArgumentGroup) -> None:
     """Add ``--config FILE`` and ``--set KEY=VALUE``."""
-    group.add_argument("--config", metavar="FILE", help="JSON file with settings, such as a config.json")
     group.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting; may be repeated"
+        "--config",
+        metavar="FILE",
+        help="JSON file with settings, such as a run's config.json (default: none)",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting; may be repeated (default: none)",
     )

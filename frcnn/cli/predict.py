@@ -23,19 +23,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "predict",
         "Detect objects in images and draw them.",
         EXAMPLES,
-        "Ends with status 1 if an image could not be read. It replaces no file but the drawn image that "
-        "it made of the same image before.",
+        "The exit status is 1 if an image could not be read. An image that was drawn before is drawn "
+        "again; other files are not replaced.",
     )
-    parser.add_argument(
-        "run", metavar="RUN_OR_FILE", help="folder of a training run, or a detector's file"
-    )
+    parser.add_argument("run", metavar="RUN_OR_FILE", help="run directory, or the file of a detector")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    parser.add_argument("--weights", help="file in RUN (default: best.weights.h5)")
+    parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
     parser.add_argument(
-        "--score", default="0.5", help="show detections with at least this score (default: 0.5)"
+        "--score",
+        default="0.5",
+        metavar="X",
+        help="show detections with at least this score (default: 0.5)",
     )
     parser.add_argument(
-        "--out", help="folder for the drawn images (default: predictions, in RUN or beside FILE)"
+        "--out",
+        metavar="DIR",
+        help="folder for the drawn images (default: predictions, in RUN or beside FILE)",
     )
     return parser.parse_args(argv)
 

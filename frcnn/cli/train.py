@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 from frcnn.cli.common import quiet_import, settings_of, take_folder
-from frcnn.cli.options import PRECEDENCE, Parser, any_setting, setting
+from frcnn.cli.options import PRECEDENCE, Parser, any_setting, data_settings, setting
 from frcnn.config import schema as configs
 from frcnn.config.short_names import SHORT_NAMES
 from frcnn.distributed import discovery, launcher, lifeline
@@ -30,37 +30,38 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "Train a Faster R-CNN.",
         EXAMPLES,
         "Every other setting: --set KEY=VALUE, with the keys of docs/settings.md or of any "
-        f"RUN/resolved.json. {PRECEDENCE}",
-    )
-    parser.add_argument(
-        "data", metavar="FOLDER", nargs="?", help="labelled images: a VOC folder or a VOC devkit"
+        f"RUN/resolved.json. {PRECEDENCE} RUN and DIR are below the current folder unless absolute.",
     )
     data = parser.add_argument_group("data")
-    setting(data, "--dataset", "data.dataset", "voc or shapes; not with FOLDER")
-    setting(data, "--data-dir", "data.dir", "holds VOCdevkit/, or is a VOC folder; not with FOLDER")
-    setting(data, "--year", "data.year", "of the devkit: 2007, 2012 or 07+12")
-    setting(data, "--train-split", "data.train_split", "split to train on")
-    setting(data, "--val-split", "data.val_split", "split to validate on")
-    setting(data, "--on-bad-data", "data.on_bad_data", "error, or skip images with faults and list them")
+    splits = (
+        ("--train-split", "data.train_split", "split to train on"),
+        ("--val-split", "data.val_split", "split to validate on"),
+    )
+    data_settings(data, splits)
     setting(data, "--batch-size", "data.batch_size", "images per step and process")
     setting(data, "--short-side", "data.short_side", "of the resized image, pixels")
     setting(data, "--long-side", "data.long_side", "of the resized image at most, pixels")
     model = parser.add_argument_group("model")
     setting(model, "--backbone", "model.backbone", ", ".join(configs.BACKBONES))
-    setting(model, "--weights", "model.weights", "imagenet, none, a file, or a run's folder")
+    setting(model, "--weights", "model.weights", "imagenet, none, a file, or a run directory", "FILE")
     training = parser.add_argument_group("training")
     setting(training, "--schedule", "train.schedule", ", ".join(configs.SCHEDULES))
     setting(training, "--precision", "train.precision", ", ".join(configs.PRECISIONS))
     setting(training, "--epochs", "train.epochs", "how often to go through the training split")
-    setting(training, "--steps-per-epoch", "train.steps_per_epoch", "0: once through the split")
+    setting(
+        training,
+        "--steps-per-epoch",
+        "train.steps_per_epoch",
+        "steps per epoch; 0: once through the split",
+    )
     setting(training, "--lr", "optimizer.learning_rate", "learning rate of both sub-models")
-    setting(training, "--optimizer", "optimizer.name", "sgd as in the paper, or adam")
+    setting(training, "--optimizer", "optimizer.name", "sgd, as in the paper, or adam")
     setting(training, "--seed", "train.seed", "of everything random")
     training.add_argument(
         "--deterministic",
         action="store_true",
         default=None,
-        help="the same seed gives the same bits on a GPU, too; on a CPU it always does",
+        help="the same seed gives the same bits on a GPU, too; on a CPU it always does (default: off)",
     )
     run = parser.add_argument_group("run")
     run.add_argument("--out", metavar="RUN", help="run directory (default: runs/DATA-BACKBONE-TIME)")
@@ -68,17 +69,20 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--resume",
         action="store_true",
         help="continue the run in --out from its newest checkpoint, with its settings; start a new one "
-        "where there is none",
+        "where there is none (default: off)",
     )
     run.add_argument(
-        "--allow-config-change", action="store_true", help="resume though settings or data have changed"
+        "--allow-config-change",
+        action="store_true",
+        help="resume though settings or data have changed (default: off)",
     )
     run.add_argument(
         "--workers-per-node",
         type=int,
         default=0,
         metavar="N",
-        help="train with N processes on this machine, one per GPU or share of the CPU",
+        help="train with N processes on this machine, one per GPU or share of the CPU (default: 0, one "
+        "process, without a launcher)",
     )
     any_setting(parser.add_argument_group("settings"))
     return parser.parse_args(argv)
@@ -89,7 +93,7 @@ def main(argv: list[str] | None = None) -> int | None:
     arguments, base, asked = parse(argv), None, {}
     if arguments.resume:
         if not arguments.out:
-            raise ConfigError("--resume needs the run's folder: --out RUN")
+            raise ConfigError("--resume needs the run directory: --out RUN")
         base = run_directory.read_config(pathlib.Path(arguments.out))
         asked = run_directory.read_asked(pathlib.Path(arguments.out))
     elif arguments.allow_config_change:
@@ -117,7 +121,7 @@ def main(argv: list[str] | None = None) -> int | None:
         from frcnn.training import train
 
     if discovery.find().world_size > 1 and not arguments.out:
-        raise ConfigError("several workers need one run directory: give it with --out")
+        raise ConfigError("several processes need one run directory: give it with --out")
     try:
         with signals.handle_with(signals.stop_main_thread), process_group.exit_together(out):
             if discovery.find().rank == 0:

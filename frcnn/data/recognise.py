@@ -1,9 +1,10 @@
-"""What kind of data set a folder is, so that ``frcnn train my_images`` needs no other option."""
+"""Find out what kind of data set a folder is: ``frcnn train my_images`` needs no other option."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
-from frcnn.data import voc_layout
+from frcnn.data import unsupported_layouts, voc_layout
 from frcnn.errors import DataError
 from frcnn.text import listed, shown
 
@@ -36,26 +37,58 @@ def recognise(
         frcnn.errors.DataError: there is no folder nowhere
     """
     root = Path(folder)
+    if not str(folder):
+        raise DataError("the name of the data's folder is empty")
     if not root.is_dir():
-        raise DataError(f"there is no folder {shown(folder)}")
+        file = f"{shown(folder)} is no folder but a file" if root.exists() else ""
+        raise DataError(file or f"there is no folder {shown(folder)}")
     settings = {"data.dataset": "voc", "data.dir": str(folder)}
     known = {"data.train_split": train_split, "data.val_split": val_split}
     settings |= {key: name for key, name in known.items() if name}
     if not (root / "Annotations").is_dir():
-        # Raises an error that says what the folder looks like, unless it is a devkit.
-        voc_layout.find_folders(root, train_split or "trainval", None)
+        try:
+            voc_layout.find_folders(root, train_split or "trainval", None)
+        except DataError as error:
+            raise DataError(_looks_like(root)) from error
         return settings, f"data: {shown(folder)} is a VOC devkit"
     if not (train_split and val_split):
         there = voc_layout.splits(root)
-        pairs = [pair for pair in SPLITS if set(pair) <= {*there, *filter(None, known.values())}]
+        pairs = [pair for pair in SPLITS if _fits(pair, tuple(known.values()), there)]
         if not pairs:
             raise DataError(
                 f"the splits in {root / 'ImageSets' / 'Main'} are: {listed(there)}; expected trainval "
-                "and test, or train and val: name them (--train-split, --val-split)"
+                "and test, or train and val: name them (--train-split and --val-split, or --split)"
             )
         settings = dict(zip(known, pairs[0])) | settings
     splits = [settings[key] for key in known]
     return settings, (
         f"data: {shown(folder)} is a VOC folder: training on {shown(splits[0])}, validation on "
         f"{shown(splits[1])}"
+    )
+
+
+def _fits(pair: tuple[str, str], given: tuple[str | None, str | None], there: Collection[str]) -> bool:
+    """Return whether a folder has a pair of splits, or the caller names the split in its place.
+
+    A given name of ``SPLITS`` keeps its partner: ``val`` beside ``trainval`` would validate on images
+    that were trained on.
+    """
+    standard = {name for names in SPLITS for name in names}
+    return all(
+        name in there if own is None else own == name or own not in standard
+        for name, own in zip(pair, given)
+    )
+
+
+def _looks_like(root: Path) -> str:
+    """Return the message for a folder that is no VOC data set."""
+    if text := unsupported_layouts.describe(root):
+        return f"{shown(root)} {text}"
+    with os.scandir(root) as entries:
+        names = sorted(entry.name + "/" * entry.is_dir() for entry in entries)
+    below = [root / name for name in names if (root / name / "Annotations").is_dir()]
+    advice = f"; {shown(below[0])} is a VOC folder: name that one" if below else ""
+    return (
+        f"{shown(root)} is neither a VOC folder (Annotations, JPEGImages, ImageSets/Main) nor a folder "
+        f"with VOCdevkit in it; it holds {listed(names) if names else 'nothing'}{advice}"
     )

@@ -105,7 +105,7 @@ def _not_found(root: Path, missing: list[str], asked: str | None) -> str:
     years = f"no VOC{' and no VOC'.join(missing)} in {root}"
     if not _is_folder(root):
         years += ", which is no folder"
-    command = " ".join(["python scripts/download.py", *(f"voc{year}" for year in missing)])
+    command = " ".join(["frcnn download", *(f"voc{year}" for year in missing)])
     parent = root.parent if root.name == "VOCdevkit" else root
     command += f" --data-dir {parent}" if parent != Path("data") else ""
     below = [root / name for name in _subfolders(root) if _is_voc(root / name)]

@@ -68,9 +68,9 @@ def test_shapes_are_not_drawn_into_other_data(tmp_path, name):
 
 
 def test_no_data_says_how_to_get_it(tmp_path):
-    with pytest.raises(DataError, match="python scripts/download.py voc2007"):
+    with pytest.raises(DataError, match="frcnn download voc2007"):
         build.load(DataConfig(dir=str(tmp_path)))
-    with pytest.raises(DataError, match="python scripts/download.py voc2007 voc2012"):
+    with pytest.raises(DataError, match="frcnn download voc2007 voc2012"):
         build.load(DataConfig(dir=str(tmp_path), year="07+12"))
 
 

@@ -386,9 +386,9 @@ def test_a_missing_split_is_an_error_that_lists_those_there_are(folder):
 
 
 MISSING = [
-    (None, "python scripts/download.py voc2007"),
-    ("2012", "python scripts/download.py voc2012"),
-    ("07+12", "python scripts/download.py voc2007 voc2012"),
+    (None, "frcnn download voc2007"),
+    ("2012", "frcnn download voc2012"),
+    ("07+12", "frcnn download voc2007 voc2012"),
 ]
 
 

@@ -75,7 +75,7 @@ FOLDERS = {
     ),
     "something else": (
         {"a.json": "[1, 2]", "conf.yaml": "names of nobody"},
-        "no VOC2007 in {root}: fetch it with `python scripts/download.py voc2007 --data-dir {root}`, or",
+        "no VOC2007 in {root}: fetch it with `frcnn download voc2007 --data-dir {root}`, or",
     ),
     "nothing": ({}, "no VOC2007 in {root}, which is no folder: fetch it"),
     "below": ({f"pets/{name}": text for name, text in VOC.items()}, "such as --data-dir {root}/pets"),

@@ -256,7 +256,7 @@ def test_a_run_that_stopped_as_asked_has_done_no_wrong(script, monkeypatch, caps
         ("--backbone vgg", "model.backbone is 'vgg', not one of vgg16"),
         ("--optimizer sdg", "optimizer.name is 'sdg'"),
         ("--config missing.json", "there is no config file missing.json"),
-        ("--resume", "--resume needs the run's folder: --out RUN"),
+        ("--resume", "--resume needs the run directory: --out RUN"),
         ("--allow-config-change", "--allow-config-change goes with --resume"),
     ],
 )
@@ -313,9 +313,7 @@ def test_voc_with_nothing_there_says_how_to_get_it(tmp_path):
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert (
-        line.startswith("error: no VOC2007 in data") and "`python scripts/download.py voc2007`" in line
-    )
+    assert line.startswith("error: no VOC2007 in data") and "`frcnn download voc2007`" in line
     assert list(tmp_path.iterdir()) == []
 
 

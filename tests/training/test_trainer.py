@@ -618,7 +618,7 @@ def test_a_data_set_without_any_object_is_an_error(folder, small_config, tmp_pat
 
 def test_missing_data_is_reported_before_weights_are_fetched(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.utils, "get_file", lambda **_: pytest.fail("asked for a download"))
-    with pytest.raises(DataError, match="scripts/download.py voc2007"):
+    with pytest.raises(DataError, match="frcnn download voc2007"):
         train(preset("voc").replace({"data.dir": str(tmp_path)}), tmp_path / "run")
 
 
