@@ -15,15 +15,17 @@ import pytest
 import train_steps
 
 HERE = Path(__file__).parent
-# Two halves that take about as long as each other, a process each.
-HALVES = (
-    "ops/test_boxes ops/test_anchors ops/test_sampling ops/test_nms "
-    "models/test_faster_rcnn layers/test_conv".split(),
-    "ops/test_targets ops/test_losses ops/test_proposals layers/test_roi_align layers/test_roi_pool "
-    "layers/test_sparse_rpn ops/test_postprocessing training/test_optimizers".split(),
-)
-# Three whole detectors, from torchvision's weights to its boxes.
-DETECTORS = "convert/test_torchvision.py::test_detections_are_torchvision_s"
+# Parts that take about as long as each other, a process each.
+PARTS = {
+    "boxes": (
+        "ops/test_boxes ops/test_anchors ops/test_sampling ops/test_nms ops/test_targets "
+        "models/test_faster_rcnn layers/test_conv"
+    ),
+    "losses": "ops/test_losses training/test_optimizers layers/test_roi_pool layers/test_sparse_rpn",
+    "regions": "ops/test_proposals ops/test_postprocessing layers/test_roi_align",
+    # Three whole detectors, from torchvision's weights to their boxes.
+    "detectors": "convert/test_torchvision benchmark/test_gpu",
+}
 # Left to TensorFlow, so that all this takes no minute: JAX compiles for every shape, and networks of
 # keras.applications for long. What these test besides is in the training steps and in the other tests.
 LEFT_OUT = (
@@ -56,20 +58,18 @@ def start(*arguments):
     )
 
 
-@pytest.fixture(scope="module")
-def core_tests():
-    """The core's tests, started first so that they run while the training steps do."""
-    selection = " and ".join(f"not {name}" for name in LEFT_OUT.split())
-    options = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
-    processes = [start(*options, str(HERE / DETECTORS), str(HERE / "benchmark" / "test_gpu.py"))] + [
-        start(*options, "-k", selection, *(str(HERE / f"{name}.py") for name in half)) for half in HALVES
-    ]
-    yield processes
-    for process in processes:
+def output_of(*arguments):
+    """Run python with JAX as the backend and return what it printed, the errors in between."""
+    process = start(*arguments)
+    try:
+        output, _ = process.communicate(timeout=600)
+    finally:
         process.kill()
+    assert process.returncode == 0, output
+    return output
 
 
-def test_train_steps_have_the_losses_of_tensorflow(core_tests):
+def test_train_steps_have_the_losses_of_tensorflow():
     """Three of each sub-model from the same weights and inputs; gradients tell in the later ones."""
     process = start(str(HERE / "train_steps.py"))
     expected = train_steps.results()
@@ -84,16 +84,18 @@ def test_train_steps_have_the_losses_of_tensorflow(core_tests):
         assert expected[sub_model][0] != pytest.approx(expected[sub_model][-1], rel=1e-2)
 
 
-def test_a_step_is_compiled_once_a_bucket(core_tests):
-    process = start(str(HERE / "bucket_steps.py"))
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    found = json.loads(output.splitlines()[-1])
+@pytest.mark.slow
+def test_a_step_is_compiled_once_a_bucket():
+    found = json.loads(output_of(str(HERE / "bucket_steps.py")).splitlines()[-1])
     assert found["sizes"] > 3 and found["steps"] > found["shapes"] == found["traces"] == 2
 
 
-def test_the_cores_tests_pass_on_jax(core_tests):
-    for process in core_tests:
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
-        assert " passed" in output
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
+def test_the_cores_tests_pass_on_jax(part):
+    selection = " and ".join(f"not {name}" for name in LEFT_OUT.split())
+    if part == "detectors":
+        selection = "detections_are_torchvision_s or test_gpu"
+    files = [str(HERE / f"{name}.py") for name in PARTS[part].split()]
+    output = output_of("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", selection, *files)
+    assert " passed" in output

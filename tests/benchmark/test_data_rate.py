@@ -3,10 +3,12 @@
 import os
 import time
 
+import pytest
 from benchmark.pipeline import Feed
 from test_worker import SPEC
 
 
+@pytest.mark.slow
 def test_images_are_written_prepared_counted_and_trained_on(tmp_path):
     feed = Feed(tmp_path, SPEC)
     assert len(list(tmp_path.glob("*.jpg"))) == 32

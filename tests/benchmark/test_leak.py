@@ -20,6 +20,7 @@ def test_a_spike_in_one_step_is_no_leak():
     assert not leak.growth([1000.0] * 299 + [2000.0]).leaks
 
 
+@pytest.mark.slow
 def test_a_run_is_watched_step_by_step(tmp_path):
     shapes.make(tmp_path / "images", {"train": 4, "val": 2})
     values = {

@@ -115,6 +115,7 @@ def test_the_peer_is_not_trained_on_other_terms(values, message):
     time_to_map.refuse_unlike(Config().replace(CARDS))
 
 
+@pytest.mark.slow
 def test_our_side_trains_an_epoch_when_told_to(folder, tmp_path):
     config = preset("shapes").replace(
         {

@@ -42,6 +42,7 @@ def test_what_is_measured_runs(what, schedule):
     assert min(first["seconds"]) > 0 and first["peak_mb"] > 50
 
 
+@pytest.mark.slow
 def test_the_script_measures_ours_and_writes_json(tmp_path):
     script = Path(__file__).parents[2] / "scripts" / "benchmark.py"
     options = "inference --backbone tiny --size 48x64 --rounds 1 --times 2".split()

@@ -152,6 +152,7 @@ def test_the_head_gives_the_same_scores_and_boxes(imported, arrays, theirs, imag
         np.testing.assert_allclose(deltas[0, row], expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_config_is_theirs_and_a_saved_detector_gives_the_same(imported, image, tmp_path):
     config = imported.config
     assert imported.classes == CLASSES

@@ -29,6 +29,8 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 SHARED = Path(__file__).parents[3] / "shared" / "golden"
 CARDS = SHARED.parent / "data" / "cards"
 V1, V2, MOBILE, MOBILE_320 = torchvision_state.NAMES
+# The networks of golden/detectors.npz; the large ones take long.
+NETWORKS = (MOBILE_320, *(pytest.param(name, marks=pytest.mark.slow) for name in (V1, V2)))
 
 
 def of_name(file, name):
@@ -87,7 +89,7 @@ def partners(boxes, others):
 # --- the same numbers ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [V1, V2, MOBILE_320])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_detections_are_torchvision_s(name):
     detector, table = golden_detector(name)
     (found,) = detector.predict(golden_image(table))
@@ -107,7 +109,7 @@ def test_detections_are_torchvision_s(name):
     assert found["names"] == [torchvision_state.COCO_CLASSES[label] for label in found["labels"]]
 
 
-@pytest.mark.parametrize("name", [V1, V2, MOBILE_320])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_proposals_are_torchvision_s(name):
     detector, table = golden_detector(name)
     padded, size = network_input(detector, golden_image(table))
@@ -121,7 +123,7 @@ def test_proposals_are_torchvision_s(name):
     assert len(set(index)) == len(index) and distance.max() < 0.05
 
 
-@pytest.mark.parametrize("name", [V1, V2, MOBILE_320])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_logits_and_deltas_of_regions_are_torchvision_s(name):
     """Pooled from the levels that their sizes belong to, at torchvision's own proposals."""
     detector, table = golden_detector(name)
@@ -350,6 +352,7 @@ def fine_tune(line):
         return [float(row["train/total_loss"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CARDS.is_dir(), reason="no photographs beside the repository")
 def test_training_on_from_an_imported_detector_lowers_the_loss_on_photographs(saved, tmp_path):
     _, path = saved
@@ -361,6 +364,7 @@ def test_training_on_from_an_imported_detector_lowers_the_loss_on_photographs(sa
     assert frcnn.Detector.load(tmp_path / "run").classes == tuple("ace jack king nine queen ten".split())
 
 
+@pytest.mark.slow
 def test_train_py_trains_on_from_an_imported_detector(saved, shapes_folder, tmp_path, capsys):
     """On three classes instead of six: the predictors are new, all else is the file's; losses fall."""
     detector, path = saved

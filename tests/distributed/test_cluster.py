@@ -76,7 +76,7 @@ def rows(run):
         ]
 
 
-@pytest.mark.parametrize("schedule", ["alternating", "joint"])
+@pytest.mark.parametrize("schedule", [pytest.param("alternating", marks=pytest.mark.slow), "joint"])
 def test_two_workers_do_what_one_does_with_their_images_together(config, schedule, tmp_path):
     config = config.replace({"train.schedule": schedule})
     process = start(config, tmp_path / "two", 2)
@@ -99,6 +99,7 @@ def test_two_workers_do_what_one_does_with_their_images_together(config, schedul
     assert sorted(path.name for path in (run / "workers").iterdir()) == ["1.log"]
 
 
+@pytest.mark.slow
 def test_when_a_worker_is_killed_the_other_one_stops_and_says_so(config, tmp_path):
     process = start(config.replace({"train.epochs": 500}), tmp_path / "two", 2)
     log = tmp_path / "two" / "run" / "metrics.csv"
@@ -124,6 +125,7 @@ def taken():
         yield server.getsockname()[1], *launcher.free_ports(1)
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_find_each_other_say_so_in_a_line(taken):
     """The first cannot listen on its port, so the second waits for it: not for ever."""
     addresses = [f"localhost:{port}" for port in taken]

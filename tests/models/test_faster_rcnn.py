@@ -317,6 +317,7 @@ def test_resnet50_end_to_end(batch):
     assert not any("conv5" in v.path for v in models.rpn.variables)
 
 
+@pytest.mark.slow
 def test_a_pyramid_of_mobilenet_v2_end_to_end(batch):
     """The RPN's outputs, the anchors and the targets agree on cells, at a size odd on the last level."""
     small = {"model.rpn_channels": 8, "model.head_width": 16, "rpn.score_threshold": 0.0}

@@ -73,6 +73,7 @@ def test_from_any_step_it_goes_on_with_the_same_bits(whole, config, tmp_path, st
     assert_alike(whole, run)
 
 
+@pytest.mark.slow
 def test_joint_goes_on_with_the_same_bits(config, tmp_path):
     config = config.replace({"train.schedule": "joint", "train.epochs": 2, "optimizer.name": "sgd"})
     train(config, tmp_path / "whole")
@@ -81,6 +82,7 @@ def test_joint_goes_on_with_the_same_bits(config, tmp_path):
     assert_alike(tmp_path / "whole", run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["joint", "four-step"])
 def test_scaled_losses_go_on_with_the_same_scale(config, tmp_path, schedule):
     """Of two steps of a schedule the second comes out of the variables that the first left."""
@@ -118,6 +120,7 @@ def command(config, tmp_path):
     return ["--config", str(path)]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_with_the_same_bits(whole, command, tmp_path):
     """Killed while it writes, and after some more steps; then asked to stop, and let end."""
     run, log = tmp_path / "run", tmp_path / "log"
@@ -201,6 +204,7 @@ def test_a_signal_before_the_first_step_is_done_stops_the_run_with_nothing_to_sa
 # Faults of our own after an epoch's last step.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("owner, name", [(trainer, "validate"), (writer.metrics_csv, "append_row")])
 def test_a_fault_in_scoring_or_logging_loses_no_epoch(
     whole, config, tmp_path, monkeypatch, capsys, owner, name
@@ -432,6 +436,7 @@ def test_a_run_without_resume_is_left_alone(whole, config):
         train(config, whole)
 
 
+@pytest.mark.slow
 def test_images_left_out_during_training_are_listed_once(config, shapes_folder, tmp_path, monkeypatch):
     folder = shutil.copytree(shapes_folder, tmp_path / "data")
     config = config.replace({"data.dir": str(folder), "data.on_bad_data": "skip", "train.epochs": 2})
@@ -472,6 +477,7 @@ def spoilt(monkeypatch):
     return spoil
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_recorded_and_the_run_goes_on(config, tmp_path, spoilt):
     spoilt(2, 6)
     run = tmp_path / "run"

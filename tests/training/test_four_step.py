@@ -205,7 +205,7 @@ def test_the_best_weights_are_of_the_last_phase(run):
     assert all(np.array_equal(files[0][name], files[1][name]) for name in files[0])
 
 
-@pytest.mark.parametrize("step", [3, 4, 5])
+@pytest.mark.parametrize("step", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 5))])
 def test_a_run_goes_on_within_and_between_phases_as_if_never_interrupted(run, config, tmp_path, step):
     """After step 3 within phase 2, which needs phase 1's network; after 4 between; after 5 within 3."""
     again = shutil.copytree(run, tmp_path / "run")

@@ -118,6 +118,7 @@ def test_a_train_step_trains_everything_but_what_is_frozen(small_config, batch, 
     assert all(int(step.optimizer.iterations) == 1 for step in schedule.step_models)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SCHEDULES)
 def test_a_validation_step_changes_nothing(small_config, batch, kind):
     config = small_config.replace({"model.head_dropout": 0.5})

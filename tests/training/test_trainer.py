@@ -349,6 +349,7 @@ def test_the_same_seed_gives_the_same_run_whatever_the_workers_with_a_cache_or_w
     assert again == first  # to the last bit
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(run, tmp_path):
     values = {"train.seed": 1, "train.epochs": 1, "train.steps_per_epoch": 1}
     train(run.config.replace(values), tmp_path / "other")
@@ -649,6 +650,7 @@ def test_a_run_folder_that_cannot_be_made_is_named(small_config, tmp_path):
 # Learning.
 
 
+@pytest.mark.slow
 def test_four_images_are_learnt_by_heart(shapes_folder, tmp_path):
     """Losses fall, mAP rises, and what a person loads from the run directory finds the objects."""
     config = preset("shapes").replace(

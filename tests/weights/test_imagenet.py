@@ -78,6 +78,7 @@ def compare(found, expected):
 # --- keras.applications ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_resnet_from_keras(tmp_path):
     """Its strides and its biases give its features at all four levels."""
     pixels = keras.Input((None, None, 3))
@@ -120,6 +121,7 @@ def old_v3_name(name):
     return f"{block}/{part.replace('_bn', '/BatchNorm')}"
 
 
+@pytest.mark.slow
 def test_mobilenet_v3_from_keras(tmp_path):
     """Its padding and its epsilon give its features at both levels."""
     pixels = keras.Input((None, None, 3))

@@ -104,7 +104,7 @@ def assert_close(ours, theirs, key):
 # --- the same numbers ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [V1, V2, MOBILE])
+@pytest.mark.parametrize("name", [V1, pytest.param(V2, marks=pytest.mark.slow), MOBILE])
 def test_a_network_gives_torchvision_s_numbers(golden, name):
     ours = outputs_of(name, state_of(golden, name), numbers("images", IMAGES), numbers("pooled", POOLED))
     theirs = {
@@ -138,6 +138,7 @@ def test_resnet101_s_pyramid_with_frozen_batch_norm_gives_torchvision_s_numbers(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the larger tables are not beside the repository")
 @pytest.mark.parametrize("name", [V1, V2, MOBILE_320])
 def test_a_network_gives_the_numbers_of_the_larger_tables(name):
