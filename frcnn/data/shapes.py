@@ -1,15 +1,16 @@
-"""A data set made by code: circles, squares and triangles on a cluttered ground, as VOC files.
+"""Make a synthetic VOC data set: circles, squares and triangles on a cluttered background.
 
-It needs no download, trains on a CPU in minutes, and goes through the same reader as real data. Its
-boxes are exact: a box is the hull of the pixels that show the object, so what another object hides
-is no part of it (VOC's own rule).
+It needs no download, trains on a CPU in minutes, and is read like real data. Its boxes are exact: a box
+is the bounding box of the visible pixels of an object, as in VOC.
 
-- Antialiasing comes from signed distances, not from drawing large and shrinking: the share of a
-  pixel that a shape covers is the distance of its centre to the outline plus one half, clipped to
-  [0, 1]. A pixel belongs to the shape where the share is at least one half.
-- Each image has a generator of its own, seeded by the seed, the split and the image's number: an
-  image does not depend on how many others are made.
+- Outlines are antialiased by signed distances: a shape covers a pixel by the distance of the pixel's
+  centre from the outline plus one half, clipped to [0, 1]. A pixel belongs to the shape where this is at
+  least one half.
+- Each image has its own random generator, seeded by the seed, the split and the image's number. So an
+  image does not depend on the number of images.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import json
@@ -17,6 +18,7 @@ import shutil
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import cv2
@@ -29,24 +31,24 @@ from frcnn.errors import DataError
 CLASSES = ("circle", "square", "triangle")
 SPLITS = {"train": 600, "val": 100}
 SETTINGS_FILE = "shapes.json"
-# What lies in the folder of a data set itself, and not in one that holds several data sets.
-OF_OTHER_DATA = ("Annotations", "JPEGImages", "ImageSets", "VOC2007", "VOC2012", "annotations", "images")
-VERSION = 1  # raised when the same settings come to mean other pictures
+# Files and folders of other data sets. Shapes are not made in a folder that holds one of them.
+OTHER_DATA = ("Annotations", "JPEGImages", "ImageSets", "VOC2007", "VOC2012", "annotations", "images")
+VERSION = 1  # increased when the same settings give other images
 
 SIZES = (26.0, 92.0)  # diameter of a shape's circumscribed circle, pixels
-MIN_VISIBLE = 0.6  # share of every object that the others must leave visible
+MIN_VISIBLE = 0.6  # fraction of each object that stays visible behind the others
 MIN_CONTRAST = 90.0  # RGB distance from any pixel nearby, out of 441
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """One picture.
+    """One image and its objects.
 
     Attributes:
-        image: (height, width, 3) uint8, RGB.
-        owner: (height, width) int: which object each pixel shows, -1 for the ground.
+        image: (H, W, 3) uint8, RGB.
+        owner: (H, W) int: index of the object that each pixel shows, -1 for background.
         labels: (G,) int, indices into ``CLASSES``; G is 1 to 6.
-        boxes: (G, 4) int, half-open pixels: the hull of each object's visible pixels.
+        boxes: (G, 4) int, half-open pixels: bounding box of each object's visible pixels.
     """
 
     image: np.ndarray
@@ -55,23 +57,23 @@ class Scene:
     boxes: np.ndarray
 
 
-def scene(rng):
-    """Draw a picture of 1 to 6 shapes, 192x144 to 256x192 pixels, one in four of them upright.
+def draw_scene(rng: np.random.Generator) -> Scene:
+    """Draw an image with 1 to 6 shapes, 192x144 to 256x192 pixels, one in four of portrait format.
 
     Args:
-        rng: numpy ``Generator``; it decides everything.
+        rng: source of all randomness.
 
     Returns:
-        A ``Scene``. No shape is cut off by the border.
+        The scene. No shape is cut off by the border.
     """
     width, height = int(rng.integers(192, 257)), int(rng.integers(144, 193))
     if rng.random() < 0.25:
         width, height = height, width
-    image = _ground(rng, width, height)
+    image = _background(rng, width, height)
     owner = np.full((height, width), -1)
     areas, labels = [], []
     wanted = rng.integers(1, 7)
-    for _ in range(40):  # places tried; a full picture ends up with fewer shapes
+    for _ in range(40):  # positions tried; a full image gets fewer shapes
         if len(labels) == wanted:
             break
         label = int(rng.integers(len(CLASSES)))
@@ -85,25 +87,25 @@ def scene(rng):
         areas.append(mask.sum())
         labels.append(label)
     image += rng.normal(0.0, rng.uniform(1.0, 6.0), image.shape)
-    boxes = np.array([hull(owner == i) for i in range(len(labels))])
+    boxes = np.array([bounding_box(owner == i) for i in range(len(labels))])
     return Scene(image.clip(0, 255).astype(np.uint8), owner, np.array(labels), boxes)
 
 
-def generator(seed, split, number):
-    """Return the generator of one image of a data set, for ``scene``."""
+def scene_rng(seed: int, split: str, number: int) -> np.random.Generator:
+    """Return the random generator of one image of a data set, for ``draw_scene``."""
     return np.random.default_rng([seed, zlib.crc32(split.encode()), number])
 
 
-def coverage(outline, width, height):
-    """Return how much of each pixel a shape covers.
+def coverage(outline: np.ndarray | tuple[np.ndarray, float], width: int, height: int) -> np.ndarray:
+    """Return the fraction of each pixel that a shape covers.
 
     Args:
-        outline: ``(centre, radius)`` of a circle, or the (K, 2) corners of a convex polygon, x to
-            the right and y down, clockwise as seen; pixels, (0, 0) the image's top left corner.
+        outline: ``(centre, radius)`` of a circle, or the (K, 2) corners of a convex polygon, clockwise
+            as seen; pixels, from the image's top left corner.
         width, height: of the image, pixels.
 
     Returns:
-        (height, width) float in [0, 1]; at least 0.5 where the pixel's centre lies within.
+        (H, W) float in [0, 1]; at least 0.5 where the pixel's centre lies within the outline.
     """
     x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
     if isinstance(outline, tuple):
@@ -118,16 +120,18 @@ def coverage(outline, width, height):
     return np.clip(inside + 0.5, 0.0, 1.0)
 
 
-def hull(mask):
+def bounding_box(mask: np.ndarray) -> list[int]:
     """Return ``[x1, y1, x2, y2]``, half-open, the smallest box around the true pixels of a mask."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
 
 
-def _outline(rng, label, width, height):
-    """Return a shape's outline, as ``coverage`` takes it, somewhere within the image."""
+def _outline(
+    rng: np.random.Generator, label: int, width: int, height: int
+) -> np.ndarray | tuple[np.ndarray, float]:
+    """Return the outline of a shape at a random position, as ``coverage`` takes it."""
     low, high = np.log(SIZES)
-    radius = 0.5 * np.exp(rng.uniform(low, high))  # as many small ones as large ones, by ratio
+    radius = 0.5 * np.exp(rng.uniform(low, high))  # uniform in the logarithm
     centre = rng.uniform([radius, radius], [width - radius, height - radius])
     if CLASSES[label] == "circle":
         return centre, radius
@@ -138,15 +142,15 @@ def _outline(rng, label, width, height):
     return centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
 
 
-def _ground(rng, width, height):
-    """Return a (height, width, 3) float picture without objects: gradient, blotches, strokes."""
+def _background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Return an (H, W, 3) float image without objects: gradient, blotches, strokes."""
     middle = rng.uniform(40.0, 215.0, 3)
     slope = rng.uniform(-35.0, 35.0, (2, 3))
     y, x = np.mgrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j]
     image = middle + x[..., None] * slope[0] + y[..., None] * slope[1]
     blotches = rng.normal(0.0, rng.uniform(2.0, 14.0), (6, 8, 3))
     image += cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
-    # Strokes are thin and open, so that none can be taken for a shape's outline.
+    # Strokes are thin and open, so that none looks like a shape's outline.
     for _ in range(rng.integers(2, 9)):
         turns = rng.normal(rng.uniform(-0.12, 0.12), 0.1, rng.integers(3, 12)).cumsum()
         angles = rng.uniform(0.0, 2.0 * np.pi) + turns
@@ -161,9 +165,9 @@ def _ground(rng, width, height):
     return image.clip(0, 255)
 
 
-def _paint(rng, image, share):
-    """Blend a shape into a float image, in place, in a colour that stands out where it lies."""
-    x1, y1, x2, y2 = hull(share > 0)
+def _paint(rng: np.random.Generator, image: np.ndarray, share: np.ndarray) -> None:
+    """Blend a shape into a float image, in place, in a colour that contrasts with what is there."""
+    x1, y1, x2, y2 = bounding_box(share > 0)
     nearby = image[y1:y2:4, x1:x2:4].reshape(-1, 1, 3)
     candidates = rng.uniform(0.0, 255.0, (32, 3))
     contrast = np.linalg.norm(nearby - candidates, axis=-1).min(axis=0)
@@ -178,19 +182,22 @@ def _paint(rng, image, share):
     image += share[..., None] * (colour + 30.0 * shade[..., None] - image)
 
 
-def make(root, splits=None, seed=0):
+def make(root: Path | str, splits: dict[str, int] | None = None, seed: int = 0) -> None:
     """Write a VOC folder: annotations, JPEG files and split files.
 
-    It is made beside ``root`` and renamed when whole, so that what an interrupted run leaves is not
-    taken for a data set.
+    It is made beside ``root`` and renamed when it is complete, so that an interrupted call leaves no
+    partial data set.
 
     Args:
-        root: a folder that does not exist yet, or is empty.
-        splits: how many images each split has; None stands for ``SPLITS``.
-        seed: a whole number; the same seed gives the same files.
+        root: a folder that does not exist or is empty.
+        splits: number of images of each split; None stands for ``SPLITS``.
+        seed: the same seed gives the same files.
 
     Raises:
-        DataError: ``root`` holds something, or cannot be written.
+        DataError: ``root`` is not empty, or cannot be written.
+
+    Example:
+        >>> make("data/shapes", {"train": 4, "val": 2})  # doctest: +SKIP
     """
     root, splits = Path(root), dict(splits or SPLITS)
     try:
@@ -200,7 +207,7 @@ def make(root, splits=None, seed=0):
         part = Path(tempfile.mkdtemp(prefix=f"{root.name}.part-", dir=root.parent))
         try:
             _write(part, splits, seed)
-            part.chmod(0o755)  # mkdtemp keeps others out
+            part.chmod(0o755)  # mkdtemp makes it 0o700
             part.rename(root)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
@@ -209,28 +216,29 @@ def make(root, splits=None, seed=0):
         raise DataError(f"cannot make the shapes data set in {root}: {error}") from error
 
 
-def ensure(root, splits=None, seed=0):
-    """Make the data set where there is none; leave it alone if it has these settings.
+def ensure(root: Path | str, splits: dict[str, int] | None = None, seed: int = 0) -> None:
+    """Make the data set unless there is one with the same settings.
 
-    Args: as ``make``.
+    Args:
+        root, splits, seed: as for ``make``.
 
     Raises:
-        DataError: ``root`` holds a data set of other settings, or something else; or the folder that it
-            is to be made in is another data set's own.
+        DataError: ``root`` holds a data set of other settings, or something else; or its parent folder
+            holds another data set.
     """
     root = Path(root)
     wanted = _settings(dict(splits or SPLITS), seed)
     if not (root / SETTINGS_FILE).is_file():
-        for name in OF_OTHER_DATA:
+        for name in OTHER_DATA:
             if (root.parent / name).exists():
                 raise DataError(
-                    f"{root.parent} holds other data ({name}), among which no shapes are drawn: name "
+                    f"{root.parent} holds other data ({name}), so no shapes are made there: name "
                     "another folder with --data-dir, or train on that data with --dataset voc"
                 )
         try:
             make(root, splits, seed)
         except DataError:
-            # Another process may have been first: then there is one now.
+            # Another process may have made it meanwhile.
             if not (root / SETTINGS_FILE).is_file():
                 raise
     try:
@@ -244,17 +252,17 @@ def ensure(root, splits=None, seed=0):
         )
 
 
-def _settings(splits, seed):
+def _settings(splits: dict[str, int], seed: int) -> dict[str, Any]:
     return {"version": VERSION, "seed": seed, "splits": splits}
 
 
-def _write(folder, splits, seed):
+def _write(folder: Path, splits: dict[str, int], seed: int) -> None:
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     for split, count in splits.items():
         names = [f"{split}_{number:06d}" for number in range(count)]
         for number, name in enumerate(tqdm(names, f"Making shapes, {split}", disable=None)):
-            drawn = scene(generator(seed, split, number))
+            drawn = draw_scene(scene_rng(seed, split, number))
             picture = Image.fromarray(drawn.image)
             picture.save(folder / "JPEGImages" / f"{name}.jpg", quality=95)
             annotation = _annotation(f"{name}.jpg", drawn)
@@ -264,8 +272,8 @@ def _write(folder, splits, seed):
     (folder / SETTINGS_FILE).write_text(json.dumps(_settings(splits, seed)) + "\n")
 
 
-def _annotation(filename, drawn):
-    """Return a scene's annotation as VOC has it: corners from 1, both inclusive."""
+def _annotation(filename: str, drawn: Scene) -> ElementTree.ElementTree:
+    """Return a scene's annotation in VOC's convention: 1-based, inclusive corners."""
     root = ElementTree.Element("annotation")
     add = ElementTree.SubElement
     add(root, "folder").text = "shapes"

@@ -1,12 +1,15 @@
-"""Files that are no image of a kind that is read: what they are, and what to do about it.
+"""Recognise files that are not images of a supported format, and say what to do about them.
 
-They are told by their first bytes. A photograph of a telephone may be HEIC and still be named ``.jpg``.
+They are recognised by their first bytes: a phone's photograph may be HEIC although its name ends in
+``.jpg``.
 """
 
-HEAD = 64  # bytes that tell
+from __future__ import annotations
+
+HEAD = 64  # bytes that ``describe`` needs
 SAVE_AS = "save it as JPEG or PNG"
 
-# First bytes -> what such a file is.
+# First bytes -> kind of file.
 MAGIC = {
     b"GIF8": "a GIF image",
     b"\x00\x00\x00\x0cjP  ": "a JPEG 2000 image",
@@ -25,7 +28,7 @@ MAGIC = {
     b"P6": "a PNM image",
     b"<svg": "an SVG drawing",
 }
-# The brand in the first box of the ISO media format.
+# Brand in the first box of an ISO media file -> kind of file.
 BRANDS = {
     b"avif": "an AVIF image",
     b"avis": "an AVIF image",
@@ -37,15 +40,22 @@ BRANDS = {
     b"mif1": "an HEIF image",
     b"msf1": "an HEIF image",
 }
-# Endings of the kinds above, by which an annotation's image is found so that it can be named.
+# File name extensions of the kinds above: they let a reader find such an image and name it in an error.
 ENDINGS = tuple(".gif .avif .heic .heif .jp2 .j2k .jxl .svg .psd .exr .ppm .pgm".split())
 
 
-def describe(head):
-    """Return what a file is and what to do, as words to follow its name; None where it is not known.
+def describe(head: bytes) -> str | None:
+    """Return the kind of a file and what to do about it, None if the kind is unknown.
 
     Args:
-        head: its first ``HEAD`` bytes, or all where it has fewer.
+        head: the file's first ``HEAD`` bytes, or all if it has fewer.
+
+    Returns:
+        The end of a sentence that begins with the file's name.
+
+    Example:
+        >>> describe(b"GIF89a")
+        'is a GIF image, which is not read: save it as JPEG or PNG'
     """
     if head[4:8] == b"ftyp":
         kind = BRANDS.get(head[8:12], "a video")

@@ -4,8 +4,8 @@ Names are looked up in the folders' listings. No path is made from a name in a s
 annotation, so that none can lead out of the data set.
 
 An annotation's image has the same name. If several images have it, or none, ``<filename>`` decides;
-last, upper and lower case are treated alike. An image with the name of another annotation belongs to that one.
-An ambiguous image is a fault, because a wrong choice would give it the boxes of another image.
+last, upper and lower case are treated alike. An image with the name of another annotation belongs to
+that one. An ambiguous image is a fault, because a wrong choice would give it another image's boxes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from frcnn.errors import DataError
 
 
 def scenes(seeds):
-    return [shapes.scene(np.random.default_rng(seed)) for seed in seeds]
+    return [shapes.draw_scene(np.random.default_rng(seed)) for seed in seeds]
 
 
 def contents(root):
@@ -23,7 +23,7 @@ def contents(root):
 
 def test_a_circle_covers_the_pixels_whose_centres_it_holds():
     share = shapes.coverage((np.array([50.0, 40.0]), 10.0), 100, 80)
-    assert shapes.hull(share >= 0.5) == [40, 30, 60, 50]
+    assert shapes.bounding_box(share >= 0.5) == [40, 30, 60, 50]
     assert share[40, 50] == 1.0 and share[0, 0] == 0.0
     assert abs(share.sum() - np.pi * 10.0**2) < 1.0  # antialiased: the area is the circle's
 
@@ -31,7 +31,7 @@ def test_a_circle_covers_the_pixels_whose_centres_it_holds():
 def test_a_polygon_covers_the_pixels_whose_centres_it_holds():
     corners = np.array([[10.0, 5.0], [30.0, 5.0], [30.0, 20.0], [10.0, 20.0]])
     mask = shapes.coverage(corners, 50, 40) >= 0.5
-    assert shapes.hull(mask) == [10, 5, 30, 20] and mask.sum() == 20 * 15
+    assert shapes.bounding_box(mask) == [10, 5, 30, 20] and mask.sum() == 20 * 15
 
 
 def test_a_pixel_that_is_half_covered_is_half_painted():
@@ -92,7 +92,7 @@ def test_the_reader_gives_back_the_boxes_that_were_drawn(tmp_path):
     shapes.make(tmp_path / "shapes", {"train": 12}, seed=3)
     dataset = voc.read(tmp_path / "shapes", "train", classes=shapes.CLASSES)
     for number, sample in enumerate(dataset.samples):
-        drawn = shapes.scene(shapes.generator(3, "train", number))
+        drawn = shapes.draw_scene(shapes.scene_rng(3, "train", number))
         np.testing.assert_array_equal(sample.boxes, drawn.boxes)
         np.testing.assert_array_equal(sample.labels, drawn.labels)
         picture = np.asarray(Image.open(sample.path), int)
@@ -124,8 +124,8 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return scene(rng)
 
-    scene = shapes.scene
-    monkeypatch.setattr(shapes, "scene", interrupted)
+    scene = shapes.draw_scene
+    monkeypatch.setattr(shapes, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
         shapes.make(tmp_path / "shapes", {"train": 5})
     assert list(tmp_path.iterdir()) == []

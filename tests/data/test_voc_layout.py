@@ -71,7 +71,7 @@ FOLDERS = {
     "COCO in each split": ({"train/_annotations.coco.json": COCO}, "(train/_annotations.coco.json)"),
     "side by side": (
         {"train/a.xml": "<annotation/>", "train/a.jpg": ""},
-        "{root} is no VOC folder: annotations and images lie side by side in train; move the",
+        "{root} is not a VOC folder: annotations and images lie together in train; move the",
     ),
     "something else": (
         {"a.json": "[1, 2]", "conf.yaml": "names of nobody"},
