@@ -1,4 +1,4 @@
-"""Look at a data set before training, and draw boxes on images.
+"""Reports on a data set before training, and drawing of boxes on images.
 
 May import: everything up to evaluation.
 """

@@ -1,12 +1,15 @@
-"""Draw boxes with their class and score onto an image, to be looked at.
+"""Draws boxes with their class and score onto an image.
 
-Lines and letters need pixels to be legible: their size follows the image's, and a small image is first
-enlarged by a whole factor. A label goes where it hides least: outside its box if there is room, inside
-only where it takes a small part of the box. If it finds no place it is made smaller, and then left away.
+Line width and font size follow the image's size, and a small image is first enlarged by a whole factor.
+A label is placed outside its box if there is room, and inside only where it covers a small part of the
+box. Without room it is made smaller, and then omitted.
 """
+
+from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,73 +24,80 @@ MAX_HIDDEN = 0.1  # share of its own box that a label may cover
 MAX_HIDDEN_OTHER = 0.25  # share of another box that a label may cover
 
 
-def draw(image, boxes, labels, scores, class_names):
+def draw(
+    image: np.ndarray | Image.Image,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray | None,
+    class_names: Sequence[str],
+) -> Image.Image:
     """Return a copy of an image with boxes drawn on it, the highest score on top.
 
     Args:
-        image: (H, W, 3) array of RGB, 0 to 255, or a Pillow image.
-        boxes: (G, 4) half-open pixels of the image.
+        image: (H, W, 3) RGB in [0, 255], or a Pillow image.
+        boxes: (G, 4) boxes in pixels of the image.
         labels: (G,) int, indices into ``class_names``.
-        scores: (G,) in [0, 1]; None for ground truth, which has none.
-        class_names: sequence of str, in any script (``frcnn.inspection.fonts``).
+        scores: (G,) in [0, 1]; None for ground truth.
+        class_names: names in any script (``frcnn.inspection.fonts``).
 
     Returns:
-        A Pillow RGB image; its sides are a whole multiple of the image's, and the same where its
-        long side has ``MIN_LONG_SIDE`` pixels or more.
+        A Pillow RGB image, enlarged by a whole factor if the image's long side is shorter than
+        ``MIN_LONG_SIDE`` pixels.
     """
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
     factor = math.ceil(MIN_LONG_SIDE / max(image.size))
     image = image.convert("RGB").resize([factor * side for side in image.size], Image.BICUBIC)
     canvas = ImageDraw.Draw(image)
-    # A thin picture (a panorama) has room for thin lines and small letters only.
+    # A narrow image (a panorama) has room only for thin lines and small letters.
     line = max(2, round(min(max(image.size) / 400, min(image.size) / 60)))
     font_size = min(max(14, max(image.size) / 50), min(image.size) / 5)
     corners = np.rint(factor * np.asarray(boxes, "float64").reshape(-1, 4)).astype(int)
     order = np.arange(len(corners)) if scores is None else np.argsort(scores, kind="stable")
     for index in order:
-        _draw_box(canvas, corners[index].tolist(), colour(labels[index]), line)
+        _draw_box(canvas, corners[index].tolist(), class_colour(labels[index]), line)
     placed = []
     for index in reversed(order):
         score = "" if scores is None else f" {scores[index]:.2f}"
         text = _fitted(class_names[labels[index]], score, image.width - 2 * line)
-        label = _place(text, index, corners, placed, image.size, font_size, line)
+        label = _place_label(text, index, corners, placed, image.size, font_size, line)
         if label:
             placed.append(label[1])
-            _draw_label(canvas, *label, colour(labels[index]), line)
+            _draw_label(canvas, *label, class_colour(labels[index]), line)
     return image
 
 
-def colour(label):
-    """Return a class's colour, (red, green, blue), 0 to 255: the same in every image and run.
+def class_colour(label: int) -> tuple[int, int, int]:
+    """Return a class's (red, green, blue) in [0, 255], the same in every image and run.
 
-    Steps of the golden ratio around the colour circle keep any number of classes apart.
+    Steps of the golden ratio around the colour circle separate any number of classes.
     """
     hue = (label * GOLDEN_RATIO) % 1.0
     value = 1.0 if label % 2 == 0 else 0.8
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.9, value))
+    red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.9, value))
+    return red, green, blue
 
 
 def _ink(fill):
-    """Return black or white, whichever stands out from a colour."""
+    """Return black or white, whichever has more contrast with a colour."""
     red, green, blue = fill
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140  # ITU-R BT.601 luma
     return (0, 0, 0) if bright else (255, 255, 255)
 
 
 def _draw_box(canvas, box, fill, line):
-    """Draw the outline of a box: on its inside, or around it where it is too small for that."""
+    """Draw the outline of a box: on its inside, or around a small box."""
     x1, y1, x2, y2 = box
     x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)  # Pillow's corners are inclusive
     if min(x2 - x1, y2 - y1) < 8 * line:
         x1, y1, x2, y2 = x1 - line, y1 - line, x2 + line, y2 + line
-    # A rim in the ink keeps the box visible on a ground of its own colour.
+    # A border in black or white keeps the box visible on a background of its own colour.
     canvas.rectangle([x1 - 1, y1 - 1, x2 + 1, y2 + 1], outline=_ink(fill), width=line + 2)
     canvas.rectangle([x1, y1, x2, y2], outline=fill, width=line)
 
 
 def _fitted(name, score, width):
-    """Return a label whose name is cut where it is wider than the picture in the smallest letters."""
+    """Return a label, its name shortened if the label is wider than the image in the smallest font."""
     kept = len(name)
     while kept > 1 and Text(_cut(name, kept) + score, MIN_FONT_SIZE).width > width:
         kept -= 1 + kept // 8
@@ -98,16 +108,17 @@ def _cut(name, kept):
     return name if kept == len(name) else f"{name[:kept]}\u2026"
 
 
-def _place(text, index, boxes, placed, size, font_size, line):
-    """Return a label's ``Text`` and its plate (x1, y1, x2, y2), None where there is no room for it.
+def _place_label(text, index, boxes, placed, size, font_size, line):
+    """Return a label's ``Text`` and its plate (x1, y1, x2, y2); None if there is no room.
 
     Args:
         text: the label.
-        index: of its box among ``boxes``, (G, 4) int.
-        placed: plates of the labels that are there already.
-        size: (width, height) of the picture.
-        font_size: pixels; smaller ones are tried, too.
-        line: pixels around the text.
+        index: index of its box in ``boxes``.
+        boxes: (G, 4) int.
+        placed: plates of the labels placed so far.
+        size: (width, height) of the image.
+        font_size: pixels; smaller sizes are tried, too.
+        line: margin around the text, pixels.
     """
     if font_size < MIN_FONT_SIZE:
         return None
@@ -131,9 +142,9 @@ def _place(text, index, boxes, placed, size, font_size, line):
 
 
 def _candidates(box, width, height, size):
-    """Return the (K, 4) plates that may hold a label, the usual ones first.
+    """Return (K, 4) possible plates of a label, the preferred first.
 
-    Above and below the box, right and left of it, and inside its corners.
+    They lie above and below the box, right and left of it, and inside its corners.
     """
     x1, y1, x2, y2 = np.clip(box, 0, [*size, *size])
     right, bottom = max(0, size[0] - width), max(0, size[1] - height)
@@ -147,7 +158,7 @@ def _candidates(box, width, height, size):
 
 
 def _hidden(plates, boxes):
-    """Return (K, G), the share of each box that each plate covers."""
+    """Return (K, G) shares of each box that each plate covers."""
     low = np.maximum(plates[:, None, :2], boxes[None, :, :2])
     high = np.minimum(plates[:, None, 2:], boxes[None, :, 2:])
     area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 1), axis=1)
@@ -155,7 +166,7 @@ def _hidden(plates, boxes):
 
 
 def _draw_label(canvas, text, plate, fill, line):
-    """Draw a text on its plate."""
+    """Draw a label's plate and its text."""
     x1, y1, x2, y2 = plate
     canvas.rectangle([x1, y1, x2 - 1, y2 - 1], fill=fill)
     text.draw(canvas, x1 + line, y1 + line + text.ascent, _ink(fill))

@@ -1,8 +1,10 @@
 """Charts whose bars can be counted."""
 
 import numpy as np
+import pytest
+from PIL import Image
 
-from frcnn.inspection import charts
+from frcnn.inspection import charts, fonts
 
 
 def test_counts_as_text():
@@ -36,17 +38,32 @@ def test_values_on_an_edge_belong_to_the_bin_above():
 def test_nothing_makes_an_empty_chart():
     assert charts.histogram("t", []).text() == "t"
     assert charts.counts("t", ["a"], [0]).text() == "t\n  a | 0"
-    charts.histogram("t", []).picture()
+    charts.figure([charts.histogram("t", [])]).canvas.draw()
 
 
 def test_bars_in_a_picture_are_as_long_as_their_values():
-    image = np.asarray(charts.counts("t", ["a", "b"], [10, 5]).picture())
-    lengths = (image == charts.BAR).all(axis=2).sum(axis=1)
-    assert sorted(set(lengths[lengths > 100])) == [charts.BAR_WIDTH / 2 + 1, charts.BAR_WIDTH + 1]
+    both = charts.figure([charts.counts("t", ["a", "b"], [10, 5]), charts.shares("u", ["c"], [0.5])])
+    counts, shares = both.axes
+    assert [bar.get_width() for bar in counts.patches] == [10, 5] and counts.yaxis_inverted()
+    assert [label.get_text() for label in counts.get_yticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in counts.texts] == ["10", "5"]
+    assert shares.get_xlim()[1] == pytest.approx(1.15)
 
 
-def test_pictures_stand_one_below_the_other():
-    one, two = (charts.counts("t", ["a"] * rows, [1] * rows).picture() for rows in (1, 3))
-    both = charts.stack([one, two])
-    assert both.size == (max(one.width, two.width), one.height + two.height)
-    np.testing.assert_array_equal(np.asarray(both)[one.height :, : two.width], np.asarray(two))
+def test_a_picture_shows_any_class_name(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(fonts, "_system_fonts", lambda: ())
+    fonts.find_font.cache_clear()
+    charts.save(
+        [charts.counts("t", ["$x$", "a_b^", "\u732b", "\u03b3"], [1, 2, 3, 4])], tmp_path / "a.png"
+    )
+    fonts.find_font.cache_clear()
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == charts.WIDTH * charts.DPI
+    assert not [warning for warning in recwarn if "missing from" in str(warning.message)]
+
+
+def test_a_picture_of_many_classes_is_within_the_largest_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(charts, "MAX_PIXELS", 200)
+    charts.save([charts.counts("t", range(20), range(20))], tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.height <= 200

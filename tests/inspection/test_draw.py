@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from frcnn.inspection import fonts
-from frcnn.inspection.draw import MIN_LONG_SIDE, colour, draw
+from frcnn.inspection.draw import MIN_LONG_SIDE, class_colour, draw
 
 GREY = np.full((600, 800, 3), 128, np.uint8)
 
@@ -19,7 +19,7 @@ def where(image, wanted):
 def test_a_box_is_drawn_on_its_own_pixels():
     drawn = np.array(draw(GREY, [[100, 200, 300, 400]], [0], [0.9], ["cat"]))
     drawn[:200] = 0  # the plate with the text
-    assert where(drawn, colour(0)) == (100, 200, 300, 400)
+    assert where(drawn, class_colour(0)) == (100, 200, 300, 400)
     np.testing.assert_array_equal(drawn[300, 200], GREY[300, 200])  # not filled
 
 
@@ -35,7 +35,7 @@ def test_text_is_within_the_image_and_grows_with_it(size):
     image = Image.new("RGB", size)
     corner = [[0.9 * width, 0, width, 0.1 * height]]
     drawn = draw(image, corner, [0], None, ["a class of a long name"])
-    plate = where(drawn, colour(0))
+    plate = where(drawn, class_colour(0))
     assert plate[0] >= 0 and plate[1] >= 0 and plate[2] <= drawn.width
     assert plate[2] - plate[0] > 0.15 * drawn.width
     assert max(drawn.size) >= MIN_LONG_SIDE
@@ -46,7 +46,7 @@ def test_a_small_image_is_enlarged_by_a_whole_factor_with_its_boxes():
     assert drawn.size == (600, 450)
     lower = np.array(drawn)
     lower[:240] = 0
-    assert where(lower, colour(0)) == (150, 240, 300, 450)
+    assert where(lower, class_colour(0)) == (150, 240, 300, 450)
 
 
 def test_score_and_class_change_the_text():
@@ -134,12 +134,12 @@ def test_names_in_other_scripts_are_drawn_with_their_own_glyphs(monkeypatch):
 def test_the_highest_score_is_on_top():
     box = [100, 200, 300, 400]
     drawn = draw(GREY, [box, box], [0, 1], [0.9, 0.2], ["cat", "dog"])
-    assert drawn.getpixel((100, 300)) == colour(0)
+    assert drawn.getpixel((100, 300)) == class_colour(0)
 
 
 def test_a_class_keeps_its_colour_and_no_two_of_eighty_share_one():
-    colours = [colour(label) for label in range(80)]
-    assert colours == [colour(label) for label in range(80)] and len(set(colours)) == 80
+    colours = [class_colour(label) for label in range(80)]
+    assert colours == [class_colour(label) for label in range(80)] and len(set(colours)) == 80
 
 
 @pytest.mark.parametrize("boxes", [np.zeros((0, 4)), [[5, 5, 5, 5]], [[-50, -50, 9000, 9000]]])

@@ -16,7 +16,7 @@ from frcnn.cli import common
 from frcnn.config.schema import AnchorConfig
 from frcnn.data import build
 from frcnn.errors import DataError, OutputError
-from frcnn.inspection import inspector
+from frcnn.inspection import anchor_fit, box_statistics, inspector
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.ops.boxes import iou
 
@@ -50,16 +50,16 @@ def test_the_best_overlap_of_boxes_that_are_anchors_is_one(small_config):
         boxes_of(),
         boxes_of((4, 4, 20, 20)),
     ]
-    found = inspector.best_overlaps(images, small_config, anchors)
+    found = anchor_fit.best_overlaps(images, small_config, anchors)
     np.testing.assert_allclose(found, [1.0, 0.5, 14 / 18, 1.0], rtol=1e-6)
 
 
 def test_anchors_in_the_padding_do_not_count(small_config):
     """An image 20 high is padded to 24; the last row of cells is centred on 20, past its end."""
     anchors = AnchorConfig(sizes=(8.0,), ratios=(1.0,))
-    inside = inspector.best_overlaps([boxes_of((0, 16, 8, 20), size=(20, 24))], small_config, anchors)
+    inside = anchor_fit.best_overlaps([boxes_of((0, 16, 8, 20), size=(20, 24))], small_config, anchors)
     np.testing.assert_allclose(inside, [0.0])
-    counted = inspector.best_overlaps([boxes_of((0, 16, 8, 24), size=(24, 24))], small_config, anchors)
+    counted = anchor_fit.best_overlaps([boxes_of((0, 16, 8, 24), size=(24, 24))], small_config, anchors)
     np.testing.assert_allclose(counted, [1.0])
 
 
@@ -67,7 +67,7 @@ def test_overlaps_are_those_of_the_training_s_anchors(small_config):
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 60, (21, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(4, 40, (21, 2))], 1).astype("float32")
-    found = inspector.best_overlaps([boxes_of(*boxes)], small_config, small_config.anchors)
+    found = anchor_fit.best_overlaps([boxes_of(*boxes)], small_config, small_config.anchors)
     anchors, _ = AnchorGenerator(small_config.anchors, (8,))(96, 128)
     expected = keras.ops.convert_to_numpy(iou(boxes, keras.ops.convert_to_numpy(anchors))).max(1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -77,29 +77,29 @@ def test_overlaps_are_those_of_the_training_s_anchors(small_config):
 
 
 def test_suggested_sizes_are_the_middles_of_groups():
-    assert inspector.suggest_sizes(np.array([10, 10, 40, 40, 40, 90]), 3) == (10.0, 40.0, 90.0)
+    assert anchor_fit.suggest_sizes(np.array([10, 10, 40, 40, 40, 90]), 3) == (10.0, 40.0, 90.0)
     # The middle of 10 and 1000 in ratios is 100.
-    assert inspector.suggest_sizes(np.array([10.0, 1000.0]), 1) == (100.0,)
+    assert anchor_fit.suggest_sizes(np.array([10.0, 1000.0]), 1) == (100.0,)
 
 
 def test_there_may_be_fewer_boxes_than_sizes():
-    assert inspector.suggest_sizes(np.array([50.0]), 3) == (50.0,)
+    assert anchor_fit.suggest_sizes(np.array([50.0]), 3) == (50.0,)
 
 
 def test_no_size_is_suggested_twice(small_config):
-    assert inspector.suggest_sizes(np.array([50.0, 50.2, 50.3, 90.0]), 4) == (50.0, 90.0)
+    assert anchor_fit.suggest_sizes(np.array([50.0, 50.2, 50.3, 90.0]), 4) == (50.0, 90.0)
     anchor_generator = AnchorConfig(sizes=(16.0, 32.0), ratios=(1.0,), size_per_level=True)
     config = small_config.replace({"model.backbone": "tiny"})
     config = dataclasses.replace(config, anchors=anchor_generator)
-    text = inspector.advice([boxes_of((4, 4, 20, 20))], config, np.array([1.0]))
-    assert "nothing to suggest: the boxes are of 1 sizes (16)" in text and "--set" not in text
+    text = anchor_fit.size_advice([boxes_of((4, 4, 20, 20))], config, np.array([1.0]))
+    assert "no suggestion: the boxes have only 1 sizes (16)" in text and "--set" not in text
 
 
 def test_suggested_sizes_find_boxes_that_others_miss(small_config):
     boxes = [boxes_of((10, 10, 74, 74), (20, 30, 80, 90), (30, 5, 88, 63))]
-    sizes = inspector.suggest_sizes(inspector.sides(boxes), 2)
+    sizes = anchor_fit.suggest_sizes(box_statistics.sides(boxes), 2)
     few, all_found = (
-        inspector.best_overlaps(boxes, small_config, AnchorConfig(sizes=chosen, ratios=(1.0,)))
+        anchor_fit.best_overlaps(boxes, small_config, AnchorConfig(sizes=chosen, ratios=(1.0,)))
         for chosen in ((8.0, 16.0), sizes)
     )
     assert (few < 0.5).all() and (all_found >= 0.7).all()
@@ -119,12 +119,12 @@ def test_boxes_are_in_pixels_of_the_network_input_without_difficult_ones(small_c
         difficult=np.array([False, True]),
     )
     config = dataclasses.replace(small_config.data, short_side=80, long_side=400)
-    ((boxes, labels, size),) = inspector.input_boxes(
+    ((boxes, labels, size),) = box_statistics.input_boxes(
         dataclasses.replace(train, samples=(sample,)), config
     )
     np.testing.assert_allclose(boxes, [[5, 10, 20, 30]])
     assert labels.tolist() == [2] and size == (160, 80)
-    np.testing.assert_allclose(inspector.sides([(boxes, labels, size)]), [np.sqrt(15 * 20)])
+    np.testing.assert_allclose(box_statistics.sides([(boxes, labels, size)]), [np.sqrt(15 * 20)])
 
 
 # The report.
@@ -138,12 +138,18 @@ def test_the_report_and_its_pictures(script, small_config, tmp_path, capsys):
     assert text in capsys.readouterr().out
     train, _ = build.load(small_config.data)
     assert text.startswith(train.summary())
-    for part in ("boxes a class", "boxes by side", "boxes by aspect ratio", "IoU of 0.5", "IoU of 0.7"):
+    for part in (
+        "boxes per class",
+        "boxes by side",
+        "boxes by aspect ratio",
+        "IoU of 0.5",
+        "IoU of 0.7",
+    ):
         assert part in text
     assert "no faults" in text
     pattern = r"now: sizes 16,32: recall ([\d.]+)% at 0.5, ([\d.]+)% at 0.7"
-    boxes = inspector.input_boxes(train, small_config.data)
-    best = inspector.best_overlaps(boxes, small_config, small_config.anchors)
+    boxes = box_statistics.input_boxes(train, small_config.data)
+    best = anchor_fit.best_overlaps(boxes, small_config, small_config.anchors)
     expected = [f"{100 * np.mean(best >= threshold):.1f}" for threshold in (0.5, 0.7)]
     assert list(re.search(pattern, text).groups()) == expected
     sizes = re.search(r"--set anchors.sizes=([\d,]+)", text)[1]
@@ -182,7 +188,7 @@ def test_drawn_boxes_lie_where_the_objects_are(small_config):
         for sample in (train.samples[0], plain)
     )
     changed = np.abs(with_boxes - without).max(axis=2) > 0
-    (boxes, _, (height, width)), *_ = inspector.input_boxes(train, small_config.data)
+    (boxes, _, (height, width)), *_ = box_statistics.input_boxes(train, small_config.data)
     assert with_boxes.shape[0] % height == 0 and with_boxes.shape[1] % width == 0
     factor = with_boxes.shape[0] // height
     x1, _, x2, y2 = np.rint(boxes[0] * factor).astype(int)

@@ -1,0 +1,48 @@
+"""The folder of a data set's report: made, checked and emptied without touching other files."""
+
+from __future__ import annotations
+
+import pathlib
+
+from frcnn.errors import OutputError
+from frcnn.files import outputs
+
+MADE_BY = "frcnn inspect_data"
+REPORT_END = f"report by {MADE_BY}"  # marks a report, so that a later one may replace it
+REPORT_FILES = ("report.txt", "charts.png", "skipped.csv")
+
+
+def check_folder(out: pathlib.Path | str) -> None:
+    """Check that a folder can take a report: it holds an earlier report, or no file of the same names.
+
+    Raises:
+        OutputError: it holds other files of these names, or cannot be written to.
+    """
+    out = pathlib.Path(out)
+    outputs.check_folder(out)
+    outputs.check_folder(out / "boxes")
+    report = out / "report.txt"
+    with outputs.writing(report):
+        if report.is_file() and report.read_bytes().rstrip().endswith(REPORT_END.encode()):
+            return
+    for name in REPORT_FILES:
+        if (out / name).exists():
+            raise OutputError(
+                f"{out / name} exists and is not known as a file of {MADE_BY}: move it away, or choose "
+                "another folder with --out"
+            )
+
+
+def prepare_folder(out: pathlib.Path | str) -> pathlib.Path:
+    """Create a report's folder, or remove an earlier report from it; return its path.
+
+    Raises:
+        OutputError: as in ``check_folder``.
+    """
+    check_folder(out)
+    out = outputs.new_folder(out)
+    with outputs.writing(out):
+        for name in REPORT_FILES:
+            (out / name).unlink(missing_ok=True)
+    outputs.remove_pictures(outputs.new_folder(out / "boxes"), MADE_BY)
+    return out
