@@ -1,4 +1,4 @@
-"""Training: the schedules, their step models, the loop, and from a config to a run.
+"""Training: schedules, their step models and losses, optimizers, the loop, and a run from a config.
 
 May import: everything below cli.
 """

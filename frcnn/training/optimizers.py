@@ -1,11 +1,15 @@
-"""One optimizer for each sub-model, and how its learning rate runs.
+"""Optimizers of the sub-models, and their learning rate.
 
-Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4, the rate cut to a tenth after
-three quarters of the run; twice the rate for biases, as the authors' code has it. A warm-up, which the
-paper did without, lets a run start at full rate.
+Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4, the learning rate divided by
+10 after three quarters of the run; twice the rate for biases, as in the authors' code. The paper has no
+warm-up.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -17,27 +21,42 @@ from frcnn.backend import (
     sum_of_squares,
 )
 from frcnn.collectives import all_reduce_sum, num_processes
+from frcnn.config.schema import OptimizerConfig
+
+Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class WarmupMultiStepLR(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that rises from 0, stays, and is multiplied by a factor at given steps.
+    """A learning rate that rises linearly from 0, stays, and is multiplied by a factor at given steps.
 
     Args:
-        peak: the rate after warm-up.
-        warmup_steps: steps over which it rises linearly.
+        peak: rate after warm-up.
+        warmup_steps: steps of the linear rise.
         boundaries: steps from which it is multiplied by ``factor`` once more.
         factor: usually 0.1.
-        scale: how many times as high it is with several workers.
-        scale_steps: steps over which it rises to so many times.
+        scale: factor for several processes, whose batch is larger.
+        scale_steps: steps over which that factor rises linearly from 1.
+
+    Example:
+        >>> rate = WarmupMultiStepLR(0.02, warmup_steps=500, boundaries=[6000, 8000], factor=0.1)
+        >>> float(rate(7000))  # 0.002
     """
 
-    def __init__(self, peak, warmup_steps, boundaries, factor, scale=1.0, scale_steps=0):
+    def __init__(
+        self,
+        peak: float,
+        warmup_steps: int,
+        boundaries: Iterable[int],
+        factor: float,
+        scale: float = 1.0,
+        scale_steps: int = 0,
+    ):
         self.peak, self.warmup_steps = peak, warmup_steps
         self.boundaries, self.factor = tuple(boundaries), factor
         self.scale, self.scale_steps = scale, scale_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         rate = self.peak * ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
         for boundary in self.boundaries:
@@ -59,31 +78,31 @@ class WarmupMultiStepLR(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class SkipNonFinite:
-    """Makes a Keras optimizer clip, and leave out a step that would spoil the weights.
+    """Mixin of a Keras optimizer: clips gradients, and skips a step whose gradients are not finite.
 
-    The norm is that of all gradients together. Where it is not finite, neither weights nor anything of
-    the optimizer change: a step skipped can be told by ``iterations``. Clipping and guard share the one
-    norm, as each pass over the gradients of a VGG16 takes a tenth of a second.
+    The norm is that of all gradients together. Where it is not finite, neither the weights nor the
+    optimizer's variables change, ``iterations`` among them. Clipping and the check share one norm, as
+    each pass over the gradients of a VGG16 takes a tenth of a second.
 
     Args:
-        clip_norm: to which longer gradients are shortened; 0: never.
+        clip_norm: longer gradients are scaled down to this norm; 0: never.
 
     Attributes:
-        over_workers: whether to add up gradients over the workers first. So all of them have the same
-            norm, and keep the same state.
+        sums_gradients: whether to add up gradients over the processes first. Then all have the same norm
+            and keep the same state.
     """
 
-    over_workers = True
+    sums_gradients = True
 
-    def __init__(self, *args, clip_norm=0.0, **kwargs):
+    def __init__(self, *args: Any, clip_norm: float = 0.0, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
     def apply(self, grads, trainable_variables=None):
-        if self.over_workers:
+        if self.sums_gradients:
             grads = all_reduce_sum(grads)
         norm = global_norm(grads)
-        # A factor that update_step puts in, so that clipping is no pass of its own.
+        # update_step multiplies by this, so that clipping needs no pass of its own.
         self.shrink = ops.minimum(1.0, self.clip_norm / norm) if self.clip_norm else 1.0
         update = functools.partial(super().apply, grads, trainable_variables)
         if not IS_TENSORFLOW:
@@ -91,8 +110,8 @@ class SkipNonFinite:
         return ops.cond(ops.isfinite(norm), update, lambda: None)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        """``apply`` for JAX, whose conditions cannot have effects: what is skipped is undone."""
-        # Keras' LossScaleOptimizer hands on variables, where others hand on their arrays.
+        """``apply`` for JAX, whose conditions cannot have effects: a step is undone to skip it."""
+        # Keras' LossScaleOptimizer passes variables, others pass arrays.
         optimizer_variables = [ops.convert_to_tensor(own) for own in optimizer_variables]
         before = trainable_variables, optimizer_variables
         after = super().stateless_apply(optimizer_variables, grads, trainable_variables)
@@ -106,7 +125,7 @@ class SkipNonFinite:
 
 
 class SkipNonFiniteAdam(SkipNonFinite, keras.optimizers.Adam):
-    """Keras' Adam with the guard and its clipping."""
+    """Keras' Adam that clips gradients and skips steps that are not finite."""
 
     def update_step(self, gradient, variable, learning_rate):
         super().update_step(gradient * self.shrink, variable, learning_rate)
@@ -115,27 +134,35 @@ class SkipNonFiniteAdam(SkipNonFinite, keras.optimizers.Adam):
 class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
     """Keras' SGD with weight decay, in fewer passes over the weights.
 
-    A VGG16 with its head has half a gigabyte of them. Kernels decay before they move; biases and the
-    factors of normalization, which have one axis, do not.
+    A VGG16 with its head has half a gigabyte of weights. Kernels decay before they are updated. Biases
+    and the parameters of normalization, which have one axis, do not decay.
 
     Args:
-        learning_rate, momentum: as of Keras' SGD.
-        kernel_decay: share of a kernel, times the rate, that it loses in a step.
-        bias_rate: what the rate is multiplied by for biases.
+        learning_rate, momentum: as for Keras' SGD.
+        kernel_decay: in each step a kernel loses this share of itself, times the learning rate.
+        bias_rate: factor of the learning rate for biases.
         undecayed: kernels that do not decay.
     """
 
-    def __init__(self, learning_rate, momentum, kernel_decay=0.0, bias_rate=1.0, undecayed=(), **kwargs):
+    def __init__(
+        self,
+        learning_rate: Any,
+        momentum: float,
+        kernel_decay: float = 0.0,
+        bias_rate: float = 1.0,
+        undecayed: Iterable[keras.Variable] = (),
+        **kwargs: Any,
+    ):
         super().__init__(learning_rate, momentum, **kwargs)
         self.kernel_decay, self.bias_rate = kernel_decay, bias_rate
         self.undecayed = {id(variable) for variable in undecayed}
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        own = self._trainable_variables[index]  # Keras may hand over TensorFlow's, of another name
+        own = self._trainable_variables[index]  # ``variable`` may be TensorFlow's, of another name
         if self.kernel_decay and len(variable.shape) > 1 and id(own) not in self.undecayed:
             self.assign(variable, variable * (1.0 - self.kernel_decay * learning_rate))
-        rate = learning_rate * self.shrink  # the gradient is nowhere else
+        rate = learning_rate * self.shrink  # the same as to multiply the gradient
         if own.name == "bias":
             rate = rate * self.bias_rate
         if not self.momentum or not has_native_momentum(gradient):
@@ -149,31 +176,27 @@ class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
 
 
 class LossScale(keras.optimizers.LossScaleOptimizer):
-    """Keras' scaling of losses; over several workers it adds up gradients in the place of its inner one.
+    """Keras' scaling of losses, which adds up gradients over the processes before the inner optimizer.
 
-    That one is called only where all gradients are finite. So the sum must come before: all workers
-    take the same way then.
+    Keras calls the inner optimizer only if all gradients are finite. The sum must come before that, so
+    that all processes decide alike.
     """
 
     def __init__(self, inner_optimizer, **kwargs):
         super().__init__(inner_optimizer, **kwargs)
-        inner_optimizer.over_workers = False
+        inner_optimizer.sums_gradients = False
 
     def apply(self, grads, trainable_variables=None):
         super().apply(all_reduce_sum(grads), trainable_variables)
 
 
-def global_norm(gradients):
-    """Return the Euclidean norm of all gradients together, a scalar; None stands for no gradient."""
+def global_norm(gradients: Iterable[Tensor | None]) -> Tensor:
+    """Return the Euclidean norm of all gradients together, a scalar; None is no gradient."""
     return ops.sqrt(sum(sum_of_squares(gradient) for gradient in gradients if gradient is not None))
 
 
-def learning_rate(config, total_steps):
-    """Return the ``WarmupMultiStepLR`` of a run.
-
-    Args:
-        config, total_steps: as for ``make``.
-    """
+def learning_rate(config: OptimizerConfig, total_steps: int) -> WarmupMultiStepLR:
+    """Return the learning rate of a run. Arguments: see ``make``."""
     boundaries = [round(share * total_steps) for share in config.decay_at]
     return WarmupMultiStepLR(
         config.learning_rate,
@@ -185,25 +208,30 @@ def learning_rate(config, total_steps):
     )
 
 
-def make(config, total_steps, variables, precision="float32", undecayed=()):
+def make(
+    config: OptimizerConfig,
+    total_steps: int,
+    variables: Sequence[keras.Variable],
+    precision: str = "float32",
+    undecayed: Sequence[keras.Variable] = (),
+) -> keras.optimizers.Optimizer:
     """Return an optimizer built for some variables.
 
-    Each sub-model needs one of its own, built for just the variables that it trains: Keras refuses one
-    that was built for others.
+    Each sub-model needs one of its own: Keras refuses an optimizer that was built for other variables.
 
     Args:
-        config: ``OptimizerConfig``.
+        config: the settings ``optimizer``.
         total_steps: of the run; ``decay_at`` are shares of it.
         variables: the sub-model's trainable variables.
-        precision: of the layers; with ``mixed_float16``, whose smallest number is 6e-8, losses are
+        precision: of the layers. With ``mixed_float16``, whose smallest number is 6e-8, losses are
             scaled, as smaller gradients would be 0.
-        undecayed: those of the variables that do not decay, as another optimizer has them decay.
+        undecayed: variables that do not decay, as another optimizer lets them decay.
     """
     rate = learning_rate(config, total_steps)
     clip = {"clip_norm": config.clip_norm}
     if config.name == "sgd":
-        # Kernels shrink apart from the gradient, past the momentum. The paper's decay went through it,
-        # which in the long run multiplies it by 1 / (1 - momentum).
+        # This decay does not pass through the momentum. The paper's does, which in the long run
+        # multiplies it by 1 / (1 - momentum).
         decay = config.weight_decay / (1.0 - config.momentum)
         optimizer = MomentumSgd(rate, config.momentum, decay, config.bias_lr_factor, undecayed, **clip)
     else:
@@ -212,6 +240,6 @@ def make(config, total_steps, variables, precision="float32", undecayed=()):
             optimizer.exclude_from_weight_decay(undecayed, var_names=["bias", "gamma", "beta"])
     if precision == "mixed_float16":
         optimizer = LossScale(optimizer)
-    # At once: a checkpoint may be read into its variables before the first step.
+    # Built now, as a checkpoint may be read into its variables before the first step.
     optimizer.build(variables)
     return optimizer

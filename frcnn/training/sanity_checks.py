@@ -1,26 +1,41 @@
-"""What is legal and still looks wrong: warnings before the first step, and of a loss that explodes."""
+"""Warnings about settings and data that are valid but look wrong, and about a loss that explodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
+from frcnn.config.schema import Config
 from frcnn.data import transforms
+from frcnn.data.sample import Dataset
+from frcnn.ops.anchors import AnchorGenerator
+from frcnn.runs.run_state import RunState
 from frcnn.training.four_step import NUM_PHASES
 
-EARLY_STEPS = 20  # whose mean loss is what later losses are held against
-EXPLODED = 10.0  # times that mean
-MOMENTUM = 0.9  # of the running loss: about the last ten steps
+EARLY_STEPS = 20  # later losses are compared with the mean loss of these steps
+EXPLODED = 10.0  # factor by which the running mean of an exploding loss is above that mean
+MOMENTUM = 0.9  # of the running mean of the loss: about the last ten steps
 
 
-def warnings_of(config, anchor_generator, train_set, val_set, steps):
-    """Return sentences on settings and data that cannot give a good detector, none if all looks well.
+def warnings_of(
+    config: Config,
+    anchor_generator: AnchorGenerator,
+    train_set: Dataset,
+    val_set: Dataset,
+    steps: int,
+) -> list[str]:
+    """Return a sentence for each thing in settings and data that cannot give a good detector.
 
     Args:
-        config: ``frcnn.config.schema.Config``.
-        pyramid: ``frcnn.ops.anchors.AnchorGenerator``.
-        train_set, val_set: ``frcnn.data.sample.Dataset``.
+        config: of the run.
+        anchor_generator: of the network.
+        train_set: data set to train on.
+        val_set: data set to validate on.
         steps: of the run.
     """
     if config.train.schedule == "four-step":
-        steps //= NUM_PHASES  # each has a warm-up of its own
+        steps //= NUM_PHASES  # each phase has its own warm-up
     found = [
         _warm_up(config.optimizer, steps),
         _only_difficult(train_set),
@@ -95,17 +110,17 @@ def _unmatched(config, dataset, anchor_generator):
     )
 
 
-def watch_loss(progress, scalars):
-    """Take in the loss of a step that was applied; return a sentence when it has exploded, else None.
+def watch_loss(progress: RunState, scalars: Mapping[str, float]) -> str | None:
+    """Add the loss of an applied step to the running mean; return a warning if it has exploded.
 
-    It is returned once a run.
+    A run gets the warning once.
 
     Args:
-        progress: ``run_state.RunState``, whose ``loss`` is changed: [steps taken in, mean loss of
-            the first ``EARLY_STEPS``, running loss, whether it has been said].
-        scalars: of the step, ``total_loss`` among them.
+        progress: its ``loss`` is updated: [steps so far, mean loss of the first ``EARLY_STEPS``, running
+            mean, whether the warning was given].
+        scalars: of the step, with ``total_loss``.
     """
-    count, early, running, is_said = progress.loss
+    count, early, running, is_warned = progress.loss
     loss = scalars["total_loss"]
     if count < EARLY_STEPS:
         early += (loss - early) / (count + 1)
@@ -113,8 +128,8 @@ def watch_loss(progress, scalars):
     else:
         running = MOMENTUM * running + (1.0 - MOMENTUM) * loss
     has_exploded = running > EXPLODED * early > 0.0
-    progress.loss = [count + 1, early, running, is_said or has_exploded]
-    if is_said or not has_exploded:
+    progress.loss = [count + 1, early, running, is_warned or has_exploded]
+    if is_warned or not has_exploded:
         return None
     return (
         f"step {progress.step}: the loss is {running / early:.0f} times the mean of the first "
