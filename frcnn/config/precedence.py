@@ -16,8 +16,9 @@ import dataclasses
 import pathlib
 
 from frcnn.config import in_weights, presets
-from frcnn.config.schema import KEYS, SECTIONS, Config
-from frcnn.config.text_format import convert_all, parse_json, read_text, shown
+from frcnn.config.messages import naming
+from frcnn.config.schema import KEYS, SECTIONS, Config, typed
+from frcnn.config.text_format import parse_json, read_text, shown
 from frcnn.errors import ConfigError
 
 DEFAULTS = Config()
@@ -64,7 +65,7 @@ def gather(options, assignments, file=None, base=None, base_name="the run"):
     Raises:
         ConfigError: an unknown setting, a value that does not fit, a file that cannot be read.
     """
-    options, assignments = convert_all(options, KEYS), convert_all(assignments, KEYS)
+    options, assignments = typed(options), typed(assignments)
     said = options | assignments
     in_file = read_file(file) if file else {}
     dataset = said.get(DATASET) or in_file.get(DATASET) or "voc"
@@ -81,8 +82,12 @@ def gather(options, assignments, file=None, base=None, base_name="the run"):
     try:
         config = DEFAULTS.replace(values)
     except ConfigError as error:
-        guilty = [source for key, source in source_of.items() if key in str(error)]
-        raise ConfigError(f"{file}: {error}" if str(file) in guilty else str(error)) from error
+        in_file = [key for key, source in source_of.items() if source == str(file)]
+        lines = [
+            f"{file}: {line}" if any(key in line for key in in_file) else line
+            for line in str(error).split("\n")
+        ]
+        raise ConfigError("\n".join(lines)) from error
     by_source = {}
     for source, _ in layers:
         own = {key: config.get(key) for key in values if source_of[key] == source}
@@ -100,14 +105,9 @@ def read_file(path):
     Raises:
         ConfigError: there is no such file, or it is not of this kind.
     """
-    return _typed(parse_json(read_text(path), SECTIONS, str(path)), path)
-
-
-def _typed(values, source):
-    try:
-        return convert_all(values, KEYS)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from error
+    values = parse_json(read_text(path), SECTIONS, str(path))
+    with naming(str(path)):
+        return typed(values)
 
 
 def preset_layers(dataset, asked):
@@ -128,7 +128,9 @@ def preset_layers(dataset, asked):
     layers.append((f"preset {dataset}", presets.PRESETS[dataset]))
     weights = asked.get("model.weights")
     if weights and (saved := in_weights.read(weights)):
-        network = _typed(presets.network_settings(saved, weights), weights)
+        network = presets.network_settings(saved, weights)
+        with naming(weights):
+            network = typed(network)
     own_backbone = network.get(BACKBONE, DEFAULTS.get(BACKBONE))
     if network and backbone not in (None, own_backbone):
         notes.append(f"{weights} holds a {own_backbone}: a {backbone} uses none of its settings")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -112,7 +111,7 @@ def size_advice(boxes: Sequence[ImageBoxes], config: Config, best: np.ndarray) -
             f"need one for each of {len(config.anchors.sizes)} levels"
         )
         return "\n".join(lines)
-    suggested = dataclasses.replace(config.anchors, sizes=sizes)
+    suggested = config.anchors.replace(sizes=sizes)
     add("suggested", sizes, best_overlaps(boxes, config, suggested))
     lines.append(f"  to use the suggested sizes: --set anchors.sizes={_list(sizes)}")
     return "\n".join(lines)

@@ -3,7 +3,6 @@
 What is for people is printed on the way. ``options`` is the script's ``argparse.Namespace``.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -243,7 +242,7 @@ def train(options):
                 options.peer_python if options.peer else None,
                 lambda line: print(line, flush=True),
             )
-            figures = {"config": dataclasses.asdict(config), "runs": runs}
+            figures = {"config": config.model_dump(), "runs": runs}
             save(options, figures)  # hours of work, so before the next seed
     print(time_to_map.table(runs))
     if options.plot:

@@ -6,7 +6,6 @@ validation is not, nor are our log and checkpoints. Both are scored by ``frcnn.e
 same images.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -91,7 +90,7 @@ def specification(config, run_dir):
     steps = config.train.steps_per_epoch or -(-len(train_set) // config.data.batch_size)
     rates = learning_rate(config.optimizer, steps * config.train.epochs)
     return {
-        "config": dataclasses.asdict(config),
+        "config": config.model_dump(),
         "run_dir": str(run_dir),
         "weights": None if config.model.weights == "none" else config.model.weights,
         "classes": list(train_set.classes),

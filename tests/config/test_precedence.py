@@ -84,13 +84,13 @@ def test_to_name_what_is_there_anyway_changes_nothing():
 
 def test_a_fault_names_the_file_that_it_is_in(file):
     for values, says in (
-        ({"train.epochs": 0}, "my.json: train.epochs must be at least 1"),
+        ({"train.epochs": 0}, "my.json: train.epochs must be a whole number of at least 1"),
         ({"data.short_side": 1200}, "my.json: data.short_side must not be above data.long_side"),
     ):
         with pytest.raises(ConfigError, match=says):
             gather(file(values))
     assert gather(file({"data.short_side": 1200}), data__long_side="2000").config.data.long_side == 2000
-    with pytest.raises(ConfigError, match="^train.epochs must be at least 1"):
+    with pytest.raises(ConfigError, match="^train.epochs must be a whole number of at least 1"):
         gather(file({}), train__epochs="0")
 
 

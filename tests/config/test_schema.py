@@ -49,23 +49,26 @@ def test_json_may_hold_a_part_and_the_rest_stays():
         ('{"train": 3}', "run.json must hold sections"),
         ('{"train": {"epoch": 3}}', "run.json: there is no setting 'train.epoch'.*train.epochs"),
         ('{"trian": {}}', "run.json: there is no section 'trian', only .*train"),
-        ('{"train": {"epochs": "some"}}', "run.json: train.epochs needs a whole number, not 'some'"),
-        ('{"train": {"epochs": null}}', "train.epochs needs a whole number"),
-        ('{"optimizer": {"learning_rate": NaN}}', "optimizer.learning_rate needs a number"),
-        ('{"data": {"classes": 3}}', "data.classes needs a list, not 3"),
+        (
+            '{"train": {"epochs": "some"}}',
+            "run.json: train.epochs must be a whole number of at least 1, not 'some'",
+        ),
+        ('{"train": {"epochs": null}}', "train.epochs must be a whole number"),
+        ('{"optimizer": {"learning_rate": NaN}}', "optimizer.learning_rate must be a number"),
+        ('{"data": {"classes": 3}}', "data.classes must be 0 to 16384 values, each text, not 3"),
         ("[" * 100_000, "run.json is not JSON"),
         ('{"train": ' * 100_000, "run.json is not JSON"),
         (f'{{"train": {{"epochs": {"1" * 5000}}}}}', "run.json is not JSON"),
-        (f'{{"train": {{"epochs": 1{"0" * 400}}}}}', "train.epochs needs a whole number"),
-        ('{"data": {"batch_size": 1e300}}', "data.batch_size needs a whole number"),
-        ('{"train": {"epochs": 9007199254740993}}', "train.epochs needs a whole number"),
-        ('{"optimizer": {"learning_rate": -Infinity}}', "optimizer.learning_rate needs a number"),
-        ('{"optimizer": {"learning_rate": 1e999}}', "optimizer.learning_rate needs a number"),
+        (f'{{"train": {{"epochs": 1{"0" * 400}}}}}', "train.epochs must be a whole number"),
+        ('{"data": {"batch_size": 1e300}}', "data.batch_size must be a whole number"),
+        ('{"train": {"epochs": 9007199254740993}}', "train.epochs must be a whole number"),
+        ('{"optimizer": {"learning_rate": -Infinity}}', "optimizer.learning_rate must be a number"),
+        ('{"optimizer": {"learning_rate": 1e999}}', "optimizer.learning_rate must be a number"),
         ('{"train": {"epochs": 1, "epochs": 2}}', "run.json is not JSON: .*'epochs' stands there twice"),
         ('{"train": {}, "train": {}}', "run.json is not JSON: .*'train' stands there twice"),
-        ('{"data": {"classes": ["a", {"b": 1}]}}', "data.classes needs text"),
-        ('{"data": {"dir": "a\\u0000b"}}', "data.dir needs text"),
-        ('{"data": {"classes": ["\\ud800"]}}', "data.classes needs text"),
+        ('{"data": {"classes": ["a", {"b": 1}]}}', "data.classes must be .* values, each text"),
+        ('{"data": {"dir": "a\\u0000b"}}', "data.dir must be text"),
+        ('{"data": {"classes": ["\\ud800"]}}', "data.classes must be .* values, each text"),
     ],
     ids=lambda text: text[:60],
 )
@@ -297,7 +300,7 @@ def test_what_a_file_does_not_say_is_left_as_it_is():
 
 
 def test_unknown_presets_are_refused():
-    with pytest.raises(ConfigError, match="'coco2'.*voc, shapes"):
+    with pytest.raises(ConfigError, match="there is no data set 'coco2'; there are .*voc"):
         preset("coco2")
     with pytest.raises(ConfigError, match="'sdg'.*sgd, adam"):
         presets.optimizer_preset("sdg")
@@ -328,5 +331,5 @@ def test_class_weights_are_of_the_classes_there_are():
     + [("optimizer.learning_rate", "1e5"), ("roi.delta_weights", "1,1,1,1e300")],
 )
 def test_numbers_that_overflow_are_refused(key, value):
-    with pytest.raises(ConfigError, match=f"{key} must be at most 1"):
+    with pytest.raises(ConfigError, match=f"^{key} must be .*number .* (to|and at most) 1"):
         Config().replace({key: value})

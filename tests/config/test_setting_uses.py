@@ -6,7 +6,6 @@ boxes, outside any training.
 """
 
 import concurrent.futures
-import dataclasses
 import inspect
 from types import SimpleNamespace
 
@@ -94,7 +93,7 @@ def test_anchors_have_the_sizes_and_places_configured():
     # 5 wide and 20 high, a quarter of the way into each cell.
     expected = [[8 - 2.5, 8 - 10, 8 + 2.5, 8 + 10], [40 - 2.5, 8 - 10, 40 + 2.5, 8 + 10]]
     np.testing.assert_allclose(anchors, expected)
-    rounded = dataclasses.replace(config.anchors, rounded=True)
+    rounded = config.anchors.replace(rounded=True)
     anchors, _ = AnchorGenerator(rounded, (32,))(32, 64)
     assert (np.asarray(anchors) % 1 == 0).all()
     levels = changed(anchors__sizes="10,20", anchors__ratios="1", anchors__size_per_level=True)

@@ -275,7 +275,7 @@ def test_class_names_must_be_as_many_as_the_classes(state, classes):
 
 
 def test_a_value_that_does_not_fit_is_named(state):
-    with pytest.raises(ConfigError, match="detection.score_threshold must be between 0 and 1"):
+    with pytest.raises(ConfigError, match="detection.score_threshold must be a number from 0 to 1"):
         frcnn.import_torchvision(MOBILE, state, box_score_thresh=5)
 
 

@@ -116,5 +116,5 @@ def test_many_threads_keep_to_the_bound():
 
 
 def test_the_setting_must_not_be_below_0():
-    with pytest.raises(ConfigError, match="data.cache_mib must be at least 0"):
+    with pytest.raises(ConfigError, match="data.cache_mib must be a whole number from 0"):
         Config().replace({"data.cache_mib": -1})

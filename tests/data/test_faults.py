@@ -5,7 +5,6 @@ need not be a fault is in ``NO_FAULTS``. Both go through the policy as a whole.
 """
 
 import codecs
-import dataclasses
 import struct
 import tempfile
 
@@ -264,7 +263,7 @@ def test_a_class_that_only_validation_has_is_told_the_ways_out(root):
     (root / "Annotations/c.xml").write_text(xml(("dog", 3, 4, 20, 25)))
     split("a\nb\n")(root)
     with pytest.raises(DataError) as caught:
-        build.load(dataclasses.replace(config(root), classes=()))
+        build.load(config(root).replace(classes=()))
     message = str(caught.value)
     assert "unknown class 'dog'; expected one of cat; no object of the training split, train," in message
     assert "--set data.classes=" in message
@@ -361,7 +360,7 @@ def test_the_record_of_an_image_stays_readable(root):
 
 def test_one_split_for_training_and_validation_reports_a_fault_once(root):
     boxes(("cat", 9, 9, 3, 3))(root)
-    settings = dataclasses.replace(config(root), val_split="train")
+    settings = config(root).replace(val_split="train")
     with pytest.raises(DataError) as caught:
         build.load(settings)
     assert len(str(caught.value).splitlines()) == 1
@@ -372,7 +371,7 @@ def test_a_class_that_only_a_faulty_image_has_is_no_fault_elsewhere(root):
     (root / "Annotations" / "c.xml").write_text(xml(("dog", 3, 4, 20, 25)))
     (root / "ImageSets/Main/train.txt").write_text("a\nb\n")
     with pytest.raises(DataError) as caught:
-        build.load(dataclasses.replace(config(root), classes=()))
+        build.load(config(root).replace(classes=()))
     assert "unknown class" not in str(caught.value)
 
 

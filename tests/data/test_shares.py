@@ -19,7 +19,7 @@ def epoch(small_config, shapes_folder):
     targeter = AnchorTargetCreator(AnchorGenerator(small_config.anchors, (8,)), small_config.rpn)
 
     def batches(shares, each, of=dataset, **options):
-        data = dataclasses.replace(small_config.data, batch_size=each, **options)
+        data = small_config.data.replace(batch_size=each, **options)
         supply = {"make_targets": targeter, "on_skip": lambda *_: None}
         return [
             list(DataLoader(of, data, 8, 3, share=(share, shares), **supply).epoch(1))

@@ -136,7 +136,7 @@ def test_a_detector_of_shapes_is_scored_on_the_folder_that_is_named(script):
         ("RUN/last.weights.h5 --weights other.h5", "is a file of weights itself, in which other.h5"),
         ("RUN --split other", "the splits there are: train, val"),
         ("RUN --data-dir nowhere", "no VOC2007 in nowhere"),
-        ("RUN --batch-size 0", "data.batch_size must be at least 1"),
+        ("RUN --batch-size 0", "data.batch_size must be a whole number from 1"),
         ("RUN --json no/folder/a.json", "there is no folder no/folder"),
         ("RUN --json .", "it is a folder; give the name of a file"),
         ("RUN --json there.json", "there.json exists already"),

@@ -88,9 +88,8 @@ def test_there_may_be_fewer_boxes_than_sizes():
 
 def test_no_size_is_suggested_twice(small_config):
     assert anchor_fit.suggest_sizes(np.array([50.0, 50.2, 50.3, 90.0]), 4) == (50.0, 90.0)
-    anchor_generator = AnchorConfig(sizes=(16.0, 32.0), ratios=(1.0,), size_per_level=True)
-    config = small_config.replace({"model.backbone": "tiny"})
-    config = dataclasses.replace(config, anchors=anchor_generator)
+    values = {"anchors.sizes": "16,32", "anchors.ratios": "1", "anchors.size_per_level": True}
+    config = small_config.replace({"model.backbone": "tiny"} | values)
     text = anchor_fit.size_advice([boxes_of((4, 4, 20, 20))], config, np.array([1.0]))
     assert "no suggestion: the boxes have only 1 sizes (16)" in text and "--set" not in text
 
@@ -118,7 +117,7 @@ def test_boxes_are_in_pixels_of_the_network_input_without_difficult_ones(small_c
         labels=np.array([2, 1]),
         difficult=np.array([False, True]),
     )
-    config = dataclasses.replace(small_config.data, short_side=80, long_side=400)
+    config = small_config.data.replace(short_side=80, long_side=400)
     ((boxes, labels, size),) = box_statistics.input_boxes(
         dataclasses.replace(train, samples=(sample,)), config
     )

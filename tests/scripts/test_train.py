@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import dataclasses
 import json
 import re
 import subprocess
@@ -125,7 +124,7 @@ def weight_file(tmp_path):
 def test_fine_tuning_starts_from_the_network_in_the_file(config_of, weight_file):
     path, trained = weight_file
     config = config_of(f"--dataset shapes --weights {path}")
-    assert config.model == dataclasses.replace(trained.model, weights=str(path))
+    assert config.model == trained.model.replace(weights=str(path))
     assert (config.anchors, config.rpn) == (trained.anchors, trained.rpn)
     assert (config.data.interpolation, config.data.short_side) == ("bilinear", 320)
     # The data and the schedule are those asked for.
@@ -138,7 +137,7 @@ def test_a_run_s_folder_is_as_good_as_the_file(config_of, weight_file, tmp_path)
     (tmp_path / "run").mkdir()
     path.rename(tmp_path / "run" / "best.weights.h5")
     config = config_of(f"--dataset shapes --weights {tmp_path / 'run'}")
-    assert config.model == dataclasses.replace(trained.model, weights=str(tmp_path / "run"))
+    assert config.model == trained.model.replace(weights=str(tmp_path / "run"))
 
 
 def test_options_go_before_the_network_in_the_file(config_of, weight_file):
@@ -251,9 +250,9 @@ def test_a_run_that_stopped_as_asked_has_done_no_wrong(script, monkeypatch, caps
     [
         ("--set rpn.sample=3", "there is no setting 'rpn.sample'; did you mean rpn.samples?"),
         ("--set epochs", "--set takes KEY=VALUE, not 'epochs'"),
-        ("--epochs some", "train.epochs needs a whole number, not 'some'"),
+        ("--epochs some", "train.epochs must be a whole number of at least 1, not 'some'"),
         ("--dataset coco2", "there is no data set 'coco2'"),
-        ("--backbone vgg", "model.backbone is 'vgg', not one of vgg16"),
+        ("--backbone vgg", "model.backbone must be one of vgg16"),
         ("--optimizer sdg", "optimizer.name is 'sdg'"),
         ("--config missing.json", "there is no config file missing.json"),
         ("--resume", "--resume needs the run directory: --out RUN"),

@@ -56,5 +56,5 @@ def test_only_jax_pads_further_by_default(monkeypatch):
 
 
 def test_the_setting_must_not_be_below_0():
-    with pytest.raises(ConfigError, match="data.pad_multiple must be at least 0"):
+    with pytest.raises(ConfigError, match="data.pad_multiple must be a whole number from 0"):
         Config().replace({"data.pad_multiple": -1})

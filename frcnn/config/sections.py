@@ -1,0 +1,321 @@
+"""The settings, section by section: each with its type, default, bounds and meaning side by side.
+
+A config also comes inside a stranger's detector file. So every setting that sizes memory has an upper
+bound, far above what anybody trains with. ``docs/settings.md`` is made from this file
+(``frcnn.config.reference``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from frcnn.config import class_names
+from frcnn.config.values import NUMBER, List, Number, Switch, Text, Whole
+
+Backbone = Literal[
+    "vgg16",
+    "resnet50",
+    "mobilenet_v2",
+    "mobilenet_v2_fpn",
+    "resnet50_fpn",
+    "resnet101_fpn",
+    "resnet50_fpn_v2",
+    "mobilenet_v3_large_fpn",
+    "tiny",
+]
+Schedule = Literal["alternating", "joint", "four-step"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+BACKBONES, SCHEDULES, PRECISIONS = get_args(Backbone), get_args(Schedule), get_args(Precision)
+
+LARGEST = 1e6  # pixels and factors: beyond it float32 has no fractions to speak of
+UNBOUNDED = 2**53 - 1
+
+# Bounds stand before NUMBER: only there does pydantic put them into the JSON schema by their names.
+Pixels = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]
+Ratio = Annotated[float, Field(gt=0, le=1e4), NUMBER]
+Share = Annotated[float, Field(ge=0, le=1), NUMBER]
+Factor = Annotated[float, Field(ge=0, le=LARGEST), NUMBER]
+PositiveFactor = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]
+ClassNames = Annotated[List[Text], AfterValidator(class_names.clean_all)]
+
+
+def setting(default: Any, meaning: str, **bounds: float) -> Any:
+    """Return the field of a setting.
+
+    Args:
+        default: its value unless something else is asked for.
+        meaning: its line in ``docs/settings.md``, with the unit.
+        bounds: what pydantic's ``Field`` takes: ge, gt, le, lt; min_length and max_length of a list.
+    """
+    return Field(default, description=meaning, **bounds)
+
+
+class Section(BaseModel):
+    """Settings that belong together. They cannot be changed; ``replace`` makes a copy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **values: Any) -> Self:
+        """Return a copy with some values changed and checked."""
+        return type(self)(**{**dict(self), **values})
+
+
+class DataConfig(Section):
+    """Which images are read, and how they become batches."""
+
+    dataset: Literal["voc", "shapes", "python"] = setting(
+        "voc", "format of the data set; python: objects that frcnn.train was given"
+    )
+    dir: Text = setting("data", "folder in which data sets lie, or a VOC folder itself")
+    year: Text = setting(
+        "", "year of the VOC devkit: 2007 (also if empty), 2012 or 07+12; empty for a VOC folder"
+    )
+    train_split: Text = setting("trainval", "split to train on")
+    val_split: Text = setting("test", "split to validate on")
+    classes: ClassNames = setting(
+        (),
+        "names of the object classes; empty: the devkit's 20, or those in the training split",
+        max_length=2**14,
+    )
+    on_bad_data: Literal["error", "skip"] = setting(
+        "error", "stop at an image or annotation with a fault, or skip it and list it"
+    )
+    short_side: Whole = setting(600, "short side of a resized image, pixels", ge=1, le=2**14)
+    # keras-frcnn has no limit of the long side.
+    long_side: Whole = setting(
+        1000, "longest side of a resized image, pixels; it limits short_side", ge=1, le=2**20
+    )
+    batch_size: Whole = setting(1, "images per batch and process", ge=1, le=2**12)
+    pad_multiple: Whole = setting(
+        0,
+        "pad sides to multiples of this, pixels, and boxes to the most of any image: few shapes, "
+        "few graphs; 0: the network's own multiple, or a larger one on JAX, which compiles for each "
+        "shape",
+        ge=0,
+        le=2**12,
+    )
+    interpolation: Literal["area", "bilinear"] = setting(
+        "area", "interpolation when an image shrinks; bilinear does not smooth"
+    )
+    size_rounding: Literal["nearest", "down"] = setting(
+        "nearest", "how the sides of a resized image become whole pixels"
+    )
+    uint8_images: Switch = setting(
+        True, "round resized images to whole numbers 0 to 255: a quarter of the memory"
+    )
+    flip: Number = setting(0.5, "probability of a horizontal flip", ge=0, le=1)
+    loader_threads: Whole = setting(2, "threads that prepare batches ahead of the step", ge=1, le=2**10)
+    prefetch: Whole = setting(4, "batches that are prepared ahead of the step", ge=1, le=2**12)
+    cache_mib: Whole = setting(
+        0, "memory for resized images, MiB, so that they are decoded once; 0: none", ge=0, le=2**24
+    )
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    backbone: Backbone = setting("vgg16", "the network that makes the features")
+    weights: Text = setting("imagenet", "weights to start from: imagenet, none, or a file")
+    preprocessing: Literal["auto", "caffe", "caffe_rgb", "torch", "tf", "none"] = setting(
+        "auto", "how pixels become inputs; auto: as the weights were trained"
+    )
+    variant: Literal["auto", "keras", "torchvision"] = setting(
+        "auto",
+        "layout of ResNet (keras: stride in a stage's first 1x1 convolution, torchvision: in the "
+        "3x3) and MobileNetV3 (keras: strided layers padded at one side) under a pyramid; auto: "
+        "that of the weights, or torchvision",
+    )
+    trainable_stages: Whole = setting(
+        3, "stages of a pretrained backbone to train, from the last; most have 5", ge=0, le=100
+    )
+    frozen_batch_norm: Switch = setting(
+        True, "keep the batch normalization of a pretrained backbone as it is"
+    )
+    batch_norm_epsilon: Number = setting(
+        1e-5, "epsilon of batch normalization in pyramid backbones", ge=0, le=1e3
+    )
+    rpn_channels: Whole = setting(512, "channels of the RPN's convolution", ge=1, le=2**12)
+    head_width: Whole = setting(
+        4096,
+        "units of the head's dense layers; the head of resnet50 and mobilenet_v2 has none",
+        ge=1,
+        le=2**14,
+    )
+    head_dropout: Number = setting(0.5, "dropout rate after each of these layers", ge=0, le=1)
+    pool_size: Whole = setting(
+        7, "bins per side of a pooled RoI; resnet50 and mobilenet_v2 always have 14", ge=1, le=64
+    )
+    pooling: Literal["roi_align", "roi_pool"] = setting(
+        "roi_align", "how RoIs are pooled; roi_pool is the paper's"
+    )
+    pool_samples: Whole = setting(
+        2, "roi_align: bilinear samples per bin and axis (sampling ratio)", ge=1, le=16
+    )
+    pool_aligned: Switch = setting(
+        True, "roi_align: a value lies at the centre of its cell; false: as in the first RoIAlign"
+    )
+
+
+class AnchorConfig(Section):
+    """The anchors of a feature cell. Ren et al. 2015, section 3.1.1."""
+
+    sizes: List[Pixels] = setting(
+        (128.0, 256.0, 512.0),
+        "square root of an anchor's area, pixels of the network input",
+        min_length=1,
+        max_length=64,
+    )
+    ratios: List[Ratio] = setting(
+        (0.5, 1.0, 2.0), "height / width of the anchors", min_length=1, max_length=64
+    )
+    size_per_level: Switch = setting(
+        False, "give each feature level one of the sizes; false: each level has all sizes"
+    )
+    offset: Number = setting(0.5, "position of an anchor's centre in its cell, cells", ge=0, le=1)
+    rounded: Switch = setting(False, "round the corners of a cell's anchors to whole pixels")
+
+
+class RpnConfig(Section):
+    """Anchor matching, anchor sampling and proposals. Ren et al. 2015, sections 3.1.2 to 3.3."""
+
+    positive_iou: Number = setting(
+        0.7, "an anchor of this IoU is positive, and each box's best", ge=0, le=1
+    )
+    negative_iou: Number = setting(0.3, "an anchor below this IoU is negative", ge=0, le=1)
+    samples: Whole = setting(256, "anchors per image in the RPN's losses", ge=1, le=2**16)
+    positive_fraction: Number = setting(0.5, "largest share of positives among these", ge=0, le=1)
+    nms_iou: Number = setting(0.7, "IoU above which NMS removes a proposal", ge=0, le=1)
+    min_size: Number = setting(1.0, "least width and height of a proposal, pixels", ge=0, le=LARGEST)
+    score_threshold: Number = setting(0.0, "least score of a proposal", ge=0, le=1)
+    pre_nms_train: Whole = setting(
+        12000, "proposals per feature level that enter NMS in training", ge=1, le=2**20
+    )
+    post_nms_train: Whole = setting(
+        2000, "proposals per image that remain after NMS in training", ge=1, le=2**16
+    )
+    pre_nms_test: Whole = setting(
+        6000, "proposals per feature level that enter NMS in detection", ge=1, le=2**20
+    )
+    post_nms_test: Whole = setting(
+        300, "proposals per image that remain after NMS in detection", ge=1, le=2**16
+    )
+
+
+class RoiConfig(Section):
+    """RoI sampling. Girshick 2015, section 2.3."""
+
+    samples: Whole = setting(128, "RoIs per image in the classifier's losses", ge=1, le=2**16)
+    positive_fraction: Number = setting(0.25, "largest share of positives among these", ge=0, le=1)
+    positive_iou: Number = setting(0.5, "an RoI with this IoU or more is positive", ge=0, le=1)
+    negative_iou_low: Number = setting(0.0, "least IoU of a negative RoI", ge=0, le=1)
+    delta_weights: List[PositiveFactor] = setting(
+        (10.0, 10.0, 5.0, 5.0),
+        "factors of the box targets dx, dy, dw, dh in the classifier",
+        min_length=4,
+        max_length=4,
+    )
+
+
+class DetectionConfig(Section):
+    """From the classifier's outputs to detections, and how they are scored."""
+
+    score_threshold: Number = setting(0.05, "a detection scores above this", ge=0, le=1)
+    min_size: Number = setting(
+        0.0, "least width and height of a detection, pixels of the network input", ge=0, le=LARGEST
+    )
+    nms_iou: Number = setting(0.3, "IoU above which NMS removes a box of the same class", ge=0, le=1)
+    max_detections: Whole = setting(100, "detections per image", ge=1, le=2**16)
+    ap_iou: Number = setting(0.5, "IoU from which a detection counts as found", gt=0, le=1)
+    ap_interpolation: Literal["auto", "11-point", "all-point"] = setting(
+        "auto", "how AP is computed; auto: 11-point for VOC 2007, else all-point, as VOC since 2010"
+    )
+
+
+class OptimizerConfig(Section):
+    """One optimizer for each sub-model, both made alike. Ren et al. 2015, section 3.2."""
+
+    name: Literal["sgd", "adam"] = setting("sgd", "the optimizer")
+    learning_rate: Number = setting(1e-3, "learning rate of one process", ge=0, le=1e4)
+    momentum: Number = setting(0.9, "momentum (sgd)", ge=0, lt=1)
+    bias_lr_factor: Number = setting(2.0, "times the learning rate, for biases (sgd)", ge=0, le=1e4)
+    weight_decay: Number = setting(5e-4, "decay of kernels; biases and scales have none", ge=0, le=1e4)
+    clip_norm: Number = setting(
+        100.0, "largest norm of all gradients of a sub-model together; 0: no limit", ge=0, le=1e12
+    )
+    warmup_steps: Whole = setting(
+        100, "steps over which the learning rate rises from 0", ge=0, le=UNBOUNDED
+    )
+    # N processes have a batch N times as large and N times fewer steps: each goes N times as far.
+    lr_scaling: Literal["linear", "none"] = setting(
+        "linear", "linear: N processes use N times the learning rate (Goyal et al. 2017, section 2.1)"
+    )
+    lr_scaling_warmup: Number = setting(
+        5 / 90,
+        "share of the run over which the rate rises to N times (Goyal et al. 2017, section 2.2)",
+        ge=0,
+        le=1,
+    )
+    decay_at: List[Share] = setting(
+        (0.75,), "shares of the run after which the rate falls", max_length=1000
+    )
+    decay_factor: Number = setting(0.1, "what the rate is multiplied by then", ge=0, le=1e4)
+
+
+class LossConfig(Section):
+    """``loss_weights`` of the compiled sub-models, and weights of classes."""
+
+    rpn: List[Factor] = setting(
+        (1.0, 1.0), "weights of the RPN's class loss and box loss", min_length=2, max_length=2
+    )
+    classifier: List[Factor] = setting(
+        (1.0, 1.0), "weights of the classifier's class and box loss", min_length=2, max_length=2
+    )
+    class_weights: List[Text] = setting(
+        (),
+        "weights of classes in the classifier's class loss, each as NAME=WEIGHT; others have 1; "
+        "background is a name, too",
+        max_length=2**14,
+    )
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    schedule: Schedule = setting("alternating", "how the two sub-models are trained")
+    precision: Precision = setting(
+        "float32", "precision of the layers' arithmetic; mixed_float16 scales the losses"
+    )
+    # 16 epochs of VOC 2007's 5011 trainval images: the paper's 80,000 steps.
+    epochs: Whole = setting(16, "epochs", ge=1, le=UNBOUNDED)
+    steps_per_epoch: Whole = setting(
+        0, "steps per epoch; 0: once through the training split", ge=0, le=UNBOUNDED
+    )
+    seed: Whole = setting(0, "seed of everything random", ge=0, le=2**32 - 1)
+    deterministic: Switch = setting(False, "the same seed gives the same bits on a GPU, too, but slower")
+    max_nonfinite_steps: Whole = setting(
+        10,
+        "steps in a row, skipped for a loss or gradient that is not finite, that end the run",
+        ge=1,
+        le=UNBOUNDED,
+    )
+    log_every: Whole = setting(
+        10, "steps between logged scalars; the first step is logged, too", ge=1, le=UNBOUNDED
+    )
+    validate_every: Whole = setting(1, "epochs between validations", ge=1, le=UNBOUNDED)
+    best_weights: Literal["auto", "mAP", "last"] = setting(
+        "auto",
+        "best.weights.h5 holds the weights of the best mAP or the last; auto: the last if "
+        "validation is on a test split",
+    )
+
+
+class CheckpointConfig(Section):
+    """How much work an interruption may cost. The last epoch always ends with a checkpoint."""
+
+    every_steps: Whole = setting(0, "steps between checkpoints; 0: not by steps", ge=0, le=UNBOUNDED)
+    every_minutes: Number = setting(10.0, "minutes between checkpoints; 0: not by time", ge=0, le=1e9)
+    keep: Whole = setting(
+        2, "checkpoints to keep, the newest; each is about twice as large as the weights", ge=1, le=2**20
+    )
