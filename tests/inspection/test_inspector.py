@@ -255,7 +255,7 @@ def test_a_data_set_without_objects_is_reported(small_config, folder, tmp_path, 
         ("--config missing.json", "there is no config file missing.json"),
         ("--data-dir nowhere", "no VOC2007 in nowhere"),
         ("--set anchors.size=3", "did you mean anchors.sizes?"),
-        ("--on-bad-data maybe", "data.on_bad_data is 'maybe'"),
+        ("--on-bad-data maybe", "data.on_bad_data must be one of error, skip, not 'maybe'"),
     ],
 )
 def test_what_is_wrong_is_one_line(script, line, says, tmp_path, monkeypatch, capfd):
