@@ -1,8 +1,12 @@
 """A trained Faster R-CNN, for images of any size; in a run's folder or in a file of its own."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,13 +32,13 @@ class Detector:
         classes: the object classes' names.
     """
 
-    def __init__(self, models, config, classes):
+    def __init__(self, models: FasterRCNN, config: Config, classes: Iterable[str]):
         self.models = models
         self.config = config
         self.classes = tuple(classes)
 
     @classmethod
-    def load(cls, path, weights=None):
+    def load(cls, path: str | pathlib.Path, weights: str | None = None) -> Detector:
         """Return the detector in a training run's folder or in a file that ``save`` wrote.
 
         Args:
@@ -59,7 +63,7 @@ class Detector:
         detector_files.load(built, file)
         return cls(built, config, config.data.classes)
 
-    def save(self, path, overwrite=False):
+    def save(self, path: str | pathlib.Path, overwrite: bool = False) -> None:
         """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled.
 
         Args:
@@ -97,14 +101,15 @@ class Detector:
             ConfigError: an unknown metric.
         """
         if not isinstance(data, Dataset):
-            settings, _ = recognise(data)
+            named = None if split in ("train", "val") else split
+            settings, _ = recognise(data, named, named)
             config = self.config.replace({"data.year": ""} | settings).data
             names = {"train": config.train_split, "val": config.val_split}
             data = build.load_split(config, names.get(split, split), self.classes)
         found, truths = evaluator.detect(self, data)
         return evaluator.score(found, truths, self.classes, metric, iou_threshold)
 
-    def predict(self, images, batch_size=1):
+    def predict(self, images: Any, batch_size: int = 1) -> list[dict[str, Any]]:
         """Return the detections in images of any sizes.
 
         Images whose padded sizes are equal share a batch and a compiled graph; what is found in one
@@ -114,10 +119,10 @@ class Detector:
             images: one image or a list of them: an (H, W, 3) RGB array or an (H, W) grey one, numbers
                 of any type from 0 to 255; a Pillow image; or a path, whose image is turned upright as
                 its EXIF says. An array or a Pillow image is taken as it is.
-            batch_size: images a batch, at most.
+            batch_size: images per batch, at most.
 
         Returns:
-            A list with a dict an image: ``boxes`` (M, 4) float32 pixels of that image, ``scores`` (M,)
+            A list with a dict per image: ``boxes`` (M, 4) float32 pixels of that image, ``scores`` (M,)
             falling, ``labels`` (M,) int32, ``names`` of the labels.
 
         Raises:
@@ -150,7 +155,9 @@ class Detector:
         padded = transforms.pad([resized], self.models.size_multiple)[0]
         return resized.shape[:2], padded, pixels.shape[:2]
 
-    def detect(self, images, image_sizes, original_sizes):
+    def detect(
+        self, images: np.ndarray, image_sizes: np.ndarray, original_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, np.ndarray]]:
         """Return the detections in a batch.
 
         Args:
@@ -159,14 +166,20 @@ class Detector:
             original_sizes: (height, width) of each image's file.
 
         Returns:
-            A dict an image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
+            A dict per image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
             ``labels`` (M,) int32.
         """
         found = self.models.detector.predict_on_batch([images, image_sizes])
         return to_image_pixels(*found, image_sizes, original_sizes)
 
 
-def to_image_pixels(boxes, scores, labels, image_sizes, original_sizes):
+def to_image_pixels(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    image_sizes: np.ndarray,
+    original_sizes: Sequence[tuple[int, int]],
+) -> list[dict[str, np.ndarray]]:
     """Return the detections of a batch in the pixels of the image files, without padding.
 
     Args:

@@ -1,6 +1,7 @@
 """The public API: the code of docs/api.md runs, and bad input is one clear error."""
 
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,24 @@ def test_a_callback_stops_the_run_and_it_resumes(small):
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["epoch-0000-step-00000001"]
     result = frcnn.train(out="run", resume=True)
     assert result.mean_ap is not None and result.detector().classes == result.classes
+
+
+def test_a_run_off_the_main_thread(small):
+    """As in a notebook's widget: no signal can be handled there, and none is needed."""
+    results = []
+    options = {"out": "run", "backbone": "tiny", "weights": "none", "epochs": 1}
+    thread = threading.Thread(target=lambda: results.append(frcnn.train("my_images", **options)))
+    thread.start()
+    thread.join()
+    (result,) = results
+    assert result.mean_ap is not None and (result.run_dir / "last.weights.h5").is_file()
+
+
+def test_one_split_of_a_folder_that_has_no_other(small):
+    for name in ("train", "val"):
+        split = Path(f"my_images/ImageSets/Main/{name}.txt")
+        split.rename(split.with_name(f"my_{name}.txt"))
+    assert len(frcnn.load_dataset("my_images", "my_val")) == 2
 
 
 def test_arrays_give_what_files_give(small):

@@ -6,8 +6,10 @@ import io
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
 
-from frcnn.config import precedence
+from frcnn.config import Config, precedence
 from frcnn.config.text_format import parse_assignments
 from frcnn.data.recognise import recognise
 from frcnn.errors import ConfigError, message_of
@@ -15,7 +17,7 @@ from frcnn.text import printable
 
 
 @contextlib.contextmanager
-def quiet_import():
+def quiet_import() -> Iterator[None]:
     """Keep what is written to stderr within this context to itself, unless an exception leaves it.
 
     TensorFlow's libraries greet there before they look at any setting; an error that is one line
@@ -37,7 +39,7 @@ def quiet_import():
             os.close(shown)
 
 
-def run(main):
+def run(main: Callable[[], int | None]) -> NoReturn:
     """Call ``main()`` and end the process with its status.
 
     What ``errors.message_of`` knows becomes one line on stderr and exit status 2; an interrupt, 130.
@@ -60,7 +62,12 @@ def run(main):
     sys.exit(status)
 
 
-def settings_of(arguments, options, base=None, base_name="the run"):
+def settings_of(
+    arguments: argparse.Namespace,
+    options: Mapping[str, str],
+    base: Config | None = None,
+    base_name: str | None = "the run",
+) -> precedence.Settings:
     """Return the ``Settings`` of a command line.
 
     Args:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from typing import Any
 
 from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
@@ -132,7 +133,7 @@ def main(argv: list[str] | None = None) -> int | None:
     print(f"detector: {out}\nlook at it:  frcnn predict {out} IMAGE")
 
 
-def old_settings(arguments):
+def old_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options' values as arguments of ``import_keras_frcnn``."""
     settings = {}
     if arguments.classes:
@@ -147,12 +148,12 @@ def old_settings(arguments):
     return settings
 
 
-def names(text):
+def names(text: str | None) -> list[str] | None:
     """Return the list of names in an option's text, None without one."""
     return text and [name.strip() for name in text.split(",")]
 
 
-def numbers(text, name, kind=float, separator=","):
+def numbers(text: str, name: str, kind: type = float, separator: str = ",") -> list[Any]:
     """Return the list of numbers in an option's text."""
     try:
         return [kind(part) for part in text.split(separator)]

@@ -2,13 +2,16 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
+from frcnn.config.schema import DataConfig
 from frcnn.data import shapes, voc
 from frcnn.data.faults import Fault, apply_policy
+from frcnn.data.sample import Dataset
 from frcnn.errors import DataError
 
 
-def load(config, seed=0):
+def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Return the (training, validation) ``Dataset`` that a ``DataConfig`` names.
 
     Both have the same classes: those in the config, else those that the training split brings.
@@ -35,7 +38,7 @@ def load(config, seed=0):
     return tuple(apply_policy([(train, faults), (val, val_faults + shared)], config.on_bad_data))
 
 
-def _without_shared(dataset, other):
+def _without_shared(dataset: Dataset, other: Dataset) -> tuple[Dataset, list[Fault]]:
     """Return a data set without the images that are another's under another name, and their faults.
 
     Two annotations of one image, in one split each, are seen nowhere else. (The same image of the same
@@ -53,7 +56,13 @@ def _without_shared(dataset, other):
     return dataclasses.replace(dataset, samples=tuple(samples)), faults
 
 
-def load_split(config, split, classes=(), seed=0, advice=voc.UNKNOWN_CLASS_ADVICE):
+def load_split(
+    config: DataConfig,
+    split: str,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    advice: str = voc.UNKNOWN_CLASS_ADVICE,
+) -> Dataset:
     """Return the ``Dataset`` of one split, its faults settled.
 
     Args:
@@ -65,7 +74,13 @@ def load_split(config, split, classes=(), seed=0, advice=voc.UNKNOWN_CLASS_ADVIC
     return apply_policy([collect_split(config, split, classes, seed, advice)], config.on_bad_data)[0]
 
 
-def collect_split(config, split, classes=(), seed=0, advice=voc.UNKNOWN_CLASS_ADVICE):
+def collect_split(
+    config: DataConfig,
+    split: str,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    advice: str = voc.UNKNOWN_CLASS_ADVICE,
+) -> tuple[Dataset, list[Fault]]:
     """Return the ``Dataset`` of one split without its faulty images, and the list of its ``Fault``.
 
     Args:
@@ -85,7 +100,7 @@ def collect_split(config, split, classes=(), seed=0, advice=voc.UNKNOWN_CLASS_AD
     return voc.collect(root, split, year, classes or None, advice)
 
 
-def _refuse_python(config):
+def _refuse_python(config: DataConfig) -> None:
     if config.dataset == "python":
         raise DataError(
             "this run's data were given to frcnn.train as Python objects: give them again, or name a "
@@ -93,7 +108,7 @@ def _refuse_python(config):
         )
 
 
-def folder(config):
-    """Return the folder that a ``DataConfig`` names, ``pathlib.Path``."""
+def folder(config: DataConfig) -> pathlib.Path:
+    """Return the folder that a ``DataConfig`` names."""
     root = pathlib.Path(config.dir)
     return root / "shapes" if config.dataset == "shapes" else root

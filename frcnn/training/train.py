@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from frcnn import backend
-from frcnn.config.schema import KEYS, Config
+from frcnn.config.schema import KEYS, Config, DataConfig
 from frcnn.data import build
 from frcnn.data.sample import Dataset
 from frcnn.distributed import discovery, process_group
@@ -91,7 +91,7 @@ def train(
         return trainer.fit()
 
 
-def resolve(config, classes, weight_file):
+def resolve(config: Config, classes: Sequence[str], weight_file: str | os.PathLike | None) -> Config:
     """Return a config in which nothing is left open: ``auto``, no classes, a multiple of 0.
 
     Args:
@@ -107,7 +107,7 @@ def resolve(config, classes, weight_file):
     return initial.resolve_auto_settings(config, weight_file).replace(values)
 
 
-def pad_multiple(config):
+def pad_multiple(config: DataConfig) -> int:
     """Return the ``pad_multiple`` of a ``DataConfig``, or what a backend takes where it is 0.
 
     JAX compiles every step for every shape, and takes a tenth of the short side. At 600 x 1000 a network
