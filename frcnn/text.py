@@ -14,8 +14,6 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from tqdm import tqdm
-
 MAX_SHOWN = 200  # characters of one foreign text in a message
 NEAR = 0.7  # difflib's ratio from which on a name counts as a misspelling of another
 
@@ -82,6 +80,8 @@ def echo(message: Any, file: TextIO | None = None) -> None:
         message: one or more lines; control characters are escaped as in ``printable``.
         file: None stands for stdout.
     """
+    from tqdm import tqdm  # here, to keep the start of the command short
+
     file = file or sys.stdout
     tqdm.write(printable(str(message)), file=file)
     file.flush()

@@ -13,7 +13,7 @@ from frcnn.config import Config, precedence
 from frcnn.config.text_format import parse_assignments
 from frcnn.data.recognise import recognise
 from frcnn.errors import ConfigError, message_of
-from frcnn.text import printable
+from frcnn.text import echo
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         message = message_of(error)
         if message is None:
             raise
-        print(printable(f"error: {message}"), file=sys.stderr)
+        echo(f"error: {message}", sys.stderr)
         status = 2
     except KeyboardInterrupt:
         status = 130

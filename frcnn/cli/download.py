@@ -4,6 +4,7 @@ from pathlib import Path
 
 from frcnn.cli.options import Parser
 from frcnn.data.download import ARCHIVES, download
+from frcnn.text import echo
 
 EXAMPLES = (
     "frcnn download voc2007",
@@ -26,4 +27,4 @@ def main(argv: list[str] | None = None) -> int | None:
     for name in args.names:
         download(ARCHIVES[name], args.data_dir)
         folder = Path(args.data_dir) / ARCHIVES[name][0].folder
-        print(f"{name} is in {folder}")
+        echo(f"{name} is in {folder}")

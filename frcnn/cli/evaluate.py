@@ -8,7 +8,7 @@ from frcnn.cli.options import Parser
 from frcnn.config import Config, precedence, presets
 from frcnn.evaluation import coco_ap
 from frcnn.files import outputs
-from frcnn.text import printable
+from frcnn.text import echo
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
@@ -94,26 +94,26 @@ def main(argv: list[str] | None = None) -> int | None:
     detector = Detector.load(arguments.run, arguments.weights)
     config, notes = make_config(detector.config, arguments)
     for note in notes:
-        print(printable(note))
+        echo(note)
     dataset = build.load_split(
         config.data,
         config.data.val_split,
         detector.classes,
         advice="the detector knows no such class: correct the class names",
     )
-    print(printable(f"data: {build.folder(config.data)}: {dataset.summary()}"))
+    echo(f"data: {build.folder(config.data)}: {dataset.summary()}")
     detection = config.detection
     names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
     metric = arguments.metric or names[evaluator.ap_interpolation(detection, dataset)]
     skipped = [(dataset.name, *entry) for entry in dataset.skipped]
     found, truths = evaluator.detect(detector, dataset, config.data, lambda *row: skipped.append(row))
     scores = evaluator.score(found, truths, detector.classes, metric, detection.ap_iou)
-    print(scores.table)
+    echo(scores.table)
     for row in skipped:
-        print(printable(f"skipped: {row[1]} {row[2]}"))
+        echo(f"skipped: {row[1]} {row[2]}")
     if out:
         values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
         values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
         with outputs.writing(out):
             out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {out}")
+        echo(f"written to {out}")

@@ -9,7 +9,7 @@ from frcnn.cli.options import Parser
 from frcnn.config.text_format import parse_assignments
 from frcnn.errors import ConfigError
 from frcnn.files import outputs
-from frcnn.text import printable
+from frcnn.text import echo
 
 EXAMPLES = (
     "frcnn import torchvision weights.pth fasterrcnn_resnet50_fpn coco.h5",
@@ -127,10 +127,10 @@ def main(argv: list[str] | None = None) -> int | None:
         source = f"all layers of {arguments.file}"
     layers = initial.weighted_layers(detector.models.detector)
     count = sum(math.prod(weight.shape) for layer in layers for weight in layer.weights)
-    print(f"{source} used: filled {len(layers)} layers, {count:,} weights")
-    print(printable(f"{len(detector.classes)} classes: {', '.join(detector.classes)}"))
+    echo(f"{source} used: filled {len(layers)} layers, {count:,} weights")
+    echo(f"{len(detector.classes)} classes: {', '.join(detector.classes)}")
     detector.save(out, arguments.overwrite)
-    print(f"detector: {out}\nlook at it:  frcnn predict {out} IMAGE")
+    echo(f"detector: {out}\nlook at it:  frcnn predict {out} IMAGE")
 
 
 def old_settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import argparse
 from frcnn.cli.common import quiet_import, settings_of, take_folder
 from frcnn.cli.options import PRECEDENCE, Parser, any_setting, data_settings, setting
 from frcnn.errors import ConfigError
+from frcnn.text import echo
 
 # Command-line option -> the setting it changes.
 OPTIONS = {
@@ -68,5 +69,5 @@ def main(argv: list[str] | None = None) -> int | None:
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn.inspection import inspector
 
-    print(settings.summary())
+    echo(settings.summary())
     inspector.inspect(settings.config, arguments.out, arguments.images)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from frcnn.config import Config
-from frcnn.text import did_you_mean, listed, nearest, shown
+from frcnn.text import did_you_mean, echo, listed, nearest, shown
 
 DEFAULTS = Config()
 PRECEDENCE = (
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line that names the fault, and end the process with status 2."""
-        print(f"error: {message} ({self.prog} --help lists the options)", file=sys.stderr)
+        echo(f"error: {message} ({self.prog} --help lists the options)", sys.stderr)
         sys.exit(2)
 
 

@@ -8,7 +8,7 @@ from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
 from frcnn.errors import ConfigError, DataError
 from frcnn.files import outputs
-from frcnn.text import printable
+from frcnn.text import echo
 
 EXAMPLES = (
     "frcnn predict runs/my_images-vgg16-20260101-120000 photo.jpg",
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int | None:
         try:
             pixels = load(path)
         except DataError as error:
-            print(printable(f"{path} skipped"))
+            echo(f"{path} skipped")
             failed.append(error)
             continue
         (found,) = detector.predict([pixels])
@@ -87,10 +87,10 @@ def main(argv: list[str] | None = None) -> int | None:
         drawn = outputs.save_picture(
             picture, out, pathlib.Path(path).stem, "frcnn predict", source=path, taken=taken
         )
-        print(printable(f"{path} -> {drawn}"))
+        echo(f"{path} -> {drawn}")
         for box, score, label in zip(boxes, scores, labels):
             corners = ", ".join(f"{value:.0f}" for value in box)
-            print(printable(f"  {detector.classes[label]} {score:.2f} [{corners}]"))
+            echo(f"  {detector.classes[label]} {score:.2f} [{corners}]")
     for error in failed:
-        print(printable(f"skipped: {error}"), file=sys.stderr)
+        echo(f"skipped: {error}", sys.stderr)
     return int(bool(failed))

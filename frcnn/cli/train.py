@@ -13,6 +13,7 @@ from frcnn.config.short_names import SHORT_NAMES
 from frcnn.distributed import discovery, launcher, lifeline
 from frcnn.errors import ConfigError, Interrupted
 from frcnn.runs import run_directory, signals
+from frcnn.text import echo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]  # the folder that holds the package
 
@@ -125,12 +126,12 @@ def main(argv: list[str] | None = None) -> int | None:
     try:
         with signals.handle_with(signals.stop_main_thread), process_group.exit_together(out):
             if discovery.find().rank == 0:
-                print(*found, settings.summary(), sep="\n")
+                echo("\n".join([*found, settings.summary()]))
             train.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)
     except Interrupted as stop:  # as asked for: whoever asked is to see success
         print(stop)
         return None
-    print(
+    echo(
         f"run directory: {out}\nlook at it:  tensorboard --logdir {out}\n"
         f"score it:    frcnn evaluate {out}\nuse it:      frcnn predict {out} IMAGE"
     )
