@@ -17,7 +17,7 @@ from frcnn.detector import Detector
 from frcnn.errors import ConfigError
 from frcnn.evaluation.voc_ap import VocAp
 from frcnn.runs import run_directory
-from frcnn.text import did_you_mean
+from frcnn.text import did_you_mean, echo
 from frcnn.training import train as training
 
 Data = Dataset | Iterable[Mapping[str, Any]]
@@ -91,17 +91,17 @@ def train(
         short |= {"data.dataset": "python", "data.classes": datasets[0].classes}
     elif data is not None:
         found, text = recognise(data, short.get("data.train_split"), short.get("data.val_split"))
-        print(text)
+        echo(text)
         short = found | short
     base = config
     if resume and out is None:
         raise ConfigError("resume=True needs the run's folder: out=...")
     asked: dict[str, Any] = {}
-    if resume and config is None:
+    if resume and out is not None and config is None:
         base, asked = run_directory.read_config(Path(out)), run_directory.read_asked(Path(out))
     gathered = precedence.gather(short, settings or {}, None, base, str(out or "config"))
-    run_dir = Path(out or _default_out(data, gathered.config))
-    print(gathered.summary())
+    run_dir = Path(out if out is not None else _default_out(data, gathered.config))
+    echo(gathered.summary())
     scores = training.train(
         gathered.config,
         run_dir,
@@ -111,7 +111,9 @@ def train(
         datasets=datasets,
         callbacks=callbacks,
     )
-    return TrainResult(run_dir, scores, run_directory.read_config(run_dir).data.classes)
+    resolved = run_directory.read_config(run_dir)
+    assert resolved is not None  # the run has written it
+    return TrainResult(run_dir, scores, resolved.data.classes)
 
 
 def load_dataset(

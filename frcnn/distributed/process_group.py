@@ -125,7 +125,7 @@ class ProcessGroup:
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process. Collective operation."""
         (count,) = collectives.all_reduce_sum([np.array(flag, "float32")])  # faster than a gather
-        return bool(count > 0.0)
+        return bool(np.asarray(count) > 0.0)
 
     def gather_json(self, value: Any) -> list[Any]:
         """Return all processes' values (that JSON can hold), by rank. Collective operation."""
@@ -166,6 +166,7 @@ class ProcessGroup:
         if error is None:
             self.barrier()
             return
+        said = str(error)
         if isinstance(error, Interrupted):
             status = 0
             if not isinstance(error, NothingToSave):  # then all stop after the same step
@@ -180,14 +181,14 @@ class ProcessGroup:
             report_to_others(f"{type(error).__name__}: {error}")
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
             if message := message_of(error):
-                error, status = message, 2
+                said, status = message, 2
         with contextlib.suppress(OSError, ValueError):
             if status == 0:
-                print(error)
+                print(said)
             elif status == 1:
                 traceback.print_exception(error)
             elif status != 130:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {said}", file=sys.stderr)
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)

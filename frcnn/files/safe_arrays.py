@@ -46,8 +46,10 @@ def from_npz(path: pathlib.Path | str) -> dict[str, np.ndarray]:
     # Not np.load, which also reads files that are not zip archives.
     with untrusted.open_regular(path) as opened:
         with np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
-            for entry in file.zip.infolist():
-                _check_entry(file.zip, entry)
+            archive = file.zip
+            assert archive is not None  # it is open
+            for entry in archive.infolist():
+                _check_entry(archive, entry)
             return {name: _numbers(file[name], name) for name in file.files}
 
 

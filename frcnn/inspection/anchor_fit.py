@@ -83,7 +83,7 @@ def recall_charts(
         charts.shares(
             f"boxes with an anchor at an IoU of {threshold} or more",
             [name for name, _ in groups],
-            [np.mean(best[rows] >= threshold) for _, rows in groups],
+            [float(np.mean(best[rows] >= threshold)) for _, rows in groups],
         )
         for threshold in THRESHOLDS
     ]

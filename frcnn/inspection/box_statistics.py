@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from frcnn.config.schema import DataConfig
@@ -24,7 +26,7 @@ def input_boxes(dataset: Dataset, config: DataConfig) -> list[ImageBoxes]:
     return found
 
 
-def sides(boxes: list[ImageBoxes]) -> np.ndarray:
+def sides(boxes: Sequence[ImageBoxes]) -> np.ndarray:
     """Return (G,) square roots of the areas of all boxes, in pixels of the network input."""
     return np.sqrt(np.prod(_extents(boxes), axis=1))
 

@@ -47,7 +47,7 @@ def draw(
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
     factor = math.ceil(MIN_LONG_SIDE / max(image.size))
-    image = image.convert("RGB").resize([factor * side for side in image.size], Image.BICUBIC)
+    image = image.convert("RGB").resize([factor * side for side in image.size], Image.Resampling.BICUBIC)
     canvas = ImageDraw.Draw(image)
     # A narrow image (a panorama) has room only for thin lines and small letters.
     line = max(2, round(min(max(image.size) / 400, min(image.size) / 60)))
@@ -56,14 +56,14 @@ def draw(
     order = np.arange(len(corners)) if scores is None else np.argsort(scores, kind="stable")
     for index in order:
         _draw_box(canvas, corners[index].tolist(), class_colour(labels[index]), line)
-    placed = []
+    placed: list[tuple[int, ...]] = []
     for index in reversed(order):
         score = "" if scores is None else f" {scores[index]:.2f}"
         text = _fitted(class_names[labels[index]], score, image.width - 2 * line)
         label = _place_label(text, index, corners, placed, image.size, font_size, line)
         if label:
             placed.append(label[1])
-            _draw_label(canvas, *label, class_colour(labels[index]), line)
+            _draw_label(canvas, label[0], label[1], class_colour(labels[index]), line)
     return image
 
 

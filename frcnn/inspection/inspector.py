@@ -65,7 +65,7 @@ def inspect(config: Config, out: pathlib.Path | str, images: int = 16) -> None:
         report.write_text(text, encoding="utf-8", errors="backslashreplace")
         if pictures:
             charts.save(pictures, out / "charts.png")
-        taken: set[str] = set()
+        taken: set[pathlib.Path] = set()
         for sample in choose(dataset, turned, images):
             picture = draw_boxes(sample, dataset.classes, config.data)
             stem = sample.name.replace("/", "_")
@@ -92,8 +92,8 @@ def decode_all(dataset: Dataset, threads: int) -> tuple[Dataset, list[faults.Fau
             return faults.Fault(sample.name, sample.path, str(error)), False
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        results = pool.map(decode, dataset.samples)
-        results = list(tqdm(results, "decoding", len(dataset), unit="image", mininterval=1.0))
+        decoded = pool.map(decode, dataset.samples)
+        results = list(tqdm(decoded, "decoding", len(dataset), unit="image", mininterval=1.0))
     good = tuple(sample for sample, (fault, _) in zip(dataset.samples, results) if fault is None)
     turned = [sample.name for sample, (_, is_turned) in zip(dataset.samples, results) if is_turned]
     damaged = [fault for fault, _ in results if fault is not None]
