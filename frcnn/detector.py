@@ -134,7 +134,7 @@ class Detector:
         if not isinstance(images, (list, tuple)):
             images = [images]
         inputs = [self._input(image, number) for number, image in enumerate(images)]
-        results = [None] * len(inputs)
+        results: list[dict[str, Any]] = [{} for _ in inputs]
 
         def shape(number):
             return inputs[number][1].shape
@@ -144,8 +144,8 @@ class Detector:
                 sizes, padded, originals = zip(*(inputs[number] for number in numbers))
                 found = self.detect(np.stack(padded), np.array(sizes, "float32"), originals)
                 for number, result in zip(numbers, found):
-                    result["names"] = [self.classes[label] for label in result["labels"]]
-                    results[number] = result
+                    names = [self.classes[label] for label in result["labels"]]
+                    results[number] = {**result, "names": names}
         return results
 
     def _input(self, image, number):
@@ -169,8 +169,8 @@ class Detector:
             A dict per image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
             ``labels`` (M,) int32.
         """
-        found = self.models.detector.predict_on_batch([images, image_sizes])
-        return to_image_pixels(*found, image_sizes, original_sizes)
+        boxes, scores, labels = self.models.detector.predict_on_batch([images, image_sizes])
+        return to_image_pixels(boxes, scores, labels, image_sizes, original_sizes)
 
 
 def to_image_pixels(

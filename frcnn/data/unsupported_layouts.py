@@ -36,7 +36,7 @@ def describe(root: Path | str) -> str | None:
         if _with(inside, (".xml",)) and _with(inside, ENDINGS):
             return (
                 "is not a VOC folder: annotations and images lie together in "
-                f"{shown(folder) or 'it'}; move the .xml files to Annotations, the images to JPEGImages, "
+                f"{shown(folder) or 'it'}; move the .xml files to Annotations, images to JPEGImages, "
                 "and list the names of each split, without ending, in ImageSets/Main/SPLIT.txt"
             )
     return None
