@@ -45,6 +45,10 @@ class Fault:
         return shown(f"{self.where}: {self.what}", MOST_CHARACTERS)
 
 
+class UnknownClass(Fault):
+    """An object of a class that is not among those asked for."""
+
+
 def apply_policy(
     collected: Sequence[tuple[Dataset, Sequence[Fault]]],
     on_bad_data: str,
@@ -54,7 +58,8 @@ def apply_policy(
 
     Args:
         collected: (``Dataset``, its faults) of each split, as a reader's ``collect`` returns them.
-        on_bad_data: ``"error"``: any fault raises; ``"skip"``: images with a fault are skipped.
+        on_bad_data: ``"error"``: any fault raises; ``"skip"``: images with a fault are skipped; so they
+            are with ``"clip"``, for which readers have clipped boxes that reach out by a little.
         report: a file that holds all faults already. None: if there are more than ``MOST``, one is
             written to the folder for temporary files.
 
@@ -63,11 +68,11 @@ def apply_policy(
 
     Raises:
         DataError: with ``"error"``: up to ``MOST`` faults, one per line (a single one: one line);
-            with ``"skip"``: every image has a fault.
-        ConfigError: the policy is neither of the two.
+            else: every image has a fault.
+        ConfigError: there is no such policy.
     """
-    if on_bad_data not in ("error", "skip"):
-        raise ConfigError(f"on_bad_data is {on_bad_data!r}; expected 'error' or 'skip'")
+    if on_bad_data not in ("error", "skip", "clip"):
+        raise ConfigError(f"on_bad_data is {on_bad_data!r}; expected 'error', 'skip' or 'clip'")
     if on_bad_data == "error":
         _refuse([(dataset.name, fault) for dataset, faults in collected for fault in faults], report)
     datasets = []

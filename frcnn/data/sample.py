@@ -15,6 +15,7 @@ import numpy as np
 
 from frcnn.errors import DataError
 from frcnn.files import untrusted
+from frcnn.text import listed
 
 END_BYTES = 4096  # at the beginning and the end of an image file, which the fingerprint covers
 
@@ -32,6 +33,8 @@ class Sample:
         difficult: (G,) bool; such boxes are not trained on, and VOC AP ignores them.
         weight: factor of the image's losses in both sub-models.
         pixels: (H, W, 3) uint8 RGB of an image in memory; None: it is in the file.
+        crowd: (G,) bool; groups of objects, COCO's ``iscrowd``; ``difficult`` too. None: no box.
+        area: (G,) of the objects' masks, square pixels, by which COCO AP sorts sizes; None: the boxes'.
     """
 
     name: str
@@ -43,10 +46,13 @@ class Sample:
     difficult: np.ndarray
     weight: float = 1.0
     pixels: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    area: np.ndarray | None = None
 
     def truth(self) -> dict[str, np.ndarray]:
-        """Return what the metrics compare detections with: boxes, labels and ``difficult``."""
-        return {"boxes": self.boxes, "labels": self.labels, "difficult": self.difficult}
+        """Return what the metrics compare detections with: boxes, labels, ``difficult`` and ``area``."""
+        truth = {"boxes": self.boxes, "labels": self.labels, "difficult": self.difficult}
+        return truth if self.area is None else truth | {"area": self.area}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,12 +64,18 @@ class Dataset:
         classes: names of the object classes, without background.
         samples: the images, in the order of the split.
         skipped: (name, reason) for each image that was skipped because of a fault.
+        dropped: (class, objects) of the classes that ``data.classes`` drops.
+        clipped: (name, box) for each box that was clipped to its image.
+        notes: sentences about the labels that the user should read.
     """
 
     name: str
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[tuple[str, int], ...] = ()
+    clipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -81,7 +93,8 @@ class Dataset:
         files = hashlib.sha256()
         for sample in self.samples:
             digest.update(repr(sample.name).encode())
-            for array in (sample.boxes, sample.labels, sample.difficult):
+            arrays = (sample.boxes, sample.labels, sample.difficult, sample.crowd, sample.area)
+            for array in (array for array in arrays if array is not None):
                 digest.update(np.ascontiguousarray(array).tobytes())
             if sample.pixels is not None:
                 files.update(np.ascontiguousarray(sample.pixels).tobytes())
@@ -91,15 +104,21 @@ class Dataset:
         return f"{len(self)} images, {digest.hexdigest()[:16]}, files {files.hexdigest()[:16]}"
 
     def summary(self) -> str:
-        """Return one line: images, boxes, difficult boxes, boxes per class."""
+        """Return one line: images, boxes, difficult boxes, boxes per class; boxes dropped or clipped."""
         labels = [sample.labels for sample in self.samples]
         counts = np.bincount(np.concatenate(labels or [np.zeros(0, int)]), minlength=len(self.classes))
         difficult = sum(int(sample.difficult.sum()) for sample in self.samples)
         per_class = ", ".join(f"{name} {count}" for name, count in zip(self.classes, counts))
-        return (
+        text = (
             f"{self.name}: {len(self)} images, {counts.sum()} boxes ({difficult} difficult), "
             f"{len(self.classes)} classes: {per_class}"
         )
+        if self.dropped:
+            names = listed(f"{name} {count}" for name, count in self.dropped)
+            text += f"; dropped objects of other classes: {names}"
+        if self.clipped:
+            text += f"; {len(self.clipped)} boxes were clipped to their images"
+        return text
 
 
 def _ends(path: str) -> Iterator[bytes]:

@@ -6,8 +6,8 @@ an image's best 100 detections count.
 
 Decided here: an object marked ``difficult`` is a COCO crowd, the benchmark's own way of saying that
 something counts neither for nor against a detector, however often it is found. A detection belongs to
-a crowd by the share of its own area that lies inside, not by IoU. An object's size is its box's area,
-where COCO itself takes its mask's: boxes are all that we have.
+a crowd by the share of its own area that lies inside, not by IoU. An object's size is the area that its
+labels give (``Sample.area``; in COCO's own files that of its mask), else its box's.
 """
 
 import contextlib
@@ -86,14 +86,16 @@ def coco_ap(detections, ground_truths, num_classes):
         coco = COCO()
         annotations = []
         for image, boxes in enumerate(images):
-            for row, (x1, y1, x2, y2) in enumerate(np.asarray(boxes["boxes"], "float64").tolist()):
+            corners = np.asarray(boxes["boxes"], "float64").reshape(-1, 4)
+            areas = boxes.get("area", np.prod(corners[:, 2:] - corners[:, :2], axis=1))
+            for row, (x1, y1, x2, y2) in enumerate(corners.tolist()):
                 annotations.append(
                     {
                         "id": len(annotations) + 1,  # pycocotools takes 0 for "no match"
                         "image_id": image,
                         "category_id": int(boxes["labels"][row]),
                         "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": (x2 - x1) * (y2 - y1),
+                        "area": float(areas[row]),
                         **extra(boxes, row),
                     }
                 )

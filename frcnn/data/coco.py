@@ -1,0 +1,232 @@
+"""COCO JSON: ``images``, ``annotations`` and ``categories`` in one file per split.
+
+A box is ``[x, y, width, height]`` in pixels counted from 0, so ``x + width`` is half-open as ours.
+Objects with ``iscrowd`` are neither trained on nor counted for or against a detector, as in COCO.
+Exporters differ: ids may be text or floats and have gaps, sizes may be missing, images may lie in
+folders of any name.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from frcnn.data.faults import Fault
+from frcnn.data.file_tree import FileTree, image_name
+from frcnn.data.label_files import head, read_json, split_of
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.errors import DataError
+from frcnn.text import listed, shown, shown_value
+
+NAME = "coco"
+HEAD = re.compile(r'\s*\{.*"(images|annotations|categories|licenses)"\s*:\s*\[', re.DOTALL)
+# COCO's other tasks, beside whose files lie those of boxes.
+OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
+# COCO's own files hold objects that are less than a pixel wide.
+MIN_SIDE = 0.0
+
+
+def recognise(tree: FileTree) -> str | None:
+    """Return the file that tells that a folder is a COCO data set, None where it is none."""
+    return next(iter(_files(tree).values()), None)
+
+
+def splits(tree: FileTree) -> list[str | None]:
+    """Return the names of the splits; None stands for a single file that names none."""
+    return list(_files(tree))
+
+
+def _files(tree: FileTree) -> dict[str | None, str]:
+    """Return {split: JSON file}."""
+    found = []
+    for file in tree.with_ending(".json"):
+        name = posixpath.basename(file)
+        if (
+            file.count("/") <= 2
+            and not name.startswith(OTHER_TASKS)
+            and HEAD.match(head(tree.path(file)))
+        ):
+            found.append(file)
+    if len(found) == 1:
+        return {_split(found[0]): found[0]}
+    named: dict[str | None, str] = {}
+    for file in found:
+        split = _split(file) or posixpath.splitext(posixpath.basename(file))[0].removeprefix(
+            "instances_"
+        )
+        if split in named:
+            split = posixpath.splitext(file)[0].replace("/", "_")
+        named[split] = file
+    return named
+
+
+def _split(file: str) -> str | None:
+    folder, name = posixpath.split(file)
+    return split_of(posixpath.splitext(name)[0]) or split_of(posixpath.basename(folder))
+
+
+def read(tree: FileTree, split: str | None) -> LabelledSplit:
+    """Return what the file of one split says.
+
+    Args:
+        tree: the data set's files.
+        split: one of ``splits``.
+
+    Raises:
+        DataError: the file cannot be read, or is not of this form as a whole.
+    """
+    file = _files(tree)[split]
+    path = tree.path(file)
+    content = read_json(path, _slim)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no COCO data set")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise DataError(f"{path} has no list {key!r}, as a COCO data set has")
+    names, notes = _categories(content, path)
+    images, faults = _images(content["images"], tree, file, split)
+    faults += _objects(content["annotations"], images, names, path)
+    return LabelledSplit(
+        f"{tree.root.resolve().name} {split or posixpath.splitext(posixpath.basename(file))[0]}",
+        [image for image in images.values()],
+        tuple(dict.fromkeys(names.values())),
+        faults,
+        notes,
+        MIN_SIDE,
+    )
+
+
+def _slim(entry: dict[str, Any]) -> dict[str, Any]:
+    """Replace an annotation's polygons, most of a file, by the box around them, while it is parsed."""
+    if "segmentation" in entry:
+        shape = entry.pop("segmentation")
+        if "bbox" not in entry and isinstance(shape, list) and shape:
+            try:
+                points = [pair for ring in shape for pair in zip(ring[::2], ring[1::2], strict=True)]
+                x1, y1, x2, y2 = polygon_box(points)
+                entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+            except (TypeError, ValueError):
+                pass  # the missing box is a fault
+    return entry
+
+
+def _key(value: Any) -> Any:
+    """Return an id as a whole number where it is one, written as text or float too."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,30}", value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else repr(value)
+
+
+def _categories(content: dict[str, Any], path: Path) -> tuple[dict[Any, str], list[str]]:
+    """Return {id: class name} in the order of the ids, and notes."""
+    names: dict[Any, str] = {}
+    groups = set()
+    for index, category in enumerate(content["categories"]):
+        if not isinstance(category, dict) or "id" not in category:
+            raise DataError(
+                f"{path}: categories[{index}] is {shown_value(category)}; expected id and name"
+            )
+        name, group = category.get("name"), category.get("supercategory")
+        if not isinstance(name or group, str):
+            raise DataError(f"{path}: categories[{index}] has no name")
+        if _key(category["id"]) in names:
+            raise DataError(f"{path}: categories[{index}] has the id of another category")
+        names[_key(category["id"])] = name or group
+        if group and name != group:
+            groups.add(group)
+    try:
+        names = dict(sorted(names.items()))
+    except TypeError:  # ids are text and numbers
+        pass
+    used = {
+        _key(entry.get("category_id")) for entry in content["annotations"] if isinstance(entry, dict)
+    }
+    # Roboflow writes the whole data set as a category 0, which is the supercategory of all others.
+    empty = [key for key, name in names.items() if name in groups and key not in used and len(names) > 1]
+    names = {key: name for key, name in names.items() if key not in empty}
+    counts = list(names.values())
+    twice = sorted({name for name in counts if counts.count(name) > 1})
+    return names, [
+        f"{path}: several categories are named {listed(twice)}: taken as one"
+    ] if twice else []
+
+
+def _images(
+    entries: list[Any], tree: FileTree, file: str, split: str | None
+) -> tuple[dict[Any, RawImage], list[Fault]]:
+    """Return {id: ``RawImage``}, and the faults of entries that are no images."""
+    folder = posixpath.dirname(file)
+    around = posixpath.dirname(folder)
+    parts = [split] if split else []
+    bases = [folder, *(posixpath.join(around, name, part) for part in parts for name in ("", "images"))]
+    bases += [posixpath.join(around, name) for name in ("images", "data", "")]
+    objects = f"{tree.path(file)}: annotations["
+    found: dict[Any, RawImage] = {}
+    faults = []
+    for index, entry in enumerate(entries):
+        place = f"{tree.path(file)}: images[{index}]"
+        if (
+            not isinstance(entry, dict)
+            or "id" not in entry
+            or not isinstance(entry.get("file_name"), str)
+        ):
+            name = f"images[{index}]"
+            faults.append(Fault(name, place, f"is {shown_value(entry)}; expected id and file_name"))
+            continue
+        written, key = entry["file_name"], _key(entry["id"])
+        image = RawImage(image_name(written), None, [], objects)
+        if key in found:
+            faults.append(Fault(written, place, f"has the id {key!r} of {shown(found[key].name)}"))
+            continue
+        sides = (entry.get("width"), entry.get("height"))
+        if all(isinstance(side, (int, float)) for side in sides):
+            image.size = sides
+        try:
+            image.path = str(tree.path(tree.find_image(written, bases)))
+        except DataError as error:
+            image.faults.append((place, str(error)))
+        found[key] = image
+    return found, faults
+
+
+def _objects(
+    entries: list[Any], images: dict[Any, RawImage], names: dict[Any, str], path: Path
+) -> list[Fault]:
+    """Add the annotations to their images; return the faults of those without an image."""
+    faults = []
+    for index, entry in enumerate(entries):
+        image = images.get(_key(entry.get("image_id"))) if isinstance(entry, dict) else None
+        if image is None:
+            name = f"annotations[{index}]"
+            what = f"belongs to no image of the file: {shown_value(entry)}"
+            faults.append(Fault(name, f"{path}: {name}", what))
+            continue
+        fault, box = "", entry.get("bbox")
+        name = names.get(_key(entry.get("category_id")))
+        if name is None:
+            fault = (
+                f"has the category_id {shown_value(entry.get('category_id'))}, which is no category's"
+            )
+        if isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)):
+            x, y, width, height = map(float, box)
+            if width < 0 or height < 0:
+                fault = fault or f"has a bbox of negative size: {box}"
+            box = (x, y, x + width, y + height)
+        else:
+            fault = fault or f"has the bbox {shown_value(box)}; expected [x, y, width, height]"
+        area = entry.get("area")
+        area = float(area) if _is_number(area) else None
+        difficult = entry.get("ignore") in (1, True) or entry.get("difficult") in (1, True)
+        crowd = entry.get("iscrowd") in (1, True)
+        image.objects.append(RawObject(index, name or "", box, difficult, crowd, area, fault))
+    return faults
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e30 and value == value

@@ -1,0 +1,195 @@
+"""CSV files with one object per row.
+
+Without a header a row is ``path,x1,y1,x2,y2,class``, as keras-frcnn and keras-retinanet write it; the
+row ``path,,,,,`` is an image without objects. With a header the columns may have any order: those of
+TensorFlow's and Roboflow's exports are known, and those of OpenImages, whose boxes are shares of the
+image. A file of two columns, ``class,number``, gives the order of the classes; OpenImages' class
+descriptions give their readable names.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+
+from frcnn.data.file_tree import IMAGE_ENDINGS, FileTree, image_name
+from frcnn.data.label_files import head, number, read_csv, split_of
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject
+from frcnn.errors import DataError
+from frcnn.text import listed, shown
+
+NAME = "csv"
+# What a column holds -> its names in headers, in lower case.
+COLUMNS = {
+    "image": (
+        "filename",
+        "file_name",
+        "file",
+        "path",
+        "image",
+        "image_path",
+        "imageid",
+        "image_id",
+        "img",
+    ),
+    "class": ("class", "label", "labelname", "class_name", "category", "name", "class_id"),
+    "x1": ("xmin", "x1", "x_min", "left", "bbox_x1"),
+    "y1": ("ymin", "y1", "y_min", "top", "bbox_y1"),
+    "x2": ("xmax", "x2", "x_max", "right", "bbox_x2"),
+    "y2": ("ymax", "y2", "y_max", "bottom", "bbox_y2"),
+    "width": ("width", "image_width", "img_width"),
+    "height": ("height", "image_height", "img_height"),
+    "crowd": ("isgroupof",),
+    "difficult": ("difficult",),
+}
+NEEDED = ("image", "class", "x1", "y1", "x2", "y2")
+# The order of the columns without a header.
+PLAIN = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
+
+
+def recognise(tree: FileTree) -> str | None:
+    """Return the file that tells that a folder is a CSV data set, None where it is none."""
+    return next(iter(_files(tree).values()), [None])[0]
+
+
+def splits(tree: FileTree) -> list[str | None]:
+    """Return the names of the splits; None stands for files that name none."""
+    return list(_files(tree))
+
+
+def _files(tree: FileTree) -> dict[str | None, list[str]]:
+    """Return {split: its CSV files}."""
+    found: dict[str | None, list[str]] = {}
+    candidates = [file for file in tree.with_ending(".csv", ".txt") if file.count("/") <= 1]
+    for file in candidates[:200]:
+        if _columns(_first_row(tree, file)) is not None:
+            stem = posixpath.splitext(posixpath.basename(file))[0]
+            split = split_of(stem) or split_of(posixpath.dirname(file))
+            found.setdefault(split, []).append(file)
+    if len(found) > 1 and None in found:
+        del found[None]  # all of the labels in one file, beside those of the splits
+    return found
+
+
+def _first_row(tree: FileTree, file: str) -> list[str]:
+    line = head(tree.path(file)).lstrip().partition("\n")[0].strip()
+    delimiter = max(",;\t", key=line.count)
+    return [field.strip().strip('"') for field in line.split(delimiter)]
+
+
+def _columns(row: list[str]) -> tuple[Mapping[str, int], bool] | None:
+    """Return {what: column} of a file's first row and whether it is a header; None: it is neither."""
+    names = [field.lower() for field in row]
+    found = {}
+    for what, known in COLUMNS.items():
+        fitting = [names.index(name) for name in known if name in names]
+        if fitting:
+            found[what] = fitting[0]
+    if all(what in found for what in NEEDED):
+        return found, True
+    plain = len(row) == 6 and row[0].lower().endswith(IMAGE_ENDINGS)
+    if plain and (not any(row[1:]) or all(number(field) == number(field) for field in row[1:5])):
+        return PLAIN, False
+    return None
+
+
+def read(tree: FileTree, split: str | None) -> LabelledSplit:
+    """Return what the files of one split say.
+
+    Args:
+        tree: the data set's files.
+        split: one of ``splits``.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    images: dict[str, RawImage] = {}
+    files = _files(tree)[split]
+    if len(files) > 1:
+        raise DataError(f"several CSV files hold {split or 'the labels'}: {listed(files)}: leave one")
+    order, readable = _class_files(tree)
+    path = tree.path(files[0])
+    rows = read_csv(path)
+    columns, has_header = _columns(_first_row(tree, files[0])) or (PLAIN, False)
+    shares = has_header and _in_shares(rows[1:], columns)
+    bases = [posixpath.dirname(files[0])]
+    bases += [posixpath.join(*filter(None, (name, split))) for name in ("", "images") if split or name]
+    for line, row in rows[has_header:]:
+        where = f"{path} line {line}"
+        if len(row) <= max(columns[what] for what in NEEDED):
+            name = row[0] if row else ""
+            image = images.setdefault(name, RawImage(name, None, [], ""))
+            image.faults.append((where, f"has {len(row)} columns, expected {max(columns.values()) + 1}"))
+            continue
+        written = row[columns["image"]]
+        image = images.get(written)
+        if image is None:
+            image = images[written] = _image(tree, written, (*bases, "images", ""), where)
+            image.place, image.shares = f"{path} line", shares
+        sides = [number(row[columns[side]]) for side in ("width", "height") if side in columns]
+        if len(sides) == 2 and min(sides) > 0:
+            image.size = (sides[0], sides[1])
+        if any(row[columns[what]] for what in NEEDED[1:]):
+            image.objects.append(_object(line, row, columns, readable))
+    return LabelledSplit(f"{tree.root.resolve().name} {split or 'all'}", list(images.values()), order)
+
+
+def _image(tree: FileTree, written: str, bases: tuple[str, ...], where: str) -> RawImage:
+    name = image_name(written)
+    try:
+        return RawImage(name, str(tree.path(tree.find_image(written, bases))), [], "")
+    except DataError as error:
+        return RawImage(name, None, [], "", faults=[(where, str(error))])
+
+
+def _object(
+    line: int, row: list[str], columns: Mapping[str, int], readable: Mapping[str, str]
+) -> RawObject:
+    """Return the object of one row; a fault of the row is in it."""
+    corners = [row[columns[corner]] for corner in ("x1", "y1", "x2", "y2")]
+    box = [number(corner) for corner in corners]
+    fault = ""
+    if any(value != value for value in box):
+        fault = f"has the corners {', '.join(map(shown, corners))}; expected four numbers"
+
+    def flag(what: str) -> bool:
+        at = columns.get(what, len(row))
+        return at < len(row) and row[at].lower() in ("1", "true", "yes")
+
+    name = row[columns["class"]]
+    return RawObject(line, readable.get(name, name), box, flag("difficult"), flag("crowd"), fault=fault)
+
+
+def _in_shares(rows: list[tuple[int, list[str]]], columns: Mapping[str, int]) -> bool:
+    """Say whether all corners of a file are shares of the image: 0 to 1, and not all whole."""
+    values = [
+        number(row[columns[corner]])
+        for _, row in rows
+        for corner in ("x1", "y1", "x2", "y2")
+        if columns[corner] < len(row) and row[columns[corner]]
+    ]
+    fractions = any(value != int(value) for value in values if abs(value) < 1e9)
+    return bool(values) and fractions and all(-0.5 <= value <= 1.5 for value in values)
+
+
+def _class_files(tree: FileTree) -> tuple[tuple[str, ...] | None, dict[str, str]]:
+    """Return the order of the classes (None: not given), and {class in the labels: readable name}."""
+    for file in tree.with_ending(".csv", ".txt"):
+        name = posixpath.basename(file).lower()
+        if file.count("/") > 1 or "class" not in name:
+            continue
+        rows = [row for _, row in read_csv(tree.path(file))]
+        if not rows or any(len(row) != 2 for row in rows):
+            continue
+        if all(
+            re.fullmatch(r"/[mgt]/\w+", row[0]) for row in rows[1:]
+        ):  # OpenImages, with a header or without
+            return None, {row[0]: row[1] for row in rows}
+        numbers = [int(row[1]) for row in rows if row[1].isdecimal()]
+        if sorted(numbers) != list(range(len(rows))):
+            raise DataError(
+                f"{tree.path(file)}: expected class,number with the numbers 0 to {len(rows) - 1}"
+            )
+        return tuple(row[0] for row in sorted(rows, key=lambda row: int(row[1]))), {}
+    return None, {}

@@ -1,0 +1,176 @@
+"""Label files as text, JSON, YAML, CSV or XML, read within bounds; and the names of splits."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from defusedxml import ElementTree
+
+from frcnn.errors import DataError
+from frcnn.files import untrusted
+from frcnn.text import shown
+
+MAX_BYTES = 2**31  # of one label file: COCO's largest has 470 MB
+HEAD_BYTES = 2**16  # of a file, by which its format is told
+MAX_YAML_BYTES = 2**20  # PyYAML needs 100 times as much memory
+VALIDATION_SHARE = 0.2  # of the images, where a data set has no split for validation
+
+# Names of splits that mean the same.
+ALIASES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+def head(path: Path | str) -> str:
+    """Return the first characters of a file, "" where it cannot be read."""
+    try:
+        with untrusted.open_regular(path) as file:
+            return file.read(HEAD_BYTES).decode("utf-8-sig", "replace")
+    except OSError:
+        return ""
+
+
+def read_text(path: Path | str, limit: int = MAX_BYTES) -> str:
+    """Return the text of a file, UTF-8 or with a byte order mark UTF-16. Raises DataError."""
+    try:
+        content = untrusted.read_bytes(path, limit)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return content.decode(encoding, "replace")
+
+
+def read_lines(path: Path | str) -> list[tuple[int, str]]:
+    """Return [(line number from 1, text)] of the lines that are not blank. Raises DataError."""
+    lines = enumerate(io.StringIO(read_text(path), newline=None), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def read_json(path: Path | str, hook: Callable[[dict], Any] | None = None) -> Any:
+    """Return the content of a JSON file, given an ``object_hook`` or none. Raises DataError."""
+    try:
+        return json.loads(read_text(path), object_hook=hook)
+    except (ValueError, RecursionError) as error:  # RecursionError: thousands of nested lists
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Return the content of a YAML file without aliases. Raises DataError."""
+    try:
+        text = read_text(path, MAX_YAML_BYTES)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise DataError(f"{path} holds aliases, by which a few bytes can become gigabytes")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as YAML: {shown(error)}") from error
+
+
+def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
+    """Return [(line number from 1, fields)] of the rows that are not blank.
+
+    The delimiter is the comma, semicolon or tab that the first line has most of.
+    """
+    text = read_text(path)
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = []
+    try:
+        for row in reader:
+            if any(field.strip() for field in row):
+                rows.append((reader.line_num, [field.strip() for field in row]))
+    except csv.Error as error:
+        raise DataError(f"{path} line {reader.line_num} cannot be read as CSV: {error}") from error
+    return rows
+
+
+def read_xml(path: Path | str) -> Any:
+    """Return the root element of an XML file. Raises DataError."""
+    try:
+        return ElementTree.fromstring(untrusted.read_bytes(path, MAX_BYTES))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    # ParseError is a SyntaxError; defusedxml's refusals and unknown encodings are ValueErrors.
+    except (SyntaxError, ValueError, LookupError) as error:
+        raise DataError(f"{path} cannot be read as XML: {error}") from error
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a file's or folder's name tells, None where it tells none.
+
+    Example:
+        >>> split_of("instances_train2017"), split_of("valid"), split_of("labels")
+        ('train2017', 'valid', None)
+    """
+    for part in re.split(r"[^0-9a-zA-Z]+", name):
+        if re.fullmatch(r"(trainval|train(ing)?|val|valid(ation)?|test(ing)?|minival)\d*", part.lower()):
+            return part
+    return None
+
+
+def match_split(asked: str, there: Iterable[str]) -> str | None:
+    """Return the split that is meant: the one of this name, another word for it, or with a year.
+
+    Example:
+        >>> match_split("val", ["train2017", "val2017"]), match_split("val", ["train", "valid"])
+        ('val2017', 'valid')
+    """
+    there = list(there)
+    if asked in there:
+        return asked
+    words = next((words for words in ALIASES.values() if asked.lower() in words), (asked.lower(),))
+    fitting = [name for name in there if re.sub(r"\d+$", "", name.lower()) in words]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def in_validation(name: str) -> bool:
+    """Say whether an image goes into the validation part of a data set without such a split.
+
+    The file name alone decides, so that new images move no other one, and copies that an export
+    augmented (Roboflow's ``NAME.rf.HASH.jpg``) stay together.
+    """
+    name = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])[0].partition(".rf.")[0]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < VALIDATION_SHARE * 2**64
+
+
+def number(value: Any) -> float:
+    """Return a number that a file gives as text, with a decimal point or comma; NaN without one."""
+    if isinstance(value, str):
+        value = value.strip().replace(",", ".") if value.count(",") == 1 else value
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        return float("nan")
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return float("nan")
+
+
+def names_of(value: Any, path: Path | str) -> tuple[str, ...]:
+    """Return class names that a YAML file gives as a list, or a mapping from their numbers."""
+    if isinstance(value, dict):
+        try:
+            value = {int(key): name for key, name in value.items()}
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}: the keys of names are no numbers") from error
+        if sorted(value) != list(range(len(value))):
+            raise DataError(
+                f"{path}: names has the numbers {sorted(value)[:5]}..., expected 0, 1, 2, ..."
+            )
+        value = [value[index] for index in range(len(value))]
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise DataError(f"{path}: names is {shown(value)}, expected a list of class names")
+    return tuple(str(name) for name in value)

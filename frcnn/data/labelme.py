@@ -1,0 +1,140 @@
+"""LabelMe's JSON: one file per image, with ``shapes`` of points in pixels counted from 0.
+
+Rectangles, masks, polygons and circles become the boxes around them.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from typing import Any
+
+from frcnn.data.file_tree import FileTree
+from frcnn.data.label_files import head, read_json, split_of
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.errors import DataError
+from frcnn.text import shown, shown_value
+
+NAME = "labelme"
+HEAD = re.compile(r'\s*\{.*"(shapes|imagePath|imageData|imageHeight)"\s*:', re.DOTALL)
+# Shape -> the fewest points that it has.
+SHAPES = {"rectangle": 2, "mask": 2, "circle": 2, "polygon": 3, "rotation": 4, "oriented_rectangle": 4}
+
+
+def recognise(tree: FileTree) -> str | None:
+    """Return the file that tells that a folder is LabelMe's, None where it is none."""
+    for file in tree.with_ending(".json")[:20]:
+        if HEAD.match(head(tree.path(file))):
+            return file
+    return None
+
+
+def _files(tree: FileTree) -> dict[str | None, list[str]]:
+    found: dict[str | None, list[str]] = {}
+    for file in tree.with_ending(".json"):
+        folders = [part for part in file.split("/")[:-1] if split_of(part)]
+        found.setdefault(folders[-1] if folders else None, []).append(file)
+    return found
+
+
+def splits(tree: FileTree) -> list[str | None]:
+    """Return the names of the splits, which are folders; None stands for files in no such folder."""
+    return list(_files(tree))
+
+
+def read(tree: FileTree, split: str | None) -> LabelledSplit:
+    """Return what the files of one split say.
+
+    Args:
+        tree: the data set's files.
+        split: one of ``splits``.
+    """
+    files = _files(tree)[split]
+    images = [_image(tree, file) for file in files]
+    labelled = {image.path for image in images}
+    folders = {posixpath.dirname(image) for image in tree.images if str(tree.path(image)) in labelled}
+    rest = [
+        image
+        for image in tree.images
+        if posixpath.dirname(image) in folders and str(tree.path(image)) not in labelled
+    ]
+    notes = [f"{len(rest)} images beside them have no JSON file: they are not used"] if rest else []
+    return LabelledSplit(f"{tree.root.resolve().name} {split or 'all'}", images, notes=notes)
+
+
+def _image(tree: FileTree, file: str) -> RawImage:
+    path = tree.path(file)
+    image = RawImage(posixpath.splitext(file)[0], None, [], f"{path}: shapes[")
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+            raise DataError(f"{path} holds no list 'shapes', as a file of LabelMe does")
+        written = content.get("imagePath")
+        if not isinstance(written, str) or not written:
+            raise DataError(f"{path} has the imagePath {shown_value(written)}; expected an image's name")
+        sides = (content.get("imageWidth"), content.get("imageHeight"))
+        if all(isinstance(side, (int, float)) for side in sides):
+            image.size = sides
+    except DataError as error:
+        image.faults.append((str(path), str(error).removeprefix(f"{path} ")))
+        return image
+    folder = posixpath.dirname(file)
+    try:
+        image.path = str(tree.path(_find(tree, file, written, folder)))
+    except DataError as error:
+        embedded = (
+            "; its imageData holds the image: save it as a file" if content.get("imageData") else ""
+        )
+        image.faults.append((str(path), f"{error}{embedded}"))
+    for index, shape in enumerate(content["shapes"]):
+        image.objects.append(_object(index, shape))
+    return image
+
+
+def _find(tree: FileTree, file: str, written: str, folder: str) -> str:
+    try:
+        return tree.find_image(written, (folder, posixpath.join(folder, "images"), "images", ""))
+    except DataError:
+        # The image was renamed together with its JSON file, which still has the old name.
+        stem = posixpath.splitext(file)[0]
+        own = [image for image in tree.images if posixpath.splitext(image)[0] == stem]
+        if len(own) == 1:
+            return own[0]
+        raise
+
+
+def _object(index: int, shape: Any) -> RawObject:
+    """Return the object of one shape; what is wrong with it is in it."""
+
+    def faulty(what: str) -> RawObject:
+        return RawObject(index, "", (0, 0, 0, 0), fault=what)
+
+    if not isinstance(shape, dict):
+        return faulty(f"is {shown_value(shape)}; expected a shape")
+    kind = shape.get("shape_type") or "polygon"  # LabelMe 3 wrote no type
+    points = shape.get("points")
+    if kind not in SHAPES:
+        return faulty(f"is a {shown(kind)}, which has no box: expected {', '.join(SHAPES)}")
+    try:
+        pairs = [(float(x), float(y)) for x, y in points]
+    except (TypeError, ValueError, OverflowError):
+        return faulty(f"has the points {shown_value(points)}; expected [x, y] pairs")
+    if len(pairs) < SHAPES[kind]:
+        return faulty(f"is a {kind} with {len(pairs)} points; expected {SHAPES[kind]}")
+    box = polygon_box(pairs)
+    if kind == "circle":  # its centre, and a point on it
+        (x, y), edge = pairs[:2]
+        radius = math.dist((x, y), edge)
+        box = (x - radius, y - radius, x + radius, y + radius)
+    flags = shape.get("flags") if isinstance(shape.get("flags"), dict) else {}
+    difficult = True in (shape.get("difficult"), flags.get("difficult"))
+    name = shape.get("label")
+    return RawObject(
+        index,
+        name if isinstance(name, str) else "",
+        box,
+        difficult,
+        flags.get("crowd") is True,
+        fault="" if isinstance(name, str) else f"has the label {shown_value(name)}; expected text",
+    )

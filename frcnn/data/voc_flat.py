@@ -1,0 +1,118 @@
+"""VOC's XML without VOC's folders: annotations beside the images, or in folders of any name.
+
+What an annotation holds is read as in a VOC folder: corners from 1, inclusive. An object with a
+polygon and no ``<bndbox>`` gets the box around it. Splits are folders; one folder has none.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any
+
+from frcnn.data import voc_annotation
+from frcnn.data.file_tree import FileTree
+from frcnn.data.label_files import head, number, split_of
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.errors import DataError
+
+NAME = "voc-flat"
+HEAD = re.compile(r"<annotation[\s>]")
+
+
+def recognise(tree: FileTree) -> str | None:
+    """Return the file that tells that a folder holds VOC's annotations, None where it holds none."""
+    for file in tree.with_ending(".xml")[:20]:
+        if HEAD.search(head(tree.path(file))):
+            return file
+    return None
+
+
+def _files(tree: FileTree) -> dict[str | None, list[str]]:
+    found: dict[str | None, list[str]] = {}
+    for file in tree.with_ending(".xml"):
+        folders = [part for part in file.split("/")[:-1] if split_of(part)]
+        found.setdefault(folders[-1] if folders else None, []).append(file)
+    return found
+
+
+def splits(tree: FileTree) -> list[str | None]:
+    """Return the names of the splits; None stands for files in no folder of a split."""
+    return list(_files(tree))
+
+
+def read(tree: FileTree, split: str | None) -> LabelledSplit:
+    """Return what the files of one split say.
+
+    Args:
+        tree: the data set's files.
+        split: one of ``splits``.
+    """
+    images = [_image(tree, file) for file in _files(tree)[split]]
+    return LabelledSplit(f"{tree.root.resolve().name} {split or 'all'}", images)
+
+
+def _image(tree: FileTree, file: str) -> RawImage:
+    path = tree.path(file)
+    stem = posixpath.splitext(file)[0]
+    image = RawImage(stem, None, [], f"{path} box")
+    try:
+        root = voc_annotation.parse(path)
+        written = voc_annotation.text_of(root, "filename")
+    except DataError as error:
+        image.faults.append((str(path), str(error)))
+        return image
+    folder = posixpath.dirname(file)
+    parts = folder.split("/")
+    twins = ["/".join([*parts[:at], "images", *parts[at + 1 :]]) for at in range(len(parts))]
+    bases = (
+        folder,
+        *twins,
+        posixpath.join(folder, "images"),
+        posixpath.join(posixpath.dirname(folder), "images"),
+    )
+    own = posixpath.basename(stem)
+    named = posixpath.basename(written.replace("\\", "/"))
+    try:
+        # The image of the annotation's own name; <filename> is often an older one.
+        image.path = str(tree.path(tree.find_image(own, bases)))
+    except DataError as error:
+        try:
+            image.path = str(tree.path(tree.find_image(named or own, bases)))
+        except DataError:
+            image.faults.append((str(path), str(error)))
+    sides = [number(root.findtext(f"size/{side}") or "") for side in ("width", "height")]
+    if min(sides) > 0:
+        image.size = (sides[0], sides[1])
+    for place, element in enumerate(root.findall("object"), start=1):
+        image.objects.append(_object(place, element))
+    return image
+
+
+def _object(place: int, element: Any) -> RawObject:
+    """Return the object of one element; what is wrong with it is in it."""
+    try:
+        name = voc_annotation.read_name(element)
+        polygon = element.find("polygon")
+        if element.find("bndbox") is None and polygon is not None:
+            box = polygon_box(_points(polygon))
+            return RawObject(place, name, box, voc_annotation.text_of(element, "difficult") == "1")
+        # The image's size is checked later, with that of its file.
+        box, difficult = voc_annotation.read_object(element, float("inf"), float("inf"))
+    except DataError as error:
+        return RawObject(place, "", (0, 0, 0, 0), fault=str(error))
+    return RawObject(place, name, box, difficult)
+
+
+def _points(polygon: Any) -> list[tuple[float, float]]:
+    """Return the corners of ``<x1>``, ``<y1>``, ``<x2>``, ... (Roboflow) or ``<pt><x><y>`` (LabelMe)."""
+    points = [
+        (number(pt.findtext("x") or ""), number(pt.findtext("y") or "")) for pt in polygon.iter("pt")
+    ]
+    at = 1
+    while polygon.find(f"x{at}") is not None:
+        points.append((number(polygon.findtext(f"x{at}")), number(polygon.findtext(f"y{at}") or "")))
+        at += 1
+    if len(points) < 3:
+        raise DataError(f"has a <polygon> of {len(points)} points, expected 3 or more")
+    return points

@@ -1,0 +1,317 @@
+"""YOLO text files: one per image, one object per line: ``class x y width height``, shares of the image.
+
+Three layouts are read: Ultralytics' ``data.yaml`` with its splits, darknet's ``obj.data`` with lists of
+images, and plain folders ``images`` and ``labels`` (or labels beside the images) with ``classes.txt``.
+A line of a polygon, ``class x1 y1 x2 y2 x3 y3 ...``, becomes the box around it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from typing import NamedTuple
+
+from frcnn.data.file_tree import FileTree, image_name
+from frcnn.data.label_files import head, names_of, number, read_lines, read_yaml, split_of
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.errors import DataError
+from frcnn.text import shown, shown_value
+
+NAME = "yolo"
+YAML_NAMES = re.compile(r"^\s*[\"']?names[\"']?\s*:", re.MULTILINE)
+YAML_SPLIT = re.compile(r"^\s*[\"']?(train|val|path)[\"']?\s*:", re.MULTILINE)
+CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt", "classes.names")
+LABEL_LINE = re.compile(r"^\s*\d+(\s+[-+.\deE]+){4,}\s*$")
+
+
+class Written(NamedTuple):
+    """What a file says of a split: the file's folder, and a folder, pattern or list of images."""
+
+    folder: str
+    text: str
+
+
+def recognise(tree: FileTree) -> str | None:
+    """Return the file that tells that a folder is a YOLO data set, None where it is none."""
+    for find in (_yaml, _darknet):
+        if found := find(tree):
+            return found
+    for file in _label_candidates(tree)[:20]:
+        lines = [line for line in head(tree.path(file)).splitlines() if line.strip()]
+        if lines and LABEL_LINE.match(lines[0]):
+            return file
+    return None
+
+
+def _yaml(tree: FileTree) -> str | None:
+    """Return the ``data.yaml`` of a data set."""
+    for file in sorted(tree.with_ending(".yaml", ".yml"), key=lambda file: file.count("/")):
+        if file.count("/") <= 1:
+            text = head(tree.path(file))
+            if YAML_NAMES.search(text) and YAML_SPLIT.search(text):
+                return file
+    return None
+
+
+def _darknet(tree: FileTree) -> str | None:
+    """Return the ``obj.data`` of a data set."""
+    for file in tree.with_ending(".data"):
+        if file.count("/") <= 1 and re.search(r"^\s*names\s*=", head(tree.path(file)), re.MULTILINE):
+            return file
+    return None
+
+
+def _label_candidates(tree: FileTree) -> list[str]:
+    """Return .txt files that may be labels: in a folder ``labels``, or with an image of their name."""
+    stems = {posixpath.splitext(file)[0] for file in tree.images}
+    return [
+        file
+        for file in tree.with_ending(".txt")
+        if "labels" in file.split("/")[:-1] or posixpath.splitext(file)[0] in stems
+    ]
+
+
+def splits(tree: FileTree) -> list[str | None]:
+    """Return the names of the splits; None stands for a folder without splits."""
+    return list(_layout(tree)[0])
+
+
+def read(tree: FileTree, split: str | None) -> LabelledSplit:
+    """Return what the labels of one split say.
+
+    Args:
+        tree: the data set's files.
+        split: one of ``splits``.
+
+    Raises:
+        DataError: a list of images or the class names cannot be read.
+    """
+    found, classes, keypoints, source = _layout(tree)
+    notes = []
+    labels = _Labels(tree)
+    images = [
+        labels.read(file, place, classes, keypoints) for file, place in _images(tree, found[split])
+    ]
+    if not images:
+        raise DataError(f"{source}: the split {split or 'all'} has no image")
+    if labels.missing == len(images):
+        raise DataError(
+            f"none of the {len(images)} images of {source} has a label file: expected labels/NAME.txt "
+            "for images/NAME.jpg"
+        )
+    if labels.missing:
+        notes.append(f"{labels.missing} of {len(images)} images have no label file and so no objects")
+    if classes is None:
+        notes.append(f"{tree.root} has no classes.txt with the class names: classes are numbers")
+        largest = max(
+            (int(entry.name) for image in images for entry in image.objects if entry.name), default=0
+        )
+        classes = tuple(map(str, range(min(largest, 9999) + 1)))
+    name = f"{tree.root.resolve().name} {split or 'all'}"
+    return LabelledSplit(name, images, classes, notes=notes)
+
+
+def _layout(
+    tree: FileTree,
+) -> tuple[dict[str | None, list[str | Written]], tuple[str, ...] | None, bool, str]:
+    """Return {split: what lists its images}, class names, whether lines hold keypoints, the source."""
+    if file := _yaml(tree):
+        return _read_yaml(tree, file)
+    if file := _darknet(tree):
+        return _read_darknet(tree, file)
+    classes = None
+    for name in CLASS_FILES:
+        files = [file for file in tree.files if posixpath.basename(file) == name]
+        if files:
+            classes = tuple(line for _, line in read_lines(tree.path(files[0])))
+            break
+    found: dict[str | None, list[str | Written]] = {}
+    for file in tree.images:
+        folders = [part for part in file.split("/")[:-1] if split_of(part)]
+        found.setdefault(folders[-1] if folders else None, []).append(file)
+    return found, classes, False, str(tree.root)
+
+
+def _read_yaml(tree: FileTree, file: str):
+    path = tree.path(file)
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no mapping, as a data.yaml does")
+    classes = names_of(content.get("names"), path)
+    base = content.get("path") or ""
+    if not isinstance(base, str):
+        raise DataError(f"{path}: path is {shown_value(base)}, expected a folder")
+    found: dict[str | None, list[str | Written]] = {}
+    for split in ("train", "val", "test"):
+        value = content.get(split)
+        if value in (None, "", []):
+            continue
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in values):
+            raise DataError(
+                f"{path}: {split} is {shown_value(value)}, expected a folder, list or .txt file"
+            )
+        folder = posixpath.dirname(file)
+        found[split] = [Written(folder, posixpath.join(base, one).replace("\\", "/")) for one in values]
+    if not found:
+        raise DataError(
+            f"{path} names no split: expected train, and val, with a folder or list of images"
+        )
+    return found, classes, "kpt_shape" in content, str(path)
+
+
+def _read_darknet(tree: FileTree, file: str):
+    path = tree.path(file)
+    values = {}
+    for _, line in read_lines(path):
+        key, equals, value = line.partition("=")
+        if equals:
+            values[key.strip().lower()] = value.strip()
+    folder = posixpath.dirname(file)
+    named = values.get("names", "")
+    name = posixpath.basename(named.replace("\\", "/"))
+    fitting = [one for one in tree.files if posixpath.basename(one) == name]
+    if not fitting:
+        raise DataError(f"{path}: the file of class names {shown(named)!r} is not in {tree.root}")
+    fitting.sort(key=lambda one: (posixpath.dirname(one) != folder, one.count("/")))
+    classes = tuple(line for _, line in read_lines(tree.path(fitting[0])))
+    found: dict[str | None, list[str | Written]] = {}
+    for split, key in (("train", "train"), ("val", "valid"), ("test", "test")):
+        if values.get(key):
+            found[split] = [Written(folder, values[key].replace("\\", "/"))]
+    if not found:
+        raise DataError(f"{path} names no list of images: expected train = train.txt")
+    if "val" in found and found["val"] == found.get("train"):
+        del found["val"]  # darknet's tools fill both in where there is no list for validation
+    return found, classes, False, str(path)
+
+
+def _images(tree: FileTree, sources: list[str | Written]) -> list[tuple[str, tuple[str, str] | str]]:
+    """Return the images that a split lists: (file, "") or (name, (place, fault)) where it is missing."""
+    found: list[tuple[str, tuple[str, str] | str]] = []
+    for source in sources:
+        if isinstance(source, str):  # a file of the tree
+            found.append((source, ""))
+            continue
+        folder, written = source
+        if written.lower().endswith(".txt"):
+            file = tree.find_text(written, (folder, ""))
+            for line, text in read_lines(tree.path(file)):
+                try:
+                    found.append((tree.find_image(text, (posixpath.dirname(file), folder, "")), ""))
+                except DataError as error:
+                    found.append((text, (f"{tree.path(file)} line {line}", str(error))))
+            continue
+        found += [(file, "") for file in _in_folder(tree, folder, written)]
+    return list(dict.fromkeys(found)) if len(sources) > 1 else found
+
+
+def _in_folder(tree: FileTree, folder: str, written: str) -> list[str]:
+    """Return the images below a folder, or that fit a pattern; the path may begin elsewhere."""
+    parts = [part for part in written.split("/") if part not in ("", ".")]
+    if not parts or set(parts) == {".."}:
+        parts = []
+    candidates = [posixpath.normpath(posixpath.join(folder, *parts) if parts else folder or ".")]
+    clean = [part for part in parts if part != ".."]
+    candidates += ["/".join(clean[start:]) for start in range(len(clean) + (0 if clean else 1))]
+    candidates += [posixpath.normpath(posixpath.join(folder, one)) for one in candidates[1:]]
+    for candidate in candidates:
+        candidate = "" if candidate == "." else candidate
+        if any(sign in candidate for sign in "*?["):
+            if fitting := fnmatch.filter(tree.images, candidate):
+                return fitting
+        elif tree.holds_images(candidate):
+            below = f"{candidate}/" if candidate else ""
+            return [file for file in tree.images if file.startswith(below)]
+    raise DataError(
+        f"there is no folder {shown(written)!r} with images in {tree.root}: name the folder that "
+        "holds the images and their labels"
+    )
+
+
+class _Labels:
+    """Finds and reads the label files of images; counts the images without one in ``missing``."""
+
+    def __init__(self, tree: FileTree) -> None:
+        self.tree = tree
+        self.missing = 0
+        self.by_stem: dict[str, list[str]] = {}
+        for file in tree.with_ending(".txt"):
+            stem = posixpath.splitext(posixpath.basename(file))[0]
+            self.by_stem.setdefault(stem, []).append(file)
+
+    def of(self, image: str) -> str | None:
+        """Return the label file of an image, None without one."""
+        stem = posixpath.splitext(image)[0]
+        parts = stem.split("/")
+        places = [
+            "/".join([*parts[:index], "labels", *parts[index + 1 :]])
+            for index in reversed(range(len(parts) - 1))
+            if parts[index] == "images"
+        ]
+        for place in [*places, stem]:
+            if self.tree.has(f"{place}.txt"):
+                return f"{place}.txt"
+        # Labels in a folder of their own, such as darknet's obj_train_data. Splits must agree.
+        own = {split_of(part) for part in parts[:-1]} - {None}
+        found = [
+            file
+            for file in self.by_stem.get(parts[-1], [])
+            if not own
+            or not (theirs := {split_of(part) for part in file.split("/")[:-1]} - {None})
+            or own & theirs
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def read(
+        self, file: str, missing: tuple[str, str] | str, classes: tuple[str, ...] | None, keypoints: bool
+    ) -> RawImage:
+        """Return an image with the objects of its label file."""
+        name = image_name(file)
+        if isinstance(missing, tuple):
+            return RawImage(name, None, [], "", faults=[missing])
+        image = RawImage(name, str(self.tree.path(file)), [], "", shares=True)
+        label = self.of(file)
+        if label is None:
+            self.missing += 1
+            return image
+        path = self.tree.path(label)
+        image.place = f"{path} line"
+        try:
+            lines = read_lines(path)
+        except DataError as error:
+            image.faults.append((str(path), str(error)))
+            return image
+        for line, text in lines:
+            image.objects.append(_object(line, text, classes, keypoints))
+        return image
+
+
+def _object(line: int, text: str, classes: tuple[str, ...] | None, keypoints: bool) -> RawObject:
+    """Return the object of one line; a fault of the line is in it."""
+    first, *rest = text.split()
+    values: list[float] = [number(field) for field in rest]
+
+    def faulty(what: str) -> RawObject:
+        return RawObject(line, "", (0, 0, 0, 0), fault=what)
+
+    if any(value != value for value in values):
+        return faulty(f"holds text where numbers are expected: {shown(text, 80)!r}")
+    index = number(first)
+    if not 0 <= index < 1e6 or index != int(index):
+        return faulty(f"begins with {shown(first)!r}, expected the number of a class")
+    if classes is not None and index >= len(classes):
+        return faulty(f"has the class {int(index)}, but there are names for 0 to {len(classes) - 1}")
+    name = classes[int(index)] if classes is not None else str(int(index))
+    if len(values) == 4 or (keypoints and len(values) > 4):
+        x, y, width, height = values[:4]
+        if width < 0 or height < 0:
+            return faulty(f"has a negative size: {shown(text, 80)!r}")
+        return RawObject(line, name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    if len(values) >= 6 and len(values) % 2 == 0:
+        return RawObject(line, name, polygon_box(list(zip(values[::2], values[1::2]))))
+    return faulty(
+        f"has {len(values)} numbers after the class, expected 4 (x, y, width, height) or the corners "
+        "of a polygon"
+    )
