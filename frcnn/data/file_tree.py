@@ -24,8 +24,8 @@ MAX_DEPTH = 12  # folders below each other
 
 def image_name(written: str) -> str:
     """Return what messages call an image: what its label file writes, without the ending."""
-    stem, ending = posixpath.splitext(written)
-    return stem if ending.lower() in IMAGE_ENDINGS else written
+    stem, ending = posixpath.splitext(written.replace("\\", "/"))
+    return stem if ending.lower() in IMAGE_ENDINGS else stem + ending
 
 
 class FileTree:

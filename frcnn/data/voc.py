@@ -17,7 +17,7 @@ import numpy as np
 
 from frcnn.config import class_names
 from frcnn.data import image_io, voc_annotation, voc_layout, voc_pairing
-from frcnn.data.faults import Fault, apply_policy
+from frcnn.data.faults import Fault, UnknownClass, apply_policy
 from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import ConfigError, DataError
 from frcnn.text import did_you_mean, listed, shown
@@ -116,10 +116,6 @@ def collect(
         for sample, names in found
     )
     return Dataset(name, known, samples), faults
-
-
-class UnknownClass(Fault):
-    """A fault: an object's class is not among those asked for."""
 
 
 def _clean(classes: Iterable[str]) -> tuple[str, ...]:
