@@ -124,7 +124,7 @@ def preset_layers(dataset, asked):
     backbone, optimizer = asked.get(BACKBONE), asked.get(OPTIMIZER)
     layers, notes, network = [], [], {}
     if optimizer not in (None, of_dataset.get(OPTIMIZER)):
-        layers.append((f"preset {optimizer}", presets.optimizer_preset(optimizer)))
+        layers.append((f"preset {optimizer}", presets.OPTIMIZER_PRESETS[optimizer]))
     layers.append((f"preset {dataset}", presets.PRESETS[dataset]))
     weights = asked.get("model.weights")
     if weights and (saved := in_weights.read(weights)):

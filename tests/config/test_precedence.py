@@ -58,7 +58,7 @@ def test_whoever_names_a_backbone_or_an_optimizer_its_preset_comes_along(file, b
         names if by == "--set" else {},
         file(names) if by == "file" else None,
     )
-    expected = presets.backbone_preset("resnet50_fpn") | presets.optimizer_preset("adam")
+    expected = presets.backbone_preset("resnet50_fpn") | presets.OPTIMIZER_PRESETS["adam"]
     assert found.config == preset("voc").replace(expected)
 
 
