@@ -55,15 +55,15 @@ def assert_equal(batches, others):
 
 
 def noise(batch, generators):
-    """Stand in for targets: chance that must come out alike, and slowly, in another order."""
+    """Return random targets, after a delay that changes the order in which batches are ready."""
     time.sleep(0.02 * (int(batch.samples[0].name) % 3))
     return np.stack([generator.random(4) for generator in generators])
 
 
-# Order and chance.
+# Order and random numbers.
 
 
-def test_the_same_seed_gives_the_same_batches_whatever_the_workers(ten):
+def test_the_same_seed_gives_the_same_batches_with_any_number_of_threads(ten):
     runs = [
         list(pipeline(ten, make_targets=noise, loader_threads=workers, prefetch=prefetch).epoch(2))
         for workers, prefetch in ((1, 1), (4, 8), (3, 1))
@@ -178,7 +178,7 @@ def test_more_boxes_than_usual_are_all_there(tmp_path):
     np.testing.assert_array_equal(batch.gt_boxes[0, :21], np.array(boxes, "float32"))
 
 
-def test_targets_are_made_of_the_batch_and_its_chance(ten):
+def test_targets_are_made_of_the_batch_and_its_generators(ten):
     def targets(batch, generators):
         return batch.gt_boxes.sum(), generators[0].random()
 
@@ -191,7 +191,7 @@ def test_targets_are_made_of_the_batch_and_its_chance(ten):
 # Threads.
 
 
-def test_a_fault_reaches_who_asks_with_the_name_of_the_file(ten):
+def test_a_fault_is_raised_with_the_name_of_the_file(ten):
     path = ten.samples[4].path
     with open(path, "wb") as file:
         file.write(b"no longer an image")
@@ -200,15 +200,15 @@ def test_a_fault_reaches_who_asks_with_the_name_of_the_file(ten):
             list(pipeline(ten, training=False, loader_threads=workers).epoch())
 
 
-def test_any_error_of_a_worker_reaches_who_asks_and_only_then(ten):
+def test_an_error_in_a_thread_is_raised_at_its_batch(ten):
     def targets(batch, generators):
         if batch.samples[0].name == "6":
-            raise ZeroDivisionError("in a worker")
+            raise ZeroDivisionError("in a thread")
         return ()
 
     batches = pipeline(ten, training=False, make_targets=targets).epoch()
     assert len(list(itertools.islice(batches, 2))) == 2
-    with pytest.raises(ZeroDivisionError, match="in a worker"):
+    with pytest.raises(ZeroDivisionError, match="in a thread"):
         next(batches)
 
 

@@ -142,7 +142,7 @@ def test_a_validation_step_changes_nothing(small_config, batch, kind):
 
 @pytest.mark.parametrize("kind", SCHEDULES)
 @pytest.mark.parametrize("spoilt", ["weights", "gt_boxes"])
-def test_a_step_whose_loss_is_not_finite_is_left_out(small_config, batch, kind, spoilt):
+def test_a_step_whose_loss_is_not_finite_is_skipped(small_config, batch, kind, spoilt):
     built, schedule = set_up(small_config, kind, freeze=("tiny_conv1", "tiny_conv2"))
     schedule.train_step(batch)
     assert schedule.applied
@@ -175,7 +175,7 @@ def with_batch_norm(pixels, config):
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
-def test_a_step_that_is_left_out_leaves_no_trace_in_batch_normalization(
+def test_a_skipped_step_leaves_no_trace_in_batch_normalization(
     small_config, batch, kind, monkeypatch
 ):
     tiny = dataclasses.replace(backbones.BACKBONES["tiny"], build=with_batch_norm)
@@ -420,7 +420,7 @@ LABELS = np.array([[[0, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]], "float32")
 SCORES = np.array([[[0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.9, 0.1, 0], [0.8, 0.1, 0.1]]], "float32")
 
 
-def test_accuracy_leaves_out_padding():
+def test_accuracy_ignores_padding():
     metric = RoiAccuracy()
     metric.update_state(LABELS, SCORES)
     assert float(metric.result()) == 0.5
@@ -435,7 +435,7 @@ def test_accuracy_leaves_out_padding():
     assert float(metric.result()) == pytest.approx(1 / 6)
 
 
-def test_a_step_s_accuracy_leaves_out_padding(frozen, batch):
+def test_a_step_s_accuracy_ignores_padding(frozen, batch):
     built, schedule = frozen
     rois = np.tile(np.array([[[0, 0, 40, 40]] * 2 + [[0, 0, 0, 0]] * 6], "float32"), (2, 1, 1))
     scores, deltas = built.classifier.predict_on_batch([batch.images, rois])
