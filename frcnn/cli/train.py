@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import json
 import os
 import pathlib
 import sys
@@ -30,7 +31,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "train",
         "Train a Faster R-CNN.",
         EXAMPLES,
-        "Every other setting: --set KEY=VALUE, with the keys of docs/settings.md or of any "
+        "Every other setting: --set KEY=VALUE, with the keys of --json-schema, docs/settings.md or any "
         f"RUN/resolved.json. {PRECEDENCE} RUN and DIR are below the current folder unless absolute.",
     )
     data = parser.add_argument_group("data")
@@ -85,13 +86,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="train with N processes on this machine, one per GPU or share of the CPU (default: 0, one "
         "process, without a launcher)",
     )
-    any_setting(parser.add_argument_group("settings"))
+    settings = parser.add_argument_group("settings")
+    any_setting(settings)
+    settings.add_argument(
+        "--json-schema",
+        action="store_true",
+        help="print the JSON schema of a settings file, for editors, and stop (default: off)",
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int | None:
     """Train, and return the exit status; None is success."""
     arguments, base, asked = parse(argv), None, {}
+    if arguments.json_schema:
+        print(json.dumps(configs.Config.json_schema(), indent=2))
+        return None
     if arguments.resume:
         if not arguments.out:
             raise ConfigError("--resume needs the run directory: --out RUN")

@@ -1,6 +1,7 @@
 """The command ``frcnn``: its subcommands, their help, and what a mistyped word gets."""
 
 import argparse
+import json
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 import frcnn
 from frcnn.cli import download, evaluate, import_weights, inspect, main, options, predict, train
+from frcnn.config import Config
 
 MODULES = {
     "train": train,
@@ -154,3 +156,8 @@ def test_neither_help_nor_a_mistake_waits_for_keras(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stderr.endswith("[]\n"), done.stderr
+
+
+def test_the_json_schema_of_the_settings(capsys):
+    assert main.main(["train", "--json-schema"]) is None
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(Config.json_schema()))
