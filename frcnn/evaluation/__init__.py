@@ -1,4 +1,4 @@
-"""A detector against a labelled data set: VOC AP and COCO AP.
+"""Evaluation of a detector on a labelled data set: VOC AP and COCO AP.
 
 May import: everything up to runs.
 """

@@ -1,39 +1,41 @@
-"""COCO average precision: the twelve numbers of the COCO benchmark, computed by its own ``pycocotools``.
+"""COCO average precision: the twelve numbers of the COCO benchmark, computed by ``pycocotools``.
 
-It parts from VOC AP (``frcnn.evaluation.voc_ap``) in this: a detection goes on to the best object still
-free; precision is taken at 101 recalls; the mean goes over ten IoU thresholds, 0.5 to 0.95; and only
-an image's best 100 detections count.
+Differences from VOC AP (``frcnn.evaluation.voc_ap``): a detection takes the best object that is still
+free; precision is sampled at 101 recalls; the mean is over ten IoU thresholds, 0.5 to 0.95; and only the
+100 detections with the highest scores per image count.
 
-Decided here: an object marked ``difficult`` is a COCO crowd, the benchmark's own way of saying that
-something counts neither for nor against a detector, however often it is found. A detection belongs to
-a crowd by the share of its own area that lies inside, not by IoU. An object's size is the area that its
-labels give (``Sample.area``; in COCO's own files that of its mask), else its box's.
+A ``difficult`` object is passed as a COCO crowd: detections of it are ignored, whatever their number. A
+detection belongs to a crowd by the share of its own area that lies inside, not by IoU. An object's size
+is the area that its label gives (``Sample.area``; of the mask in COCO's own files), else its box's area.
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import io
+from collections.abc import Sequence
 
 import numpy as np
 
 from frcnn.errors import FrcnnError
-from frcnn.evaluation.voc_ap import voc_ap
+from frcnn.evaluation.voc_ap import ImageArrays, voc_ap
 
-# The benchmark's names of its numbers, in its order. S, M and L are objects below 32 x 32 pixels of the
-# image file, below 96 x 96, and the rest; AR@k is the recall with k detections an image, AR* with 100.
+# The benchmark's numbers, in its order. s, m and l are objects below 32 x 32 pixels of the image file,
+# below 96 x 96, and larger; AR@k is the recall with k detections per image, ARs, ARm and ARl with 100.
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@10", "AR@100", "ARs", "ARm", "ARl")
 CLASS_NAMES = NAMES[:6]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CocoAp:
-    """What ``coco_ap`` found. C is the number of object classes.
+    """Result of ``coco_ap``. C is the number of object classes, without background.
 
     Attributes:
-        summary: {name: number} for each of ``NAMES``, in [0, 1]; NaN where no object is of that size.
-        ap: (C, 6) float64, the ``CLASS_NAMES`` of each class; NaN likewise.
-        objects: (C,) int, objects that are not difficult.
-        detections: (C,) int, all detections.
+        summary: {name: number} for each of ``NAMES``, in [0, 1]; NaN if no object has that size.
+        ap: (C, 6) float64, the ``CLASS_NAMES`` of each class; NaN as above.
+        objects: (C,) int, number of objects that are not difficult.
+        detections: (C,) int, number of all detections.
     """
 
     summary: dict[str, float]
@@ -42,13 +44,13 @@ class CocoAp:
     detections: np.ndarray
 
     @property
-    def mean_ap(self):
-        """The benchmark's first number, by which detectors are ranked."""
+    def mean_ap(self) -> float:
+        """AP, the benchmark's first number, by which it ranks detectors."""
         return self.summary["AP"]
 
 
-def import_pycocotools():
-    """Return the classes ``COCO`` and ``COCOeval``; call it early to learn whether they are there.
+def import_pycocotools() -> tuple[type, type]:
+    """Return the classes ``COCO`` and ``COCOeval``. Call it early to check that they are installed.
 
     Raises:
         FrcnnError: ``pycocotools`` is not installed.
@@ -63,26 +65,26 @@ def import_pycocotools():
     return COCO, COCOeval
 
 
-def coco_ap(detections, ground_truths, num_classes):
-    """Return the COCO numbers of detections.
+def coco_ap(
+    detections: Sequence[ImageArrays], ground_truths: Sequence[ImageArrays], num_classes: int
+) -> CocoAp:
+    """Compute the COCO numbers of detections.
 
     Args:
-        detections, ground_truths, num_classes: as for ``voc_ap``. Boxes must be in pixels of the image
-            files, which is what the sizes mean.
-
-    Returns:
-        ``CocoAp``.
+        detections: as in ``voc_ap``; boxes in pixels of the image files, to which object sizes refer.
+        ground_truths: as in ``voc_ap``.
+        num_classes: number of object classes, without background.
 
     Raises:
         FrcnnError: ``pycocotools`` is not installed.
-        ValueError: as ``voc_ap`` does.
+        ValueError: as in ``voc_ap``.
     """
     COCO, COCOeval = import_pycocotools()
-    # For its checks of the arrays, and for the counts.
+    # voc_ap checks the arrays and counts objects and detections.
     counts = voc_ap(detections, ground_truths, num_classes)
 
     def index(images, extra):
-        """Return a ``COCO`` of boxes; ``extra`` gives what else an annotation holds."""
+        """Return a ``COCO`` of boxes. ``extra`` returns further entries of an annotation."""
         coco = COCO()
         annotations = []
         for image, boxes in enumerate(images):
@@ -91,7 +93,7 @@ def coco_ap(detections, ground_truths, num_classes):
             for row, (x1, y1, x2, y2) in enumerate(corners.tolist()):
                 annotations.append(
                     {
-                        "id": len(annotations) + 1,  # pycocotools takes 0 for "no match"
+                        "id": len(annotations) + 1,  # for pycocotools, 0 means "no match"
                         "image_id": image,
                         "category_id": int(boxes["labels"][row]),
                         "bbox": [x1, y1, x2 - x1, y2 - y1],
@@ -107,7 +109,7 @@ def coco_ap(detections, ground_truths, num_classes):
         coco.createIndex()
         return coco
 
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth = index(ground_truths, lambda boxes, row: {"iscrowd": int(boxes["difficult"][row])})
         found = index(detections, lambda boxes, row: {"score": float(boxes["scores"][row])})
         evaluation = COCOeval(truth, found, "bbox")
@@ -131,27 +133,27 @@ def _class_row(precision):
     Args:
         precision: (10, 101, 4) at each IoU threshold, recall and size (all, s, m, l); -1: no object.
     """
-    everything = precision[:, :, 0]
-    # Of the thresholds 0.5, 0.55, ..., 0.95 the first is 0.5 and the sixth 0.75.
-    parts = (everything, everything[0], everything[5], *np.moveaxis(precision[:, :, 1:], 2, 0))
+    all_sizes = precision[:, :, 0]
+    # The thresholds are 0.5, 0.55, ..., 0.95: the first is 0.5, the sixth 0.75.
+    parts = (all_sizes, all_sizes[0], all_sizes[5], *np.moveaxis(precision[:, :, 1:], 2, 0))
     return _nan([part.mean() for part in parts])
 
 
 def _nan(values):
-    """Return an array with NaN for pycocotools' -1, "nothing to find"."""
+    """Replace pycocotools' -1, "no object", by NaN."""
     values = np.asarray(values, "float64")
     return np.where(values < 0, np.nan, values)
 
 
-def format_table(result, class_names):
-    """Return the text of two tables: AP by class and size with the mean below, and the recalls.
+def format_table(result: CocoAp, class_names: Sequence[str]) -> str:
+    """Format the result as two tables: AP per class and size with the mean, and the recalls.
 
     Args:
         result: a ``CocoAp``.
-        class_names: one a class, in the order of the labels.
+        class_names: names in the order of the labels.
 
     Returns:
-        Lines without a newline at the end. What has no object to find has ``-``.
+        Lines without a newline at the end. ``-`` where there is no object.
     """
     if len(class_names) != len(result.ap):
         raise ValueError(f"{len(class_names)} class names for {len(result.ap)} classes")

@@ -1,35 +1,42 @@
-"""A detector against a labelled data set: detections beside the truth, and the metrics of both.
+"""Runs a detector on a labelled data set and scores its detections.
 
-Validation inside a run and ``scripts/evaluate.py`` share ``detect_batch`` and the pipeline, so that they
-cannot disagree: the same weights, images and batch size give the same mAP. (The batch size matters a
-little: an image's padding, which its borders can see, is that of its batch.)
+Validation during training and ``frcnn evaluate`` share ``detect_batch`` and the loader: the same
+weights, images and batch size give the same mAP. (The batch size matters a little, because images are
+padded to the largest of their batch.)
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from frcnn.collectives import all_gather
+from frcnn.config.schema import DataConfig, DetectionConfig
 from frcnn.data.faults import announce
-from frcnn.data.loader import DataLoader
+from frcnn.data.loader import Batch, DataLoader
+from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError
 from frcnn.evaluation import coco_ap, voc_ap
 from frcnn.text import listed
 
-# Name of a metric -> the interpolation of VOC AP; None: COCO's.
-METRICS = {"voc07": "11-point", "voc12": "all-point", "coco": None}
+Detector = Any  # frcnn.detector.Detector, which imports this module
+# Name of a metric -> interpolation of VOC AP; None: COCO AP.
+METRICS: dict[str, str | None] = {"voc07": "11-point", "voc12": "all-point", "coco": None}
 
 
-def ap_interpolation(config, dataset):
-    """Return how VOC AP is interpolated on a data set: "11-point" or "all-point".
+def ap_interpolation(config: DetectionConfig, dataset: Dataset) -> str:
+    """Return the interpolation of VOC AP on a data set: "11-point" or "all-point".
 
-    Where the setting says "auto", it is as VOC itself does it: 11-point for VOC 2007, which includes
-    07+12 as that is tested on 2007; the area below the whole curve from 2010 on, and for other data.
+    "auto" means VOC's own rule: 11-point for VOC 2007, also for 07+12, which is tested on 2007;
+    all-point from 2010 on, and for other data.
 
     Args:
-        config: ``DetectionConfig``.
-        dataset: ``frcnn.data.sample.Dataset``; ``frcnn.data.voc`` has put the year into its name.
+        config: with ``ap_interpolation``.
+        dataset: its name begins with the year, as ``frcnn.data.voc`` sets it.
     """
     if config.ap_interpolation != "auto":
         return config.ap_interpolation
@@ -37,23 +44,27 @@ def ap_interpolation(config, dataset):
     return "11-point" if is_2007 else "all-point"
 
 
-def detect_batch(detector, batch):
-    """Return detections and truths of a ``Batch``, a dict an image each, as the metrics want them.
+def detect_batch(detector: Detector, batch: Batch) -> tuple[list[dict], list[dict]]:
+    """Return detections and truths of a batch, one dict per image, as ``voc_ap`` takes them.
 
     Boxes are in pixels of the image files.
     """
     sizes = [(sample.height, sample.width) for sample in batch.samples]
-    found = detector.detect(batch.images, batch.image_sizes, sizes)
-    return found, [sample.truth() for sample in batch.samples]
+    detections = detector.detect(batch.images, batch.image_sizes, sizes)
+    return detections, [sample.truth() for sample in batch.samples]
 
 
-def gather(detections, indices, dataset):
-    """Return all workers' detections, and the truths of their images, in the order of the data set.
+def gather(
+    detections: Sequence[dict], indices: Sequence[int], dataset: Dataset
+) -> tuple[list[dict], list[dict]]:
+    """Gather the detections of all processes; return them and their truths in the data set's order.
+
+    A collective operation: all processes must call it.
 
     Args:
-        detections: a dict an image, as ``detect_batch`` returns them.
-        indices: the place of each image in the data set; no image is two workers'.
-        dataset: ``Dataset``.
+        detections: one dict per image, as ``detect_batch`` returns them.
+        indices: index of each image in the data set. No image is in two processes.
+        dataset: the whole data set.
     """
     counts = [len(found["scores"]) for found in detections]
     images = np.array([*zip(indices, counts)], "int32").reshape(-1, 2)
@@ -70,18 +81,23 @@ def gather(detections, indices, dataset):
     return found, truths
 
 
-def detect(detector, dataset, data=None, on_skip=announce):
-    """Return the detections and truths of a whole data set, a dict an image each, in its order.
+def detect(
+    detector: Detector,
+    dataset: Dataset,
+    data: DataConfig | None = None,
+    on_skip: Callable[[str, str, str], Any] = announce,
+) -> tuple[list[dict], list[dict]]:
+    """Return detections and truths of a whole data set, one dict per image, in its order.
 
     Args:
-        detector: ``frcnn.detector.Detector``.
-        dataset: ``frcnn.data.sample.Dataset`` with the detector's classes.
-        data: ``DataConfig``: how images become batches; None: as the detector was trained.
-        on_skip: as ``DataLoader`` takes it: called for each image that cannot be decoded, where
-            ``data`` says to skip them.
+        detector: the detector.
+        dataset: data set with the detector's classes.
+        data: settings of the loader; None: those of the detector's config.
+        on_skip: called with (split, image, fault) for each image that cannot be decoded, if ``data``
+            says to skip such images.
 
     Raises:
-        DataError: other classes, no image, or one that cannot be decoded.
+        DataError: the classes differ, there is no image, or an image cannot be decoded.
     """
     if tuple(dataset.classes) != detector.classes:
         raise DataError(
@@ -93,39 +109,55 @@ def detect(detector, dataset, data=None, on_skip=announce):
     multiple = detector.models.size_multiple
     data = data or detector.config.data
     batches = DataLoader(dataset, data, multiple, training=False, on_skip=on_skip)
-    detections, truths = [], []
+    detections: list[dict] = []
+    truths: list[dict] = []
     for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
-        found, known = detect_batch(detector, batch)
-        detections += found
-        truths += known
+        batch_detections, batch_truths = detect_batch(detector, batch)
+        detections += batch_detections
+        truths += batch_truths
     return detections, truths
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """A metric's result: to read (``table``), and to keep as JSON (``values``, NaN as None)."""
+    """Result of a metric.
+
+    Attributes:
+        mean_ap: the metric's main number, in [0, 1].
+        table: text for people.
+        values: everything for JSON, NaN as None.
+    """
 
     mean_ap: float
     table: str
-    values: dict
+    values: dict[str, Any]
 
 
-def score(detections, truths, classes, metric, iou_threshold=0.5):
-    """Return the ``Scores`` of detections.
+def score(
+    detections: Sequence[dict],
+    truths: Sequence[dict],
+    classes: Sequence[str],
+    metric: str,
+    iou_threshold: float = 0.5,
+) -> Scores:
+    """Score detections.
 
     Args:
-        detections, truths: as ``detect`` returns them.
-        classes: the names of the object classes.
+        detections: as ``detect`` returns them.
+        truths: as ``detect`` returns them.
+        classes: names of the object classes.
         metric: one of ``METRICS``.
-        iou_threshold: of the VOC metrics; COCO has its own ten.
+        iou_threshold: for the VOC metrics. COCO averages over ten thresholds.
 
     Raises:
         ConfigError: an unknown metric.
-        FrcnnError: COCO's without ``pycocotools``.
+        FrcnnError: "coco" without ``pycocotools``.
     """
+    result: Any
     if metric not in METRICS:
         raise ConfigError(f"there is no metric {metric!r}, only {', '.join(METRICS)}")
-    if METRICS[metric] is None:
+    interpolation = METRICS[metric]
+    if interpolation is None:
         result = coco_ap.coco_ap(detections, truths, len(classes))
         table = coco_ap.format_table(result, classes)
         summary = {name: _number(value) for name, value in result.summary.items()}
@@ -133,7 +165,7 @@ def score(detections, truths, classes, metric, iou_threshold=0.5):
             {name: _number(value) for name, value in zip(coco_ap.CLASS_NAMES, row)} for row in result.ap
         ]
     else:
-        result = voc_ap.voc_ap(detections, truths, len(classes), iou_threshold, METRICS[metric])
+        result = voc_ap.voc_ap(detections, truths, len(classes), iou_threshold, interpolation)
         table = voc_ap.format_table(result, classes)
         summary = {"mAP": _number(result.mean_ap), "iou_threshold": iou_threshold}
         rows = [{"AP": _number(ap)} for ap in result.ap]

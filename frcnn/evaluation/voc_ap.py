@@ -1,42 +1,46 @@
-"""VOC average precision: how well a detector ranks its boxes, one number a class.
+"""VOC average precision (AP) per class, and its mean.
 
-Follows ``VOCevaldet.m`` of the VOC development kit (Everingham et al. 2010, section 4.2), where
-other re-implementations part from it:
+Follows ``VOCevaldet.m`` of the VOC development kit (Everingham et al. 2010, section 4.2), also where
+other implementations differ:
 
-- A detection is held against the object of its class that it overlaps **most**, even if a
-  better-scored detection has found that object already; then it is a false positive. (COCO goes on
-  to the best object still free.)
-- It matches at IoU **>=** the threshold. (py-faster-rcnn asks for ``>``.)
-- One that matches a ``difficult`` object counts neither way, however many there are of them;
-  difficult objects are not counted as objects.
+- A detection is compared with the object of its class that it overlaps **most**. If a detection with a
+  higher score has already matched that object, it is a false positive. (COCO tries the best object that
+  is still free.)
+- It matches at IoU **>=** the threshold. (py-faster-rcnn uses ``>``.) - Detections that match a
+``difficult`` object are ignored, whatever their number, and difficult objects are
+  not counted.
 
-Boxes are half-open, so the kit's ``+ 1`` on widths and heights is gone: the reader has turned the
-kit's inclusive corners into ours, and the overlaps are the same.
+Boxes are half-open, so the kit's ``+ 1`` on widths and heights is not needed: overlaps are the same.
 
-Plain numpy and float64 throughout: an overlap of exactly the threshold must not depend on rounding,
-and nothing here needs an accelerator.
+All numbers are float64, so that rounding does not decide about overlaps of exactly the threshold.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+# The arrays of one image: boxes, labels, and scores or difficult.
+ImageArrays = Mapping[str, np.ndarray]
 
 INTERPOLATIONS = ("all-point", "11-point")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VocAp:
-    """What ``voc_ap`` found. C is the number of object classes.
+    """Result of ``voc_ap``. C is the number of object classes, without background.
 
     Attributes:
-        ap: (C,) float64 in [0, 1]; NaN for a class without objects: there is nothing to find.
-        mean_ap: mean of ``ap`` over the classes that have objects; NaN if none has.
-        objects: (C,) int, objects that are not difficult.
-        detections: (C,) int, detections, those on difficult objects included.
-        precision: C arrays: precision after each detection that counts, best score first.
-        recall: C arrays as long: recall after the same detections; NaN without objects.
-        iou_threshold: as given.
-        interpolation: as given.
+        ap: (C,) float64 in [0, 1]; NaN for a class without objects.
+        mean_ap: mean of ``ap`` over the classes with objects; NaN if there are none.
+        objects: (C,) int, number of objects that are not difficult.
+        detections: (C,) int, number of detections, those on difficult objects included.
+        precision: C arrays, precision after each detection that counts, highest score first.
+        recall: C arrays, recall after the same detections; NaN without objects.
+        iou_threshold: the argument of ``voc_ap``.
+        interpolation: the argument of ``voc_ap``.
     """
 
     ap: np.ndarray
@@ -49,27 +53,38 @@ class VocAp:
     interpolation: str
 
 
-def voc_ap(detections, ground_truths, num_classes, iou_threshold=0.5, interpolation="all-point"):
-    """Return the average precision of each class and their mean.
+def voc_ap(
+    detections: Sequence[ImageArrays],
+    ground_truths: Sequence[ImageArrays],
+    num_classes: int,
+    iou_threshold: float = 0.5,
+    interpolation: str = "all-point",
+) -> VocAp:
+    """Compute the average precision of each class and their mean.
 
-    Equal scores keep the order in which they were given: by image, then within the image.
+    Detections of equal score keep their order: by image, then within the image.
 
     Args:
-        detections: a dict an image: ``boxes`` (M, 4) half-open pixels, ``scores`` (M,), ``labels``
+        detections: one dict per image: ``boxes`` (M, 4) half-open pixels, ``scores`` (M,), ``labels``
             (M,) int in [0, num_classes). M may be 0.
-        ground_truths: a dict an image, in the same order: ``boxes`` (G, 4), ``labels`` (G,),
+        ground_truths: one dict per image, in the same order: ``boxes`` (G, 4), ``labels`` (G,),
             ``difficult`` (G,) bool. G may be 0.
-        num_classes: object classes, background not among them.
-        iou_threshold: in (0, 1]; overlap from which a detection matches an object.
-        interpolation: ``"all-point"``, the area under the curve (VOC 2010 and after), or
+        num_classes: number of object classes, without background.
+        iou_threshold: in (0, 1]; overlap at which a detection matches an object.
+        interpolation: ``"all-point"``, the area under the curve (VOC 2010 and later), or
             ``"11-point"``, the mean of the precision at recall 0, 0.1, ..., 1 (VOC 2007).
 
     Returns:
-        ``VocAp``. Where there are objects and no detections, the AP is 0.
+        ``VocAp``. The AP of a class with objects and without detections is 0.
 
     Raises:
-        ValueError: unequal numbers of images, arrays that do not fit each other, a label outside
-            the classes, a score that is not a number, or a bad threshold or interpolation.
+        ValueError: different numbers of images, arrays of mismatched shapes, a label outside the
+            classes, a NaN score, or an invalid threshold or interpolation.
+
+    Example:
+        >>> box = {"boxes": [[0, 0, 10, 10]], "labels": [0]}
+        >>> voc_ap([box | {"scores": [0.9]}], [box | {"difficult": [False]}], num_classes=1).mean_ap
+        1.0
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, not {interpolation!r}")
@@ -82,7 +97,7 @@ def voc_ap(detections, ground_truths, num_classes, iou_threshold=0.5, interpolat
             f"{len(found['sizes'])} images in detections, {len(truth['sizes'])} in ground_truths"
         )
     if np.isnan(found["scores"]).any():
-        raise ValueError("a detection's score is NaN: the model's weights are likely to be too")
+        raise ValueError("a detection's score is NaN: the model's weights probably are, too")
 
     matched = _most_overlapped(found, truth, iou_threshold)
     difficult = truth["difficult"].astype(bool)
@@ -109,12 +124,12 @@ def voc_ap(detections, ground_truths, num_classes, iou_threshold=0.5, interpolat
     )
 
 
-def format_table(result, class_names):
-    """Return the text of a table: a line a class, and the mean below.
+def format_table(result: VocAp, class_names: Sequence[str]) -> str:
+    """Format the result as a table: one line per class, and the mean.
 
     Args:
         result: a ``VocAp``.
-        class_names: one a class, in the order of the labels.
+        class_names: names in the order of the labels.
 
     Returns:
         Lines of equal length, without a newline at the end. A class without objects has ``-``.
@@ -133,11 +148,11 @@ def format_table(result, class_names):
 
 
 def _gather(images, keys, num_classes, what):
-    """Join the arrays of all images, a dict an image, key by key; ``sizes`` says how many each."""
+    """Concatenate the arrays of all images by key. ``sizes`` has the number of boxes of each image."""
     images = [
         _checked(image, keys, num_classes, f"{what}[{index}]") for index, image in enumerate(images)
     ]
-    # The empty array is float64, which makes the result so, and stands in where there is no image.
+    # The empty array makes the result float64, and keeps np.concatenate from failing without images.
     joined = {
         key: np.concatenate([np.zeros((0, 4) if key == "boxes" else 0), *(i[key] for i in images)])
         for key in keys
@@ -148,31 +163,30 @@ def _gather(images, keys, num_classes, what):
 
 
 def _checked(image, keys, num_classes, where):
-    """Return the arrays of one image; ValueError if they cannot be right."""
+    """Return the arrays of one image; raise ``ValueError`` if they are invalid."""
     missing = [key for key in keys if key not in image]
     if missing:
         raise ValueError(f"{where} lacks {missing}: it has {sorted(image)}")
     arrays = {key: np.asarray(image[key]) for key in keys}
-    if not arrays["boxes"].size:  # [] is as good as an array of shape (0, 4)
+    if not arrays["boxes"].size:  # [] is allowed for (0, 4)
         arrays["boxes"] = arrays["boxes"].reshape(0, 4)
     count = len(arrays["boxes"])
     shapes = {key: array.shape for key, array in arrays.items()}
     if shapes != {key: (count, 4) if key == "boxes" else (count,) for key in keys}:
-        raise ValueError(f"{where} has arrays that do not fit each other: {shapes}")
+        raise ValueError(f"{where} has arrays of mismatched shapes: {shapes}")
     labels = arrays["labels"]
     if count and not (0 <= labels.min() and labels.max() < num_classes):
         raise ValueError(
             f"{where} has labels {labels.min()} to {labels.max()}: "
-            f"they must be in [0, {num_classes}), background not among them"
+            f"they must be in [0, {num_classes}), without background"
         )
     return arrays
 
 
 def _most_overlapped(found, truth, iou_threshold):
-    """Return for each detection the object of its class that it overlaps most, or -1.
+    """Return for each detection the object of its class that it overlaps most; -1 below the threshold.
 
-    -1 stands for an overlap below the threshold. Objects are numbered through all images. Of equal
-    overlaps the first object's counts, as in the kit.
+    Objects are numbered over all images. Of equal overlaps the first counts, as in the kit.
     """
     matched = np.full(len(found["boxes"]), -1)
     last_found, last_truth = np.cumsum(found["sizes"]), np.cumsum(truth["sizes"])
@@ -188,7 +202,7 @@ def _most_overlapped(found, truth, iou_threshold):
 
 
 def _iou(boxes, others):
-    """Return the (M, G) intersection over union of (M, 4) and (G, 4) boxes; 0 for empty ones."""
+    """Return the (M, G) intersection over union of (M, 4) and (G, 4) boxes; 0 for empty boxes."""
     top_left = np.maximum(boxes[:, None, :2], others[:, :2])
     bottom_right = np.minimum(boxes[:, None, 2:], others[:, 2:])
     intersection = np.maximum(bottom_right - top_left, 0).prod(axis=-1)
@@ -198,18 +212,16 @@ def _iou(boxes, others):
 
 
 def _true_positives(matched, difficult):
-    """Return whether each detection that counts is right: the first to match its object.
-
-    Because a detection never goes on to its second-best object, this needs no loop.
+    """Return for each detection that counts whether it is the first to match its object.
 
     Args:
-        matched: (M,) object or -1 of one class' detections, best score first.
+        matched: (M,) object or -1 of one class' detections, highest score first.
         difficult: (objects,) bool.
 
     Returns:
         (at most M,) bool, without the detections that match a difficult object.
     """
-    counts = ~np.append(difficult, False)[matched]  # the appended value answers for -1
+    counts = ~np.append(difficult, False)[matched]  # index -1 takes the appended value
     matched = matched[counts]
     first = np.zeros(len(matched), bool)
     first[np.unique(matched, return_index=True)[1]] = True
@@ -219,17 +231,16 @@ def _true_positives(matched, difficult):
 def _average_precision(cumulated, precision, objects, interpolation):
     """Return the AP of one class from its (M,) cumulated true positives and precisions.
 
-    The interpolated precision at a recall is the best precision at that recall or a higher one.
-    Recalls are compared as whole numbers of objects: 3 of 10 objects is a recall of 0.3, which
-    floating point has as less than 3 * 0.1.
+    The interpolated precision at a recall is the highest precision at that recall or a higher one.
+    Recalls are compared as numbers of objects: in floating point, 3 of 10 objects is less than 3 * 0.1.
     """
-    # After this, the entry at which a recall is first reached holds its interpolated precision; the
-    # 0 at the end stands for the recalls never reached.
+    # The entry at which a recall is first reached holds its interpolated precision. The 0 at the end is
+    # for recalls that are not reached.
     interpolated = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     if interpolation == "11-point":
         first = np.searchsorted(10 * cumulated, np.arange(11) * objects)
     else:
-        # The recall grows by 1 / objects at each object found, so the area under the curve is the
-        # mean, over the objects, of the precision at the recall that finding them gives.
+        # Each object found adds 1 / objects to the recall. So the area under the curve is the mean over
+        # the objects of the precision at which each is found; 0 for the others.
         first = np.searchsorted(cumulated, np.arange(1, objects + 1))
     return interpolated[first].mean()

@@ -1,4 +1,4 @@
-"""Sub-model outputs -> named TensorBoard scalars: the map, the writer, and the event files.
+"""Named TensorBoard scalars from sub-model outputs: the table of names, the writer, the event files.
 
 May import: errors, files. ``frcnn.logging`` alone is usable with any Keras model::
 

@@ -1,18 +1,22 @@
-"""TensorBoard's event files, taken back to a step: what a resumed run writes must not be there twice.
+"""Rewinds TensorBoard's event files to a step, so that a resumed run does not log steps twice.
 
-A file is a row of records: length (8 bytes), its checksum (4), an ``Event``, its checksum (4). A run
-appends to it in the order of steps, so taking it back is cutting it off, which happens in place and at
-once: a process that is killed meanwhile leaves nothing half done.
+A file is a sequence of records: length (8 bytes), its checksum (4), an ``Event``, its checksum (4). A
+run appends to it in the order of steps, so the file only has to be truncated, which is atomic.
 
-TensorBoard's own mark of a restart, a ``SessionLog.START`` event at the resumed step, does not serve. Of
-TensorBoard 2.21's readers, only ``plugin_event_accumulator`` (the slow one of the web page) purges by
-it, and only if the first file begins with a START, too; ``EventAccumulator`` shows both the old and the
-new steps, and the data server (``--load_fast``) purges a tag only if the tag is written again.
+TensorBoard's own mark of a restart, a ``SessionLog.START`` event at the resumed step, is not enough. Of
+TensorBoard 2.21's readers, only ``plugin_event_accumulator`` (the slow one of the web page) drops steps
+by it, and only if the first file begins with a START, too. ``EventAccumulator`` shows both the old and
+the new steps, and the data server (``--load_fast``) drops a tag's steps only if the tag is written
+again.
 """
 
+from __future__ import annotations
+
 import os
+import pathlib
 import re
 import struct
+from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
@@ -22,48 +26,49 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from frcnn.files import safe_write
 
 HEAD, TAIL = 12, 4
-# Where a record may begin: a length that is not 0 and below 16 MiB, and its checksum.
+# A possible start of a record: a length above 0 and below 16 MiB, and its checksum.
 _HEADS = re.compile(rb"(?=(?!\0{8})...\0{5}....)", re.DOTALL)
 
 
-def rewind(folder, step):
-    """Cut off what a TensorBoard run holds of later steps, and the half record of a killed process.
+def rewind(folder: pathlib.Path, step: int) -> list[str]:
+    """Remove later steps from a TensorBoard run, and the partial record of a killed process.
 
-    Of a damaged file, a copy is kept, and all records that are whole stay: those after the damage, too,
-    which TensorBoard would not read.
+    A damaged file is first copied. Its complete records stay, also those after the damage, which
+    TensorBoard would not read.
 
     Args:
-        folder: ``pathlib.Path`` of the run; it may be missing.
-        step: the last whose scalars stay.
+        folder: folder of the run; it may be missing.
+        step: last step whose scalars stay.
 
     Returns:
-        A line for each damaged file.
+        A message for each damaged file.
     """
-    said = []
+    messages = []
     for path in sorted(folder.glob("*.tfevents.*")):
         end, is_whole = _end_of(path, step)
         if not is_whole:
-            said.append(_mend(path, end, step))
+            messages.append(_repair(path, end, step))
         elif end < path.stat().st_size:
             os.truncate(path, end)
-    return said
+    return messages
 
 
-def set_aside(folder):
-    """Rename a TensorBoard run's files, so that TensorBoard does not show them; return the new names."""
+def set_aside(folder: pathlib.Path) -> list[str]:
+    """Rename a TensorBoard run's files, so that TensorBoard ignores them; return the new names."""
     return [
         path.rename(path.with_name(hidden_name(path))).name
         for path in sorted(folder.glob("*.tfevents.*"))
     ]
 
 
-def hidden_name(path):
-    """Return a name for a file that TensorBoard, which goes by ``tfevents``, does not read."""
+def hidden_name(path: pathlib.Path) -> str:
+    """Return a file name without ``tfevents``, by which TensorBoard finds its files."""
     return path.name.replace("tfevents", "earlier")
 
 
 def _end_of(path, step):
-    """Return how many bytes the whole records up to a step take, and whether no damage ends them."""
+    """Return the number of bytes of the complete records up to a step, and whether no damage ends
+    them."""
     limit, is_whole = _end_of_heads(path)
     end, records = 0, RawEventFileLoader(str(path)).Load()  # in C++, where TensorFlow is
     while end < limit:
@@ -80,12 +85,13 @@ def _end_of(path, step):
 
 
 def _end_of_heads(path):
-    """Return where the last record ends whose head is right and that lies within the file.
+    """Return the end of the last record before a damaged head or the end of the file.
 
-    TensorFlow's reader must not come to a damaged head: there it can end the process with SIGSEGV.
+    TensorFlow's reader must not meet a damaged head: it can end the process with SIGSEGV.
 
     Returns:
-        The position in bytes, and whether what follows is nothing, or half a record of a killed process.
+        The position in bytes, and whether only the partial record of a killed process, or nothing,
+        follows.
     """
     position, size = 0, path.stat().st_size
     with path.open("rb") as file:
@@ -100,8 +106,8 @@ def _end_of_heads(path):
     return position, True
 
 
-def _mend(path, damage, step):
-    """Keep a damaged file under another name, write its whole records anew and return what to say."""
+def _repair(path, damage, step):
+    """Copy a damaged file, rewrite it with its complete records, and return a message."""
     data = path.read_bytes()
     records = list(whole_records(data, damage, step))
     aside = safe_write.free_name(path.with_name(hidden_name(path)), "damaged")
@@ -113,8 +119,8 @@ def _mend(path, damage, step):
     )
 
 
-def whole_records(data, position, step):
-    """Yield the records up to a step whose checksums are right, as bytes, from a position on."""
+def whole_records(data: bytes, position: int, step: int) -> Iterator[bytes]:
+    """Yield the records from a position on, up to a step, whose checksums are right."""
     while position + HEAD <= len(data):
         length = _length(data, position)
         after = None if length is None else position + HEAD + length + TAIL
@@ -133,7 +139,7 @@ def whole_records(data, position, step):
 
 
 def _length(data, position):
-    """Return the length that a record's head gives, None if its checksum is wrong."""
+    """Return the length in a record's head, None if its checksum is wrong."""
     length, checksum = data[position : position + 8], data[position + 8 : position + HEAD]
     return struct.unpack("<Q", length)[0] if _fits(length, checksum) else None
 

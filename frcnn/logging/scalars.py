@@ -1,28 +1,33 @@
-"""Sub-model outputs -> named TensorBoard scalars: each value under its right name.
+"""The table from sub-model outputs to TensorBoard tags.
 
-``model.metrics_names`` does not name what ``train_on_batch`` returns in Keras 3 (docs/logging.md
-shows how), so every name here comes from the dict of ``return_dict=True`` and passes through one
-table, ``TAGS``. What the table does not know is an error, never a guess.
+In Keras 3, ``model.metrics_names`` does not name the values that ``train_on_batch`` returns
+(docs/logging.md). So all names come from the dict of ``return_dict=True``, and the table ``TAGS`` maps
+them to tags. A name that is not in the table is an error.
 
-Nothing here knows of boxes or of our models, so it serves any Keras model trained with
-``train_on_batch``::
+The functions work for any Keras model that is trained with ``train_on_batch``::
 
     tags = TAGS | {"mask": {"loss": "mask/loss", "<key>": "mask/<key>"}}
     with RunLogger("runs/1", tags) as logger:
         logs = mask_model.train_on_batch(images, masks, return_dict=True)
         logger.write("train", step, named_scalars("mask", logs, tags=tags))
 
-In a table, ``<C>`` stands for any whole number and every other ``<word>`` for any text; a tag may
-repeat the word.
+In a table, ``<C>`` matches any whole number and every other ``<word>`` any text; a tag may repeat the
+word.
 """
+
+from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-#: Sub-model -> key in what Keras logs -> tag in TensorBoard. The first key that fits counts.
-TAGS = {
+Tags = Mapping[str, Mapping[str, str]]
+
+#: Sub-model -> key in Keras' logs -> tag in TensorBoard. The first key that matches counts.
+TAGS: dict[str, dict[str, str]] = {
     "rpn": {
         "loss": "rpn/loss",
         "rpn_out_class_loss": "rpn/loss_cls",
@@ -36,7 +41,7 @@ TAGS = {
     },
 }
 
-#: Tags that no sub-model logs: the loop and the validation measure these themselves.
+#: Tags that the training loop and validation log besides the sub-models.
 LOOP_TAGS = (
     "total_loss",
     "rpn/recall",
@@ -51,22 +56,27 @@ LOOP_TAGS = (
 )
 
 
-def named_scalars(sub_model, logs, names=None, tags=TAGS):
-    """Give each value that ``train_on_batch`` or ``test_on_batch`` returned its tag.
+def named_scalars(
+    sub_model: str, logs: Any, names: str | Sequence[str] | None = None, tags: Tags = TAGS
+) -> dict[str, float]:
+    """Return the values of ``train_on_batch`` or ``test_on_batch`` under their tags.
 
     Args:
         sub_model: a row of ``tags``: ``"rpn"`` or ``"classifier"``.
-        logs: the dict of ``return_dict=True``; or a list (a bare number, of a model with nothing
-            but a loss) with ``names`` for it.
-        names: the log key of each value of a list, or the one key. Not ``model.metrics_names``.
-        tags: the table, like ``TAGS``; ``TAGS | {"mask": {...}}`` to log a sub-model of your own.
+        logs: the dict of ``return_dict=True``; or a list, or a single number, with ``names``.
+        names: the log key of each value in a list, or of a single number. Not ``model.metrics_names``.
+        tags: the table; ``TAGS | {"mask": {...}}`` to log a further sub-model.
 
     Returns:
-        Tag -> float, in the order of ``logs``.
+        {tag: float}, in the order of ``logs``.
 
     Raises:
-        ValueError: an unknown sub-model or key, names that do not fit the values, a value that is
-            not one number, or two keys under one tag.
+        ValueError: an unknown sub-model or key, mismatched names and values, a value that is not one
+            number, or two keys with the same tag.
+
+    Example:
+        >>> named_scalars("rpn", {"loss": 0.7, "rpn_out_class_loss": 0.5})
+        {'rpn/loss': 0.7, 'rpn/loss_cls': 0.5}
     """
     if sub_model not in tags:
         raise ValueError(
@@ -88,15 +98,15 @@ def named_scalars(sub_model, logs, names=None, tags=TAGS):
     return scalars
 
 
-def with_total_loss(scalars):
-    """Return the scalars with ``total_loss``, where they hold the losses of both sub-models."""
+def with_total_loss(scalars: Mapping[str, float]) -> dict[str, float]:
+    """Add ``total_loss`` to scalars that hold the losses of both sub-models."""
     if "rpn/loss" in scalars and "classifier/loss" in scalars:
         return {**scalars, "total_loss": scalars["rpn/loss"] + scalars["classifier/loss"]}
     return dict(scalars)
 
 
-def pair_names(names, logs):
-    """Return name -> float of a dict, or of a list and the names for it."""
+def pair_names(names: str | Sequence[str] | None, logs: Any) -> dict[str, float]:
+    """Return {name: float} of a dict, or of a list and its names."""
     if isinstance(logs, dict):
         if names is not None:
             raise ValueError(f"logs is a dict with names of its own, {list(logs)}, beside {names}")
@@ -116,7 +126,7 @@ def pair_names(names, logs):
         raise ValueError(f"{len(names)} names for {len(values)} values: {names} for {values}")
     if "compile_metrics" in names:
         raise ValueError(
-            f"{names} are model.metrics_names, which are not the names of {values}: "
+            f"{names} are model.metrics_names, which do not name the values {values}: "
             "use return_dict=True (docs/logging.md)"
         )
     if len(set(names)) != len(names):
@@ -124,14 +134,14 @@ def pair_names(names, logs):
     return {name: to_float(name, value) for name, value in zip(names, values, strict=True)}
 
 
-def to_numpy(value):
-    """Return a number, an array, a tensor or a variable as a numpy array."""
-    # NumPy alone cannot make one of a bfloat16 scalar of TensorFlow's.
+def to_numpy(value: Any) -> np.ndarray:
+    """Convert a number, an array, a tensor or a variable to a numpy array."""
+    # np.asarray alone fails for a bfloat16 scalar of TensorFlow.
     return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
-def to_float(name, value):
-    """Return the one number in a float, an array or a tensor as a float."""
+def to_float(name: str, value: Any) -> float:
+    """Convert a number, or an array or tensor with one number, to a float."""
     try:
         (number,) = to_numpy(value).reshape(-1)
         return float(number)
@@ -140,7 +150,7 @@ def to_float(name, value):
 
 
 def _tag(key, row):
-    """Return the tag that a row of the table gives a key, or None."""
+    """Return the tag of a key in a row of the table, None if no pattern matches."""
     for pattern, tag in row.items():
         match = compile_pattern(pattern).fullmatch(key)
         if match:
@@ -149,8 +159,8 @@ def _tag(key, row):
 
 
 @functools.cache
-def compile_pattern(pattern):
-    """Compile a table's notation: ``<C>`` is a whole number, another ``<word>`` any text."""
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile the notation of a table: ``<C>`` matches a whole number, another ``<word>`` any text."""
 
     def group(word):
         text = r"\d+" if word[1] == "C" else ".+"

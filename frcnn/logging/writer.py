@@ -1,32 +1,35 @@
-"""Write named scalars to TensorBoard: one run directory with the runs ``train`` and ``validation``."""
+"""Writes named scalars to TensorBoard, in the runs ``train`` and ``validation`` of a run directory."""
+
+from __future__ import annotations
 
 import contextlib
 import operator
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from frcnn.logging.scalars import LOOP_TAGS, TAGS, compile_pattern, pair_names, to_float, to_numpy
+from frcnn.logging.scalars import LOOP_TAGS, TAGS, Tags, compile_pattern, pair_names, to_float, to_numpy
 
 RUNS = ("train", "validation")
 
 
-def write_log(writer, names, logs, batch_no):
-    """Write values under the names given: the ``write_log`` of the old keras-frcnn snippets.
+def write_log(writer: Any, names: str | Sequence[str] | None, logs: Any, batch_no: int) -> None:
+    """Write values under the given tags: the ``write_log`` of the old keras-frcnn snippets.
 
-    Unlike it, this refuses names that do not fit the values. No table is asked: the names are the
-    tags.
+    Unlike those, it refuses names that do not match the values.
 
     Args:
         writer: a ``tf.summary.create_file_writer(...)``; or, as in the snippets, a Keras ``TensorBoard``
             callback after ``callback.set_model(model)``, which writes to ``train/`` in its ``log_dir``.
-        names: the tag of each value; or one tag, for one number. None, if ``logs`` is a dict.
-        logs: what ``train_on_batch`` returned: a list, a tensor or a bare number; or a dict.
+        names: the tag of each value, or one tag for one number; None if ``logs`` is a dict.
+        logs: result of ``train_on_batch``: a list, a tensor, a number or a dict.
         batch_no: the step.
 
     Raises:
-        ValueError: names that do not fit the values, a value that is not one number, or a callback
-            without a model.
-        TypeError: something else in the place of the writer, or a step that is not a whole number.
-        OSError: the disk does not take it.
+        ValueError: mismatched names and values, a value that is not one number, or a callback without a
+            model.
+        TypeError: ``writer`` is neither of the two, or ``batch_no`` is not a whole number.
+        OSError: the file cannot be written.
     """
     writer = _summary_writer(writer)
     _write(writer, pair_names(names, logs), batch_no)
@@ -35,37 +38,37 @@ def write_log(writer, names, logs, batch_no):
 
 
 class RunLogger:
-    """Writes the scalars of one training to two TensorBoard runs, ``train`` and ``validation``.
+    """Writes the scalars of a training to two TensorBoard runs, ``train`` and ``validation``.
 
-    Both have the same tags and count the same steps, those of training, so that TensorBoard lays
-    their curves over each other. A run appears in the folder with its first scalar.
+    Both have the same tags and training steps, so that TensorBoard overlays their curves. A run's folder
+    is created with its first scalar.
+
+    Args:
+        run_dir: folder for ``train/`` and ``validation/``.
+        tags: a table like ``TAGS``, whose tags may be written.
+        loop_tags: further tags that may be written; ``("<any>",)`` allows all.
     """
 
-    def __init__(self, run_dir, tags=TAGS, loop_tags=LOOP_TAGS):
-        """Open the log.
-
-        Args:
-            run_dir: folder in which ``train/`` and ``validation/`` are made.
-            tags: a table like ``TAGS``; the tags in it may be written.
-            loop_tags: further tags that may be; ``("<any>",)`` allows all.
-        """
-        _tensorflow()  # a missing package must not show only after the first step
+    def __init__(
+        self, run_dir: pathlib.Path | str, tags: Tags = TAGS, loop_tags: Sequence[str] = LOOP_TAGS
+    ):
+        _tensorflow()  # a missing package is an error now, not after the first step
         self.run_dir = pathlib.Path(run_dir)
         self._known = (*(tag for row in tags.values() for tag in row.values()), *loop_tags)
-        self._writers = {}
+        self._writers: dict[str, Any] = {}
 
-    def write(self, run, step, scalars):
+    def write(self, run: str, step: int, scalars: Mapping[str, Any]) -> None:
         """Write scalars at a training step.
 
         Args:
             run: ``"train"`` or ``"validation"``.
-            step: int, training steps done since the start, in either run.
-            scalars: tag -> number. NaN and infinity are written as they are: they are to be seen.
+            step: number of training steps since the start, in both runs.
+            scalars: {tag: number}. NaN and infinity are written as they are.
 
         Raises:
             ValueError: an unknown run or tag, or a value that is not one number.
-            TypeError: a step that is not an int.
-            OSError: the disk does not take it.
+            TypeError: a step that is not a whole number.
+            OSError: the file cannot be written.
         """
         if run not in RUNS:
             raise ValueError(f"unknown run {run!r}: it must be one of {RUNS}")
@@ -78,30 +81,30 @@ class RunLogger:
                 self._writers[run] = create(str(self.run_dir / run))
         _write(self._writers[run], scalars, step)
 
-    def flush(self):
-        """Bring everything written so far to the files, for who looks on."""
+    def flush(self) -> None:
+        """Write everything so far to the files."""
         with _disk_faults():
             for writer in self._writers.values():
                 writer.flush()
 
-    def close(self):
-        """Flush and close the files. A later ``write`` opens new ones beside them."""
+    def close(self) -> None:
+        """Flush and close the files. A later ``write`` opens new ones."""
         writers, self._writers = self._writers, {}
         with _disk_faults():
             for writer in writers.values():
                 writer.close()
 
-    def __enter__(self):
+    def __enter__(self) -> RunLogger:
         return self
 
-    def __exit__(self, kind, *_):
-        # What ended the context is what is to be told, not that a full disk is still full.
+    def __exit__(self, kind, *_) -> None:
+        # The error that ended the context must be raised, not one of closing, such as a full disk.
         with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
             self.close()
 
 
 def _summary_writer(writer):
-    """Return the ``tf.summary`` writer in what is one or a Keras ``TensorBoard`` callback."""
+    """Return the argument, or the ``tf.summary`` writer of a Keras ``TensorBoard`` callback."""
     if isinstance(writer, _tensorflow().summary.SummaryWriter):
         return writer
     if not hasattr(type(writer), "_train_writer"):
@@ -109,7 +112,7 @@ def _summary_writer(writer):
             "write_log writes to a tf.summary.create_file_writer(...) or a Keras TensorBoard callback, "
             f"not to {writer!r}"
         )
-    if not hasattr(writer, "_train_dir"):  # which set_model sets
+    if not hasattr(writer, "_train_dir"):  # set by set_model
         raise ValueError("the TensorBoard callback has no model yet: call callback.set_model(model)")
     with _disk_faults():
         return writer._train_writer
@@ -131,7 +134,7 @@ def _write(writer, scalars, step):
 
 @contextlib.contextmanager
 def _disk_faults():
-    """Turn TensorFlow's errors into Python's own kind; writers have no others than the disk's."""
+    """Turn TensorFlow's errors, which come from the disk, into ``OSError``."""
     try:
         yield
     except _tensorflow().errors.OpError as error:
@@ -139,7 +142,7 @@ def _disk_faults():
 
 
 def _tensorflow():
-    """Import TensorFlow only to write, so that names can be given where it is not installed."""
+    """Import TensorFlow only for writing, so that the table of names works without it."""
     try:
         import tensorboard  # noqa: F401 (tf.summary.scalar needs it, and TensorFlow does not bring it)
         import tensorflow as tf

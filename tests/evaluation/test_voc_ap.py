@@ -318,7 +318,7 @@ def test_properties(seed, interpolation):
         ([found([])], [], "1 images in detections, 0 in ground_truths"),
         ([found([square(0)], labels=[2])], [truth([])], r"detections\[0\] has labels 2 to 2"),
         ([found([])], [truth([square(0)], [-1])], r"ground_truths\[0\] has labels -1 to -1"),
-        ([found([square(0)], scores=[0.5, 0.4])], [truth([])], r"do not fit.*'scores': \(2,\)"),
+        ([found([square(0)], scores=[0.5, 0.4])], [truth([])], r"mismatched shapes.*'scores': \(2,\)"),
         ([{"boxes": [], "scores": []}], [truth([])], r"detections\[0\] lacks \['labels'\]"),
         ([found([square(0)], scores=[np.nan])], [truth([])], "score is NaN"),
     ],

@@ -69,7 +69,7 @@ def test_values_come_out_as_floats(value):
         ([3.0, 1.0], ["loss"], r"1 names for 2 values: \['loss'\] for \[3.0, 1.0\]"),
         ([3.0, 1.0], None, r"2 values without names, \[3.0, 1.0\]"),
         ([3.0, 1.0], ["loss", "loss"], r"twice: \['loss', 'loss'\] for \[3.0, 1.0\]"),
-        ([3.0, 1.0], ["loss", "compile_metrics"], r"not the names of \[3.0, 1.0\]"),
+        ([3.0, 1.0], ["loss", "compile_metrics"], r"do not name the values \[3.0, 1.0\]"),
         ({"loss": 3.0}, ["loss"], r"names of its own, \['loss'\], beside \['loss'\]"),
         ({"rpn_loss": 3.0}, None, r"'rpn_loss'.*\{'rpn_loss': 3.0\}.*'rpn_out_class_loss'"),
         ({"loss": [3.0, 1.0]}, None, r"'loss' must be one number, not \[3.0, 1.0\]"),
