@@ -33,9 +33,9 @@ def test_the_optimizers_part_is_a_step_of_each(schedule):
     config = config_of(SPEC)
     made = SCHEDULES[schedule](FasterRCNN.from_config(config, 5), config, 100)
     run = optimizers_of(made)
-    before = [variable.numpy() for step in made.steps for variable in step.trainable_variables]
+    before = [variable.numpy() for step in made.step_models for variable in step.trainable_variables]
     run()
     run()
-    after = [variable.numpy() for step in made.steps for variable in step.trainable_variables]
+    after = [variable.numpy() for step in made.step_models for variable in step.trainable_variables]
     assert all((old != new).any() for old, new in zip(before, after))
     assert [int(optimizer.iterations) for optimizer in made.optimizers.values()] == [2, 2]
