@@ -176,7 +176,7 @@ class ProcessGroup:
                     self.end(failed)
                 time.sleep(SEND_SECONDS)
         elif other := failure_of_another(str(error), self.info.addresses):
-            error, status = WorkerError(other), lifeline.EXIT_STATUS
+            said, status = other, lifeline.EXIT_STATUS
         else:
             report_to_others(f"{type(error).__name__}: {error}")
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
