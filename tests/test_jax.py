@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 PARTS = {
     "boxes": (
         "ops/test_boxes ops/test_anchors ops/test_sampling ops/test_nms ops/test_targets "
-        "models/test_faster_rcnn layers/test_conv"
+        "models/test_faster_rcnn models/test_keras_backbone layers/test_conv"
     ),
     "losses": "ops/test_losses training/test_optimizers layers/test_roi_pool layers/test_sparse_rpn",
     "regions": "ops/test_proposals ops/test_postprocessing layers/test_roi_align",

@@ -37,7 +37,7 @@ def best_overlaps(
         anchor_config: the anchors.
     """
     strides, multiple = _backbone(config.model)
-    anchor_generator = AnchorGenerator(anchor_config, strides)
+    anchor_generator = AnchorGenerator(strides=strides, **vars(anchor_config))
 
     @functools.lru_cache(maxsize=64)
     def anchors_of(height, width):

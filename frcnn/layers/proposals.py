@@ -1,36 +1,59 @@
-"""Keras layers of the region proposals: make them, sample RoIs from them, and turn RoIs into detections.
+"""Layers around the region proposals: make them, sample RoIs from them, turn RoIs into detections.
 
-Letters: B images, N anchors, P proposals, G ground-truth boxes (padded), R RoIs, C classes with
-background last, M detections.
+B: images, N: anchors, P: proposals, G: ground-truth boxes (padded), R: RoIs, C: classes with background
+last, M: detections.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 from keras import layers, ops
 
 from frcnn.backend import IS_TENSORFLOW
 from frcnn.ops import boxes as box_ops
+from frcnn.ops.anchors import AnchorGenerator
 from frcnn.ops.postprocessing import postprocess
 from frcnn.ops.proposals import propose
 from frcnn.ops.sampling import sample_rois
 from frcnn.ops.targets import roi_targets
 
+Tensor = Any
 
+
+@keras.saving.register_keras_serializable(package="frcnn")
 class ProposalLayer(layers.Layer):
-    """``proposals.propose`` on the RPN's outputs and the anchors of the images.
+    """``frcnn.ops.proposals.propose`` on the RPN's outputs and the anchors of the images.
 
     Args:
-        config: ``RpnConfig``.
-        pyramid: ``anchors.AnchorGenerator``.
-        pre_nms, post_nms: proposals before (a level) and after suppression.
+        anchor_generator: of the RPN's feature levels.
+        pre_nms: proposals before suppression, per level.
+        post_nms: P.
+        nms_iou, min_size, score_threshold: as of ``propose``.
+
+    Example:
+        >>> layer = ProposalLayer(anchor_generator, pre_nms=6000, post_nms=300)
+        >>> proposals = layer(images, logits, deltas, image_sizes)  # (B, 300, 4)
     """
 
-    def __init__(self, config, anchor_generator, pre_nms, post_nms, **kwargs):
+    def __init__(
+        self,
+        anchor_generator: AnchorGenerator,
+        pre_nms: int,
+        post_nms: int,
+        nms_iou: float = 0.7,
+        min_size: float = 1.0,
+        score_threshold: float = 0.0,
+        **kwargs: Any,
+    ):
         super().__init__(dtype="float32", **kwargs)
-        self.config, self.anchor_generator = config, anchor_generator
+        self.anchor_generator = anchor_generator
         self.pre_nms, self.post_nms = pre_nms, post_nms
+        self.nms_iou, self.min_size, self.score_threshold = nms_iou, min_size, score_threshold
         self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
-    def call(self, images, logits, deltas, image_sizes):
+    def call(self, images: Tensor, logits: Tensor, deltas: Tensor, image_sizes: Tensor) -> Tensor:
         batch, height, width = ops.shape(images)[:3]
         anchors, counts = self.anchor_generator(height, width)
         proposals, _ = propose(
@@ -41,48 +64,80 @@ class ProposalLayer(layers.Layer):
             counts,
             self.pre_nms,
             self.post_nms,
-            self.config.nms_iou,
-            self.config.min_size,
-            self.config.score_threshold,
+            self.nms_iou,
+            self.min_size,
+            self.score_threshold,
         )
         return proposals
 
     def compute_output_shape(self, images_shape, *_):
         return (images_shape[0], self.post_nms, 4)
 
+    def get_config(self) -> dict[str, Any]:
+        names = ("pre_nms", "post_nms", "nms_iou", "min_size", "score_threshold")
+        settings = {name: getattr(self, name) for name in names}
+        return _own_config(super(), settings | {"anchor_generator": self.anchor_generator.get_config()})
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ProposalLayer:
+        return cls(**config | {"anchor_generator": AnchorGenerator(**config["anchor_generator"])})
+
+
+@keras.saving.register_keras_serializable(package="frcnn")
 class ProposalTargetLayer(layers.Layer):
-    """``sampling.sample_rois`` and ``targets.roi_targets``, with the health of both.
+    """Sample RoIs from the proposals and make the classifier's targets, with statistics of both.
 
     Args:
-        roi: ``RoiConfig``.
         num_classes: C.
+        samples: R.
+        positive_fraction, positive_iou, negative_iou_low: as of ``frcnn.ops.sampling.sample_rois``.
+        delta_weights: factors of dx, dy, dw, dh.
+
+    Example:
+        >>> sampled = ProposalTargetLayer(21)(proposals, image_sizes, gt_boxes, gt_labels, order)
+        >>> sampled["rois"], sampled["y_class"], sampled["y_regress"]  # constants, without a gradient
     """
 
-    def __init__(self, roi, num_classes, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        samples: int = 128,
+        positive_fraction: float = 0.25,
+        positive_iou: float = 0.5,
+        negative_iou_low: float = 0.0,
+        delta_weights: tuple[float, ...] = box_ops.HEAD_DELTA_WEIGHTS,
+        **kwargs: Any,
+    ):
         super().__init__(dtype="float32", **kwargs)
-        self.roi = roi
-        self.num_classes = num_classes
+        self.num_classes, self.samples = num_classes, samples
+        self.positive_fraction, self.positive_iou = positive_fraction, positive_iou
+        self.negative_iou_low, self.delta_weights = negative_iou_low, tuple(delta_weights)
 
-    def call(self, proposals, image_sizes, gt_boxes, gt_labels, order):
-        roi = self.roi
+    def call(
+        self,
+        proposals: Tensor,
+        image_sizes: Tensor,
+        gt_boxes: Tensor,
+        gt_labels: Tensor,
+        order: Tensor,
+    ) -> dict[str, Tensor]:
         rois, labels, matches, _ = sample_rois(
             proposals,
             gt_boxes,
             gt_labels,
             order,
-            roi.samples,
-            roi.positive_fraction,
-            roi.positive_iou,
-            roi.negative_iou_low,
+            self.samples,
+            self.positive_fraction,
+            self.positive_iou,
+            self.negative_iou_low,
         )
         y_class, y_regress = roi_targets(
-            rois, labels, matches, gt_boxes, self.num_classes, roi.delta_weights
+            rois, labels, matches, gt_boxes, self.num_classes, self.delta_weights
         )
         valid = ops.cast(gt_labels >= 0, "float32")
         overlaps = box_ops.iou(gt_boxes, proposals) * valid[..., None]
-        hits = ops.cast(overlaps >= roi.positive_iou, "float32")
-        # Constants to whoever learns from them: Ren et al. 2015, section 3.2.
+        hits = ops.cast(overlaps >= self.positive_iou, "float32")
+        # No gradient flows through proposals: Ren et al. 2015, section 3.2.
         rois, y_class, y_regress = (ops.stop_gradient(part) for part in (rois, y_class, y_regress))
         return {
             "rois": rois,
@@ -96,7 +151,7 @@ class ProposalTargetLayer(layers.Layer):
         }
 
     def compute_output_spec(self, proposals, *_):
-        samples, classes = self.roi.samples, self.num_classes
+        samples, classes = self.samples, self.num_classes
         shapes = {
             "rois": (samples, 4),
             "y_class": (samples, classes),
@@ -112,23 +167,68 @@ class ProposalTargetLayer(layers.Layer):
             for name, shape in shapes.items()
         }
 
+    def get_config(self) -> dict[str, Any]:
+        names = "num_classes samples positive_fraction positive_iou negative_iou_low delta_weights"
+        return _own_config(super(), {name: getattr(self, name) for name in names.split()})
 
+
+@keras.saving.register_keras_serializable(package="frcnn")
 class PostprocessLayer(layers.Layer):
-    """``postprocessing.postprocess`` with a config's thresholds."""
+    """``frcnn.ops.postprocessing.postprocess`` as a layer, with its thresholds.
 
-    def __init__(self, config, **kwargs):
+    Args:
+        delta_weights, score_threshold, min_size, nms_iou: as of ``postprocess``.
+        max_detections: M.
+
+    Example:
+        >>> boxes, scores, labels = PostprocessLayer()(rois, scores, deltas, image_sizes)
+    """
+
+    def __init__(
+        self,
+        delta_weights: tuple[float, ...] = box_ops.HEAD_DELTA_WEIGHTS,
+        score_threshold: float = 0.05,
+        min_size: float = 0.0,
+        nms_iou: float = 0.3,
+        max_detections: int = 100,
+        **kwargs: Any,
+    ):
         super().__init__(dtype="float32", **kwargs)
-        self.config = config
+        self.delta_weights = tuple(delta_weights)
+        self.score_threshold, self.min_size = score_threshold, min_size
+        self.nms_iou, self.max_detections = nms_iou, max_detections
         self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
-    def call(self, rois, scores, deltas, image_sizes):
-        weights = self.config.roi.delta_weights
-        return postprocess(rois, scores, deltas, image_sizes, weights, self.config.detection)
+    def call(
+        self, rois: Tensor, scores: Tensor, deltas: Tensor, image_sizes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return postprocess(
+            rois,
+            scores,
+            deltas,
+            image_sizes,
+            self.delta_weights,
+            self.score_threshold,
+            self.min_size,
+            self.nms_iou,
+            self.max_detections,
+        )
 
     def compute_output_spec(self, rois, *_):
-        batch, most = rois.shape[0], self.config.detection.max_detections
+        batch, most = rois.shape[0], self.max_detections
         return (
             keras.KerasTensor((batch, most, 4), "float32"),
             keras.KerasTensor((batch, most), "float32"),
             keras.KerasTensor((batch, most), "int32"),
         )
+
+    def get_config(self) -> dict[str, Any]:
+        names = "delta_weights score_threshold min_size nms_iou max_detections"
+        return _own_config(super(), {name: getattr(self, name) for name in names.split()})
+
+
+def _own_config(base, settings):
+    """Return the config of a layer that sets its dtype itself."""
+    config = base.get_config() | settings
+    del config["dtype"]
+    return config

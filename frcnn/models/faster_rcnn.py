@@ -1,189 +1,287 @@
-"""One config to the sub-models that share one backbone.
+"""Faster R-CNN: sub-models that share one backbone.
 
-``rpn`` and ``classifier`` are trained; ``proposal_targets`` and ``detector`` have the same layers and
+``rpn`` and ``classifier`` are trained. ``proposal_targets`` and ``detector`` have the same layers and
 only run forward. All four are Keras models, so each is one compiled graph.
 
-Letters: B images, H x W pixels, L feature cells, A anchors a cell, N = L·A, P proposals, G ground-truth
-boxes (padded), R RoIs, C classes with background last, M detections.
+B: images, H x W: pixels, L: feature cells, A: anchors per cell, N = L·A, P: proposals, G: ground-truth
+boxes (padded), R: RoIs, C: classes with background last, M: detections.
 """
 
-import dataclasses
+from __future__ import annotations
+
+import contextlib
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
+import numpy as np
 
 from frcnn.backend import IS_TENSORFLOW, on_batches
+from frcnn.config import presets
+from frcnn.config.schema import AnchorConfig, Config
 from frcnn.errors import ConfigError
 from frcnn.layers.preprocess import Preprocess
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
-from frcnn.layers.roi_align import RoIAlign
-from frcnn.layers.roi_pool import RoIPool
-from frcnn.models import freezing, heads
-from frcnn.models.backbones import BACKBONES
-from frcnn.models.freezing import weighted_layers
-from frcnn.ops import anchors as anchor_ops
+from frcnn.models import freezing, heads, keras_backbone
+from frcnn.models.backbones import BACKBONES, Backbone
+from frcnn.ops.anchors import AnchorGenerator
+from frcnn.ops.sampling import random_order
 from frcnn.text import listed
 
 
-@dataclasses.dataclass(frozen=True)
 class FasterRCNN:
-    """The sub-models of one Faster R-CNN.
+    """Faster R-CNN on any backbone. Ren et al. 2015.
+
+    Args:
+        backbone: a name in ``frcnn.models.backbones.BACKBONES``, or a Keras model from images
+            (B, H, W, 3) to one feature level (B, h, w, K), or to a list of them, the finest first.
+        num_classes: C, background included: 21 for VOC's 20 object classes.
+        anchors: sizes and ratios of the anchors. Default: those of ``config``, or, for a Keras model
+            without a ``config``, three sizes on one level, and one size per level on several.
+        roi_pooling: layer from features and rois (B, R, 4) to (B, R, P, P, K), with the ``strides`` of
+            the levels that it pools from, such as ``RoIAlign((16,))``. Default: as ``config.model`` has
+            it.
+        head: function from pooled RoIs (B·R, P, P, K) to (B·R, k), such as a Keras model. Default: the
+            rest of the backbone's network if it has one, else two dense layers.
+        preprocessing: what becomes of raw RGB, 0 to 255, a mode of ``Preprocess``. Default: as
+            ``config.model`` has it. A Keras model gets raw RGB by default.
+        config: all other settings: the sections ``model``, ``rpn``, ``roi`` and ``detection``,
+            ``train.precision`` and ``data.pad_multiple``. Default: what goes with the backbone.
+        allow_random_frozen: allow layers that are frozen at random values: the caller loads weights.
 
     Attributes:
         rpn: images (B, H, W, 3) to objectness scores (B, L, A) and deltas (B, L, A·4).
         classifier: images and rois (B, R, 4) to class scores (B, R, C) and deltas (B, R, (C-1)·4).
         proposal_targets: images, image sizes (B, 2), gt_boxes (B, G, 4), gt_labels (B, G) and order
-            (B, P + G) to a dict: rois (B, R, 4), y_class, y_regress for the classifier, and
-            statistics of proposals and sampling, one number per image; ``images`` is 0 for an image of
-            no size, which only
-            fills the batch.
+            (B, P + G) to a dict: rois (B, R, 4), y_class and y_regress for the classifier, and
+            statistics of the proposals, one number per image. ``images`` is 0 for an image of size 0,
+            which only fills the batch.
         detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
-        region_classifier: the classifier from features on: a list of the levels pooled from, and rois.
+        region_classifier: the classifier without the backbone: a list of the levels to pool from, and
+            rois.
         features: the levels, the finest first, as Keras tensors of the graph of all these.
         frozen_backbone: images to the features that all trained layers start from; None: nothing is
             frozen.
         num_classes: C.
         num_anchors: A.
-        anchor_generator: the anchors of a network input, ``anchors.AnchorGenerator``.
-        size_multiple: H and W are multiples of this: the network's own, or one of it that reaches
-            ``data.pad_multiple``.
+        anchor_generator: anchors of a network input.
+        size_multiple: H and W must be multiples of this.
+        config: the settings.
+
+    Raises:
+        ConfigError: the settings do not fit the backbone; ``preprocessing`` is "auto", which only a
+            weight file decides; or layers are frozen at random values.
+
+    Example:
+        >>> model = FasterRCNN("tiny", num_classes=4)  # three object classes and background
+        >>> scores, deltas = model.rpn.predict_on_batch(np.zeros((1, 64, 96, 3)))
+
+        >>> resnet = keras.applications.ResNet50(include_top=False, input_shape=(None, None, 3))
+        >>> c4 = keras.Model(resnet.input, resnet.get_layer("conv4_block6_out").output)
+        >>> model = FasterRCNN(c4, num_classes=21, preprocessing="caffe")
     """
 
-    rpn: keras.Model
-    classifier: keras.Model
-    proposal_targets: keras.Model
-    detector: keras.Model
-    region_classifier: keras.Model
-    features: list
-    frozen_backbone: keras.Model | None
-    num_classes: int
-    num_anchors: int
-    anchor_generator: anchor_ops.AnchorGenerator
-    size_multiple: int
-
-    @classmethod
-    def from_config(cls, config, num_classes, allow_random_frozen=False):
-        """Return the ``FasterRCNN`` of a config, with initial weights.
-
-        ``pretrained.build`` also loads the weights that the config names.
-
-        Args:
-            config: ``frcnn.config.schema.Config`` whose ``model.preprocessing`` is no longer "auto".
-            num_classes: C, background included.
-            allow_random_frozen: layers may be frozen at random values: the caller loads weights next, or
-                only measures speed.
-
-        Raises:
-            ConfigError: ``model.preprocessing`` is "auto", which a weight file decides; or layers would
-                stay at random values, as ``model.weights`` is not "none".
-        """
-        if config.model.preprocessing == "auto":
+    def __init__(
+        self,
+        backbone: str | keras.Model,
+        num_classes: int,
+        *,
+        anchors: AnchorConfig | None = None,
+        roi_pooling: keras.layers.Layer | None = None,
+        head: Callable[[Any], Any] | None = None,
+        preprocessing: str | None = None,
+        config: Config | None = None,
+        allow_random_frozen: bool = False,
+    ):
+        if num_classes < 2:
+            raise ConfigError(f"num_classes counts background, so it is at least 2, not {num_classes}")
+        is_named = isinstance(backbone, str)
+        self.config = _settings(backbone if is_named else None, config)
+        self.num_classes = num_classes
+        preprocessing = preprocessing or (self.config.model.preprocessing if is_named else None)
+        if preprocessing == "auto":
             raise ConfigError(
                 "model.preprocessing is auto, which only the weights can tell: build with "
                 "frcnn.build_pretrained, which loads them, or set it to what the weights want"
             )
-        outside = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(config.train.precision)
-        try:
-            built = _build(config, num_classes)
-        finally:
-            keras.config.set_dtype_policy(outside)
-        frozen = [layer.name for layer in weighted_layers(built.detector) if not layer.trainable]
-        if frozen and not allow_random_frozen:
+        with _dtype_policy(self.config.train.precision):
+            images = keras.Input((None, None, 3), name="images")
+            pixels = Preprocess(preprocessing, name="preprocess")(images) if preprocessing else images
+            if is_named:
+                levels = BACKBONES[backbone].build(pixels, self.config.model)
+            else:
+                levels = keras_backbone.from_model(backbone, pixels)
+                anchors = anchors or (None if config else keras_backbone.default_anchors(levels.strides))
+            self._build(images, levels, anchors or self.config.anchors, roi_pooling, head)
+        if is_named and not allow_random_frozen:
+            self._refuse_random_frozen()
+
+    @classmethod
+    def from_config(
+        cls, config: Config, num_classes: int | None = None, allow_random_frozen: bool = False
+    ) -> FasterRCNN:
+        """Build the network of a config, with initial weights.
+
+        ``frcnn.build_pretrained`` also loads the weights that the config names.
+
+        Args:
+            config: settings whose ``model.preprocessing`` is no longer "auto".
+            num_classes: C, background included. Default: ``data.classes`` and background.
+            allow_random_frozen: as of ``FasterRCNN``.
+
+        Raises:
+            ConfigError: as of ``FasterRCNN``; or no class is named and ``num_classes`` not given.
+
+        Example:
+            >>> config = preset("shapes").replace({"model.preprocessing": "tf"})
+            >>> model = FasterRCNN.from_config(config, num_classes=4)
+        """
+        if num_classes is None:
+            if not config.data.classes:
+                raise ConfigError("data.classes names no class: set it, or give num_classes")
+            num_classes = len(config.data.classes) + 1
+        options = {"config": config, "allow_random_frozen": allow_random_frozen}
+        return cls(config.model.backbone, num_classes, **options)
+
+    def sample_rois(
+        self,
+        images: np.ndarray,
+        image_sizes: np.ndarray,
+        gt_boxes: np.ndarray,
+        gt_labels: np.ndarray,
+        rng: np.random.Generator,
+    ) -> dict[str, np.ndarray]:
+        """Sample RoIs from the proposals of a batch, and make the classifier's targets.
+
+        Args:
+            images: (B, H, W, 3) raw RGB, 0 to 255, padded.
+            image_sizes: (B, 2) height and width without padding, pixels.
+            gt_boxes: (B, G, 4).
+            gt_labels: (B, G) int32, -1 for padding.
+            rng: generator that the sample is drawn from.
+
+        Returns:
+            The outputs of ``proposal_targets``.
+
+        Example:
+            >>> sampled = model.sample_rois(images, image_sizes, gt_boxes, gt_labels, rng)
+            >>> targets = [sampled["y_class"], sampled["y_regress"]]
+            >>> model.classifier.train_on_batch([images, sampled["rois"]], targets)
+        """
+        order = random_order(rng, len(images), self.config.rpn.post_nms_train + gt_boxes.shape[1])
+        return self.proposal_targets.predict_on_batch([images, image_sizes, gt_boxes, gt_labels, order])
+
+    def _build(self, images, levels: Backbone, anchors, roi_pooling, head):
+        """Make the four models."""
+        config = self.config
+        sizes = keras.Input((2,), name="image_sizes")
+        gt_boxes = keras.Input((None, 4), name="gt_boxes")
+        gt_labels = keras.Input((None,), dtype="int32", name="gt_labels")
+        order = keras.Input((None,), dtype="int32", name="order")
+        rois = keras.Input((None, 4), name="rois")
+
+        self.features = list(levels.features)
+        frozen = freezing.frozen_end(images, self.features)
+        self.frozen_backbone = frozen if frozen is None else keras.Model(images, frozen, name="frozen")
+        # vars: the settings are the arguments.
+        self.anchor_generator = AnchorGenerator(strides=levels.strides, **vars(anchors))
+        self.num_anchors = self.anchor_generator.num_anchors
+        self.size_multiple = levels.size_multiple * max(
+            1, -(-config.data.pad_multiple // levels.size_multiple)
+        )
+
+        scores, deltas = heads.rpn(
+            self.features, self.num_anchors, config.model.rpn_channels, conv_depth=levels.rpn_depth
+        )
+        self.rpn = keras.Model(images, [scores, deltas], name="rpn")
+        logits = self.rpn.get_layer("rpn_class_cells").output
+
+        pool_size = (None if head else levels.pool_size) or config.model.pool_size
+        roi_strides = levels.strides[: levels.roi_levels]
+        pooling = roi_pooling or heads.roi_pooling(roi_strides, pool_size, config.model)
+        pooled_levels = self.features[: heads.count_levels(pooling, levels.strides)]
+        dense_head = functools.partial(
+            heads.dense_head,
+            widths=[config.model.head_width] * 2,
+            dropout=config.model.head_dropout,
+        )
+        outputs = heads.classifier(
+            pooled_levels, rois, self.num_classes, pooling, head or levels.head or dense_head
+        )
+        self.classifier = keras.Model([images, rois], outputs, name="classifier")
+        # Without the backbone, which the detector has run already for the RPN.
+        self.region_classifier = keras.Model([pooled_levels, rois], outputs, name="region_classifier")
+
+        def propose(pre_nms, post_nms):
+            options = (config.rpn.nms_iou, config.rpn.min_size, config.rpn.score_threshold)
+            layer = ProposalLayer(self.anchor_generator, pre_nms, post_nms, *options)
+            return layer(images, logits, deltas, sizes)
+
+        proposals = propose(config.rpn.pre_nms_train, config.rpn.post_nms_train)
+        sample = ProposalTargetLayer(self.num_classes, **vars(config.roi))
+        targets = sample(proposals, sizes, gt_boxes, gt_labels, order)
+        inputs = [images, sizes, gt_boxes, gt_labels, order]
+        self.proposal_targets = Forward(inputs, targets, name="proposal_targets")
+
+        proposals = propose(config.rpn.pre_nms_test, config.rpn.post_nms_test)
+        postprocess = PostprocessLayer(
+            config.roi.delta_weights,
+            config.detection.score_threshold,
+            config.detection.min_size,
+            config.detection.nms_iou,
+            config.detection.max_detections,
+        )
+        detections = postprocess(proposals, *self.region_classifier([pooled_levels, proposals]), sizes)
+        self.detector = Forward([images, sizes], detections, name="detector")
+
+        # XLA has no kernel for TensorFlow's NMS and crop_and_resize; "auto" would choose XLA on a GPU.
+        # JAX has only XLA: without it, it would run op by op.
+        for model in (self.proposal_targets, self.detector):
+            model.compile(jit_compile=not IS_TENSORFLOW)
+
+    def _refuse_random_frozen(self):
+        layers = freezing.weighted_layers(self.detector)
+        frozen = [layer.name for layer in layers if not layer.trainable]
+        if frozen:
             raise ConfigError(
                 f"{len(frozen)} layers are frozen for pretrained weights, as model.weights is "
-                f"{config.model.weights}, but hold random ones: {listed(frozen)}. Build with "
+                f"{self.config.model.weights}, but hold random ones: {listed(frozen)}. Build with "
                 "frcnn.build_pretrained, which loads the weights, or set model.weights=none, which "
                 "freezes nothing; pass allow_random_frozen=True to load them yourself"
             )
-        return built
 
 
-def _build(config, num_classes):
-    images = keras.Input((None, None, 3), name="images")
-    sizes = keras.Input((2,), name="image_sizes")
-    gt_boxes = keras.Input((None, 4), name="gt_boxes")
-    gt_labels = keras.Input((None,), dtype="int32", name="gt_labels")
-    order = keras.Input((None,), dtype="int32", name="order")
-    rois = keras.Input((None, 4), name="rois")
+def _settings(name: str | None, config: Config | None) -> Config:
+    """Return the settings of a network.
 
-    pixels = Preprocess(config.model.preprocessing, name="preprocess")(images)
-    kind = BACKBONES[config.model.backbone]
-    backbone = kind.build(pixels, config.model)
-    anchor_generator = anchor_ops.AnchorGenerator(config.anchors, backbone.strides)
-
-    channels, depth = config.model.rpn_channels, backbone.rpn_depth
-    scores, deltas = heads.rpn(
-        backbone.features, anchor_generator.num_anchors, channels, conv_depth=depth
-    )
-    rpn = keras.Model(images, [scores, deltas], name="rpn")
-    logits = rpn.get_layer("rpn_class_cells").output
-
-    frozen = freezing.frozen_end(images, backbone.features)
-    frozen_backbone = None if frozen is None else keras.Model(images, frozen, name="frozen_backbone")
-
-    features = list(backbone.features[: backbone.roi_levels])
-    width, dropout = config.model.head_width, config.model.head_dropout
-    classifier_outputs = heads.classifier(
-        features,
-        rois,
-        num_classes,
-        _roi_pooling(backbone, config.model),
-        backbone.head or functools.partial(heads.dense_head, widths=[width] * 2, dropout=dropout),
-    )
-    classifier = keras.Model([images, rois], classifier_outputs, name="classifier")
-
-    proposals = ProposalLayer(
-        config.rpn, anchor_generator, config.rpn.pre_nms_train, config.rpn.post_nms_train
-    )
-    proposed = proposals(images, logits, deltas, sizes)
-    sampled = ProposalTargetLayer(config.roi, num_classes)(proposed, sizes, gt_boxes, gt_labels, order)
-    proposal_targets = Forward(
-        [images, sizes, gt_boxes, gt_labels, order], sampled, name="proposal_targets"
-    )
-
-    proposals = ProposalLayer(
-        config.rpn, anchor_generator, config.rpn.pre_nms_test, config.rpn.post_nms_test
-    )
-    proposed = proposals(images, logits, deltas, sizes)
-    # Called as a model, the classifier would run the backbone again; from its features it does not.
-    region_classifier = keras.Model([features, rois], classifier_outputs, name="region_classifier")
-    scores, deltas = region_classifier([features, proposed])
-    detected = PostprocessLayer(config)(proposed, scores, deltas, sizes)
-    detector = Forward([images, sizes], detected, name="detector")
-
-    # XLA has no kernel for TensorFlow's NMS and crop_and_resize; "auto" would choose it on a GPU. JAX
-    # has nothing but XLA: without it, it would run op by op.
-    for model in (proposal_targets, detector):
-        model.compile(jit_compile=not IS_TENSORFLOW)
-    return FasterRCNN(
-        rpn,
-        classifier,
-        proposal_targets,
-        detector,
-        region_classifier,
-        list(backbone.features),
-        frozen_backbone,
-        num_classes,
-        anchor_generator.num_anchors,
-        anchor_generator,
-        backbone.size_multiple * max(1, -(-config.data.pad_multiple // backbone.size_multiple)),
-    )
+    Args:
+        name: of the backbone; None: it is a Keras model.
+        config: settings given; None: what goes with the backbone, trained from random weights.
+    """
+    if name is None:
+        return config or Config().replace({"model.weights": "none"})
+    if config:
+        return config.replace({"model.backbone": name})
+    config = Config().replace(presets.backbone_preset(name) | {"model.weights": "none"})
+    return config.replace({"model.preprocessing": BACKBONES[name].preprocessing})
 
 
-def _roi_pooling(backbone, config):
-    """Return the layer that cuts RoIs out of the features."""
-    strides = backbone.strides[: backbone.roi_levels]
-    size = backbone.pool_size or config.pool_size
-    if config.pooling == "roi_pool":
-        return RoIPool(strides, size, name="roi_pool")
-    return RoIAlign(strides, size, config.pool_samples, config.pool_aligned, name="roi_align")
+@contextlib.contextmanager
+def _dtype_policy(precision: str) -> Iterator[None]:
+    """Make a precision that of all layers created inside."""
+    outside = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(outside)
 
 
 class Forward(keras.Model):
-    """A functional model that runs forward only, by ``predict_on_batch``, and is traced once."""
+    """A functional model that only runs forward, by ``predict_on_batch``, and is traced once."""
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> None:
         if not IS_TENSORFLOW:
             super().make_predict_function(force)
         elif force or self.predict_function is None:

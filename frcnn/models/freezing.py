@@ -44,6 +44,8 @@ def frozen_end(inputs, outputs):
         The tensor; None where the first layer with weights is trainable.
     """
     network = keras.Model(inputs, outputs)
+    if any(isinstance(layer, keras.Model) for layer in network.layers):
+        return None  # the graph of a model inside is not part of this graph
     consumers = {}
     for layer in network.layers:
         for tensor in keras.tree.flatten(layer.input):

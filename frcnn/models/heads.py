@@ -1,37 +1,54 @@
 """The two heads: the region proposal network, and the classifier of regions.
 
-Letters: B images, L feature cells, A anchors a cell, R RoIs, P pool size, C classes with background
-last, D numbers a box regression has (4, or 6 for oriented boxes).
+B: images, h and w: feature map, L: feature cells, A: anchors per cell, R: RoIs, P: pool size, K:
+channels, C: classes with background last, D: numbers per box regression (4, or 6 for oriented boxes).
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import initializers, layers, ops
 
+from frcnn.config.schema import ModelConfig
+from frcnn.errors import ConfigError
 from frcnn.layers import conv
+from frcnn.layers.roi_align import RoIAlign
+from frcnn.layers.roi_pool import RoIPool
+
+Tensor = Any
 
 
-def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
-    """Slide one small network over the features of every level. Ren et al. 2015, section 3.1.
+def rpn(
+    features: Tensor | Sequence[Tensor],
+    num_anchors: int,
+    channels: int = 512,
+    box_dim: int = 4,
+    conv_depth: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Build the RPN: a small network that slides over the features. Ren et al. 2015, section 3.1.
 
     Args:
-        features: (B, h, w, K) Keras tensor, or a list of them: a pyramid's levels (Lin et al. 2017,
-            section 4.1), which share the weights.
+        features: (B, h, w, K) Keras tensor, or a list of them: a pyramid's levels, which share the
+            weights (Lin et al. 2017, section 4.1).
         num_anchors: A.
         channels: of the 3x3 convolutions.
         box_dim: D.
-        conv_depth: how many 3x3 convolutions; the paper has 1.
+        conv_depth: number of 3x3 convolutions; the paper has 1.
 
     Returns:
         ``rpn_out_class`` (B, L, A) objectness scores and ``rpn_out_regress`` (B, L, A·D) deltas, level
-        after level. The layer ``rpn_class_cells`` holds the scores' logits.
+        after level. The layer ``rpn_class_cells`` has the logits of the scores.
     """
     small = initializers.RandomNormal(stddev=0.01)
     convolutions = [
         conv.Conv2D(channels, 3, padding="same", activation="relu", kernel_initializer=small, name=name)
         for name in ("rpn_conv", *(f"rpn_conv{number}" for number in range(2, conv_depth + 1)))
     ]
-    # float32 whatever the precision inside: 8 bits of a logit are too few to rank 10,000 proposals
-    # by, and of a delta too few to place a box.
+    # float32 in any precision: 8 bits of a logit cannot rank 10,000 proposals, and 8 bits of a delta
+    # cannot place a box.
     last = {"kernel_initializer": small, "dtype": "float32"}
     to_logits = layers.Conv2D(num_anchors, 1, **last, name="rpn_class_logits")
     to_deltas = layers.Conv2D(num_anchors * box_dim, 1, **last, name="rpn_deltas")
@@ -47,21 +64,28 @@ def rpn(features, num_anchors, channels=512, box_dim=4, conv_depth=1):
     return scores, deltas
 
 
-def classifier(features, rois, num_classes, roi_align, head, box_dim=4):
-    """Classify regions and refine their boxes. Girshick 2015, sections 2.1 and 2.2.
+def classifier(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    num_classes: int,
+    roi_pooling: keras.layers.Layer,
+    head: Callable[[Tensor], Tensor],
+    box_dim: int = 4,
+) -> tuple[Tensor, Tensor]:
+    """Build the classifier of regions, which also refines boxes. Girshick 2015, sections 2.1 and 2.2.
 
     Args:
-        features: list of (B, h, w, K) Keras tensors, finest first.
+        features: list of (B, h, w, K) Keras tensors, the finest first.
         rois: (B, R, 4) Keras tensor.
         num_classes: C.
-        roi_align: ``RoIAlign`` for the levels of ``features``.
-        head: function of pooled RoIs, (N, P, P, K) to (N, k), such as ``dense_head``.
+        roi_pooling: ``RoIAlign`` or ``RoIPool`` for the levels of ``features``.
+        head: function of pooled RoIs, (B·R, P, P, K) to (B·R, k), such as ``dense_head``.
         box_dim: D.
 
     Returns:
         ``dense_class_C`` (B, R, C) class scores and ``dense_regress_C`` (B, R, (C-1)·D) deltas.
     """
-    x = head(FlattenRois(name="flatten_rois")(roi_align(features, rois)))
+    x = head(FlattenRois(name="flatten_rois")(roi_pooling(features, rois)))
     logits, deltas = predictor(x, num_classes, box_dim)
     logits = UnflattenRois(dtype="float32", name="class_rois")(logits, rois)
     scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
@@ -69,8 +93,34 @@ def classifier(features, rois, num_classes, roi_align, head, box_dim=4):
     return scores, deltas
 
 
-def dense_head(x, widths=(4096, 4096), dropout=0.0):
-    """Flatten pooled RoIs (N, P, P, K) and put dense layers on them; (N, last width) comes out."""
+def roi_pooling(strides: Sequence[int], pool_size: int, config: ModelConfig) -> keras.layers.Layer:
+    """Return the layer that pools RoIs as a config has it, with P = ``pool_size``."""
+    if config.pooling == "roi_pool":
+        return RoIPool(strides, pool_size, name="roi_pool")
+    return RoIAlign(strides, pool_size, config.pool_samples, config.pool_aligned, name="roi_align")
+
+
+def count_levels(roi_pooling: keras.layers.Layer, strides: Sequence[int]) -> int:
+    """Return the number of levels that a layer pools RoIs from.
+
+    Args:
+        roi_pooling: ``RoIAlign``, ``RoIPool`` or another layer with ``strides``.
+        strides: of all levels of the backbone.
+
+    Raises:
+        ConfigError: the layer has other strides than the finest levels.
+    """
+    own = tuple(roi_pooling.strides)
+    if own != tuple(strides[: len(own)]):
+        raise ConfigError(
+            f"roi_pooling has the strides {own}, but the backbone's finest levels have "
+            f"{tuple(strides[: len(own)])}"
+        )
+    return len(own)
+
+
+def dense_head(x: Tensor, widths: Sequence[int] = (4096, 4096), dropout: float = 0.0) -> Tensor:
+    """Put dense layers on pooled RoIs: (N, P, P, K) to (N, last width)."""
     x = layers.Flatten(name="head_flatten")(x)
     for number, width in enumerate(widths, start=1):
         x = layers.Dense(
@@ -81,8 +131,13 @@ def dense_head(x, widths=(4096, 4096), dropout=0.0):
 
 
 def convolutional_head(
-    x, depth=4, channels=256, width=1024, epsilon=conv.EPSILON, frozen_batch_norm=False
-):
+    x: Tensor,
+    depth: int = 4,
+    channels: int = 256,
+    width: int = 1024,
+    epsilon: float = conv.EPSILON,
+    frozen_batch_norm: bool = False,
+) -> Tensor:
     """Put 3x3 convolutions with batch normalization on pooled RoIs, then one dense layer.
 
     Wu and He 2018 ("Group normalization"), section 4.2, there with group normalization.
@@ -103,8 +158,8 @@ def convolutional_head(
     return dense_head(x, (width,))
 
 
-def predictor(x, num_classes, box_dim=4):
-    """Return class logits (N, C) and box deltas (N, (C-1)·D) from (N, k) regions, in float32."""
+def predictor(x: Tensor, num_classes: int, box_dim: int = 4) -> tuple[Tensor, Tensor]:
+    """Return class logits (N, C) and box deltas (N, (C-1)·D) of (N, k) regions, in float32."""
 
     def dense(units, stddev, name):
         small = initializers.RandomNormal(stddev=stddev)
@@ -118,7 +173,7 @@ def predictor(x, num_classes, box_dim=4):
 class FlattenRois(layers.Layer):
     """Put the RoIs of all images into one axis: (B, R, P, P, K) to (B·R, P, P, K)."""
 
-    def call(self, pooled):
+    def call(self, pooled: Tensor) -> Tensor:
         return ops.reshape(pooled, (-1, *pooled.shape[2:]))
 
     def compute_output_shape(self, input_shape):
@@ -127,9 +182,9 @@ class FlattenRois(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class UnflattenRois(layers.Layer):
-    """Give RoIs their images back: (B·R, k), with the (B, R, 4) rois, to (B, R, k)."""
+    """Split the axis of all RoIs by image: (B·R, k), with the (B, R, 4) rois, to (B, R, k)."""
 
-    def call(self, values, rois):
+    def call(self, values: Tensor, rois: Tensor) -> Tensor:
         return ops.reshape(values, (ops.shape(rois)[0], ops.shape(rois)[1], values.shape[-1]))
 
     def compute_output_shape(self, values_shape, rois_shape):

@@ -1,36 +1,41 @@
-"""Anchor grids, and which ground-truth box each anchor answers for.
+"""Anchor grids, and the match of each anchor to a ground-truth box.
 
-Ren et al. 2015, sections 3.1.1 and 3.1.2. One function lays the grid for training targets and for
-decoding alike, so the two cannot disagree. Letters: B images, L feature cells, A anchors a cell,
-N = L·A anchors, G ground-truth boxes (padded).
+Ren et al. 2015, sections 3.1.1 and 3.1.2. Training targets and decoding use the same grid. B: images,
+L: feature cells, A: anchors per cell, N = L·A: anchors, G: ground-truth boxes (padded).
 
-Decided here: an anchor's centre lies at ``stride * (i + offset)``. Offset 0.5, the middle of the
-cell's own patch, is unbiased; 0 is what most published weights were trained with.
+An anchor's centre lies at ``stride * (i + offset)``. Offset 0.5, the middle of the cell, is unbiased;
+most published weights were trained with 0.
 
-The grid is on ``keras.ops``, as the models lay it as well. ``assign`` is numpy: it runs in the input
-pipeline alone, and there a backend would cost a dispatch an operation, and JAX a compilation for each
-image size.
+The grid uses ``keras.ops``, as the models need it too. ``match_anchors`` is numpy: it runs only in the
+loader's threads, where a backend would be slower and JAX would compile for each image size.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from frcnn.errors import ConfigError
 
+Tensor = Any
+
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 
 
-def base_anchors(sizes, ratios, rounded=False):
+def base_anchors(sizes: Sequence[float], ratios: Sequence[float], rounded: bool = False) -> np.ndarray:
     """Return the anchors of one cell, centred on the origin.
 
     Args:
-        sizes: side lengths of the square anchors, pixels of the network input; the other ratios
-            keep their area.
+        sizes: side lengths of the square anchors, pixels of the network input. Anchors of other ratios
+            have the same area.
         ratios: height divided by width.
         rounded: whether corners are rounded to whole pixels.
 
     Returns:
-        (A, 4) float32 numpy boxes, ratio by ratio and within a ratio size by size.
+        (A, 4) float32 boxes, ratio by ratio and within a ratio size by size.
     """
     stretch = np.sqrt(np.asarray(ratios, "float64"))[:, None]
     sizes = np.asarray(sizes, "float64")[None, :]
@@ -39,12 +44,19 @@ def base_anchors(sizes, ratios, rounded=False):
     return (np.round(corners) if rounded else corners).astype("float32")
 
 
-def grid(height, width, stride_y, stride_x, base, offset=0.5):
-    """Return every anchor of a feature map.
+def grid(
+    height: int | Tensor,
+    width: int | Tensor,
+    stride_y: float | Tensor,
+    stride_x: float | Tensor,
+    base: np.ndarray,
+    offset: float = 0.5,
+) -> Tensor:
+    """Return all anchors of a feature map.
 
     Args:
         height, width: of the feature map, cells.
-        stride_y, stride_x: pixels of the network input a cell.
+        stride_y, stride_x: pixels of the network input per cell.
         base: (A, 4) from ``base_anchors``.
         offset: where in its cell an anchor's centre lies, in cells.
 
@@ -59,54 +71,87 @@ def grid(height, width, stride_y, stride_x, base, offset=0.5):
 
 
 class AnchorGenerator:
-    """The anchors of all feature levels; a single level is a pyramid of one.
+    """The anchors of all feature levels of a network input.
 
     Args:
-        config: ``AnchorConfig``.
-        strides: pixels of the network input a cell, for each level.
+        sizes: side lengths of the square anchors, pixels of the network input.
+        ratios: height divided by width.
+        strides: pixels of the network input per feature cell, for each level, the finest first.
+        size_per_level: whether each level has one of the sizes; else each level has all.
+        offset: where in its cell an anchor's centre lies, in cells.
+        rounded: whether corners are rounded to whole pixels.
+
+    Attributes:
+        num_anchors: A.
+
+    Raises:
+        ConfigError: ``size_per_level``, and there are not as many sizes as levels.
+
+    Example:
+        >>> generator = AnchorGenerator((128, 256, 512), (0.5, 1, 2), strides=(16,))
+        >>> anchors, counts = generator(608, 800)  # (17100, 4) and [17100]
     """
 
-    def __init__(self, config, strides):
-        sizes = [config.sizes] * len(strides)
-        if config.size_per_level:
-            if len(config.sizes) != len(strides):
-                raise ConfigError(
-                    f"anchors.sizes needs a size for each of {len(strides)} levels, not {config.sizes}"
-                )
-            sizes = [(size,) for size in config.sizes]
-        self.strides = tuple(strides)
-        self.offset = config.offset
-        self.bases = [base_anchors(own, config.ratios, config.rounded) for own in sizes]
+    def __init__(
+        self,
+        sizes: Sequence[float],
+        ratios: Sequence[float],
+        strides: Sequence[int],
+        size_per_level: bool = False,
+        offset: float = 0.5,
+        rounded: bool = False,
+    ):
+        if size_per_level and len(sizes) != len(strides):
+            raise ConfigError(
+                f"anchors.sizes needs a size for each of {len(strides)} levels, not {sizes}"
+            )
+        self.sizes, self.ratios, self.strides = tuple(sizes), tuple(ratios), tuple(strides)
+        self.size_per_level, self.offset, self.rounded = size_per_level, offset, rounded
+        of_levels = [(size,) for size in sizes] if size_per_level else [self.sizes] * len(strides)
+        self.bases = [base_anchors(own, ratios, rounded) for own in of_levels]
         self.num_anchors = len(self.bases[0])
 
-    def __call__(self, height, width):
-        """Return the anchors of a network input, finest level first, and their number on each level.
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make the same generator."""
+        names = ("sizes", "ratios", "strides", "size_per_level", "offset", "rounded")
+        return {name: getattr(self, name) for name in names}
+
+    def __call__(self, height: int | Tensor, width: int | Tensor) -> tuple[Tensor, list]:
+        """Return the anchors of a network input.
 
         Args:
             height, width: of the padded network input, pixels.
 
         Returns:
-            (N, 4) anchors and a list of the levels' counts.
+            (N, 4) anchors, the finest level first, and a list of the number of anchors on each level.
         """
         anchors, counts = [], []
         for stride, base in zip(self.strides, self.bases):
             rows, columns = -(-height // stride), -(-width // stride)
-            # Where the last cells stick out of the input, they are spread over it.
+            # Where the last cells reach beyond the input, the cells are spread evenly over the input.
             level = grid(rows, columns, height // rows, width // columns, base, self.offset)
             anchors.append(level)
             counts.append(rows * columns * len(base))
         return ops.concatenate(anchors, axis=0), counts
 
 
-def match_anchors(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, negative_iou=0.3):
-    """Say for each anchor whether it is object or background, and of which box. In numpy.
+def match_anchors(
+    anchors: np.ndarray,
+    gt_boxes: np.ndarray,
+    gt_valid: np.ndarray,
+    image_sizes: np.ndarray,
+    positive_iou: float = 0.7,
+    negative_iou: float = 0.3,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label each anchor as object or background, and match it to a ground-truth box. In numpy.
 
-    Positive: IoU of at least ``positive_iou`` with some box, or the best IoU that some box gets from
-    any anchor (all anchors that tie for it). Negative: IoU below ``negative_iou`` with every box.
-    Ignored: the rest, and anchors whose centre lies outside the image, in the padding of its batch;
-    those are nobody's best either.
-    The paper ignores every anchor that crosses the image's border; keeping them, as later
-    implementations do, lets the RPN learn boxes at the border.
+    - Positive: IoU of at least ``positive_iou`` with some box, or the best IoU of all anchors with some
+      box (all anchors that tie for it).
+    - Negative: IoU below ``negative_iou`` with every box.
+    - Ignored: the rest, and anchors whose centre lies outside the image, in the padding of its batch.
+
+    The paper ignores all anchors that cross the image's border. Here, as in later implementations, they
+    stay, so that the RPN learns boxes at the border.
 
     Args:
         anchors: (N, 4).
@@ -116,8 +161,8 @@ def match_anchors(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, ne
         positive_iou, negative_iou: thresholds.
 
     Returns:
-        labels, (B, N) int32 POSITIVE, NEGATIVE or IGNORED, and matches, (B, N) int32 index of the
-        box that the anchor overlaps most (the first of equals).
+        labels: (B, N) int32 POSITIVE, NEGATIVE or IGNORED.
+        matches: (B, N) int32 index of the box with the highest IoU (the first of equals).
     """
     x1, y1, x2, y2 = np.ascontiguousarray(anchors.T)
     areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
@@ -126,10 +171,10 @@ def match_anchors(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, ne
     for row, (boxes, valid, (height, width)) in enumerate(zip(gt_boxes, gt_valid, image_sizes)):
         inside = (0.5 * (x1 + x2) < width) & (0.5 * (y1 + y2) < height)
         best, is_best = np.zeros(len(anchors), "float32"), np.zeros(len(anchors), bool)
-        # Box by box, so that the arrays worked on stay in the processor's cache.
+        # One box at a time, so that the arrays stay in the processor's cache.
         for index in np.flatnonzero(valid):
             left, top, right, bottom = boxes[index]
-            # The arithmetic of boxes.iou.
+            # The same arithmetic as boxes.iou.
             overlaps = np.maximum(np.minimum(right, x2) - np.maximum(left, x1), 0)
             overlaps *= np.maximum(np.minimum(bottom, y2) - np.maximum(top, y1), 0)
             own_area = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
@@ -138,7 +183,7 @@ def match_anchors(anchors, gt_boxes, gt_valid, image_sizes, positive_iou=0.7, ne
             np.copyto(matches[row], index, where=overlaps > best)
             np.maximum(best, overlaps, out=best)
             most = overlaps.max()
-            if most > 0.0:  # a box that no anchor touches is nobody's merit
+            if most > 0.0:  # else no anchor overlaps this box
                 is_best |= overlaps == most
         labels[row, (best < negative_iou) & inside] = NEGATIVE
         labels[row, ((best >= positive_iou) | is_best) & inside] = POSITIVE

@@ -1,28 +1,45 @@
 """From the classifier's outputs to detections.
 
-Letters: B images, R RoIs, C classes with background last, M detections at most.
+B: images, R: RoIs, C: classes with background last, M: detections at most.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 from keras import ops
 
 from frcnn.ops import boxes as box_ops
 from frcnn.ops.nms import nms_by_class
 
+Tensor = Any
 
-def postprocess(rois, scores, deltas, image_sizes, delta_weights, config):
-    """Return the detections of each image, best first.
 
-    Every RoI may become a detection of each object class, at that class's own box.
+def postprocess(
+    rois: Tensor,
+    scores: Tensor,
+    deltas: Tensor,
+    image_sizes: Tensor,
+    delta_weights: tuple[float, ...] = box_ops.HEAD_DELTA_WEIGHTS,
+    score_threshold: float = 0.05,
+    min_size: float = 0.0,
+    nms_iou: float = 0.3,
+    max_detections: int = 100,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Make the detections of each image, best first.
+
+    Each RoI may become one detection per object class, with the box of that class.
 
     Args:
         rois: (B, R, 4); empty boxes are padding.
         scores: (B, R, C) class scores.
         deltas: (B, R, (C-1)·4).
         image_sizes: (B, 2) height and width without padding, pixels.
-        delta_weights: what the deltas were multiplied by.
-        config: ``DetectionConfig``: ``score_threshold``, which detections must score above;
-            ``min_size``, pixels; ``nms_iou``, which a detection may overlap a better one of its class
-            by; ``max_detections``, M.
+        delta_weights: factors that the deltas were multiplied by.
+        score_threshold: detections must score above this.
+        min_size: and be at least this wide and high, pixels.
+        nms_iou: a detection that overlaps a better one of its class by more than this is dropped.
+        max_detections: M.
 
     Returns:
         boxes (B, M, 4), scores (B, M), labels (B, M) int32. Padding: score 0, label -1.
@@ -34,19 +51,19 @@ def postprocess(rois, scores, deltas, image_sizes, delta_weights, config):
     boxes = box_ops.clip(ops.reshape(boxes, (batch, count * classes, 4)), image_sizes)
     sides = boxes[..., 2:] - boxes[..., :2]
     exists = ops.repeat(box_ops.area(rois) > 0.0, classes, axis=1)
-    exists = exists & ops.all((sides > 0.0) & (sides >= config.min_size), axis=-1)
+    exists = exists & ops.all((sides > 0.0) & (sides >= min_size), axis=-1)
     scores = ops.reshape(scores[..., :classes], (batch, count * classes))
-    scores = ops.where(exists & (scores > config.score_threshold), scores, 0.0)
-    # What does not count becomes empty, so that it suppresses nothing.
+    scores = ops.where(exists & (scores > score_threshold), scores, 0.0)
+    # Dropped boxes become empty, so that they suppress nothing.
     boxes = ops.where(scores[..., None] > 0.0, boxes, 0.0)
     labels = ops.tile(ops.cast(ops.arange(classes), "int32"), (count,))
 
-    def thin(image):
+    def suppress(image):
         image_boxes, image_scores = image
-        kept = nms_by_class(image_boxes, image_scores, labels, config.nms_iou, config.max_detections)
-        place = ops.maximum(kept, 0)
-        kept_scores = ops.where(kept >= 0, ops.take(image_scores, place), 0.0)
-        kept_labels = ops.where(kept_scores > 0.0, ops.take(labels, place), -1)
-        return ops.take(image_boxes, place, axis=0), kept_scores, kept_labels
+        kept = nms_by_class(image_boxes, image_scores, labels, nms_iou, max_detections)
+        index = ops.maximum(kept, 0)
+        kept_scores = ops.where(kept >= 0, ops.take(image_scores, index), 0.0)
+        kept_labels = ops.where(kept_scores > 0.0, ops.take(labels, index), -1)
+        return ops.take(image_boxes, index, axis=0), kept_scores, kept_labels
 
-    return ops.map(thin, (boxes, scores))
+    return ops.map(suppress, (boxes, scores))

@@ -1,41 +1,55 @@
 """Compile the two sub-models for plain ``train_on_batch``, without a schedule."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
+from frcnn.config.schema import Config
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training import optimizers
 from frcnn.training.loss_terms import classifier_terms, correct_rois, rpn_terms
 from frcnn.training.schedule import USE_XLA
 
+Tensor = Any
 
-def compile_sub_models(models, config, total_steps):
-    """Give each sub-model its losses, its metrics and an optimizer of its own.
 
-    For training them by plain ``train_on_batch`` without a schedule. ``sample_weight`` may be one array
-    (B,) for the images, or a list with an array per output, ``frcnn.ops.losses`` says of which shapes.
-    ``class_weight``, which Keras does not take for models with several outputs, is the setting
-    ``loss.class_weights``::
+def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total_steps: int) -> None:
+    """Compile ``rpn`` and ``classifier``, each with its losses, its metrics and its own optimizer.
 
-        classes = {"data.classes": "cat,dog", "loss.class_weights": "cat=2,background=0.5"}
-        compile_sub_models(models, config.replace(classes), total_steps=1000)
-        models.classifier.train_on_batch(
-            [images, rois], [y_class, y_regress], sample_weight=[of_rois, of_rois], return_dict=True
-        )
+    ``train_on_batch`` then takes a ``sample_weight``: one array (B,) with a weight per image, or a list
+    with an array per output (shapes: ``frcnn.ops.losses``). Keras takes no ``class_weight`` for models
+    with several outputs: set ``loss.class_weights`` instead.
+
+    Args:
+        model: network of any backbone.
+        config: the sections ``optimizer``, ``loss`` and ``train.precision``. Default: the model's.
+        total_steps: of the training, which the learning rate's warm-up and decay depend on.
+
+    Example:
+        >>> config = preset("shapes").replace({"model.preprocessing": "tf"})
+        >>> model = FasterRCNN.from_config(config, num_classes=4)
+        >>> compile_sub_models(model, total_steps=1000)
+        >>> logs = model.rpn.train_on_batch(images, [y_class, y_regress], return_dict=True)
     """
-    class_terms = classifier_terms(models, config)
-    for model, terms, metrics, undecayed in (
-        (models.rpn, rpn_terms(models, config.loss.rpn), None, ()),
+    config = config or model.config
+    class_terms = classifier_terms(model, config)
+    for sub_model, terms, metrics, undecayed in (
+        (model.rpn, rpn_terms(model, config.loss.rpn), None, ()),
+        # The shared layers decay once per step, with the RPN.
         (
-            models.classifier,
+            model.classifier,
             class_terms,
             {class_terms[0].output: RoiAccuracy()},
-            models.rpn.trainable_variables,
+            model.rpn.trainable_variables,
         ),
     ):
-        model.compile(
+        sub_model.compile(
             optimizer=optimizers.make(
                 config.optimizer,
                 total_steps,
-                model.trainable_variables,
+                sub_model.trainable_variables,
                 config.train.precision,
                 undecayed,
             ),
@@ -47,22 +61,22 @@ def compile_sub_models(models, config, total_steps):
 
 
 class RoiAccuracy(keras.metrics.Mean):
-    """Share of the RoIs, padding left out, whose most probable class is the right one."""
+    """Share of the RoIs, without padding, whose highest score is that of the true class."""
 
-    def __init__(self, name="accuracy", **kwargs):
+    def __init__(self, name: str = "accuracy", **kwargs: Any):
         super().__init__(name=name, **kwargs)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
             y_true: (B, R, C) one-hot; an all-zero row is padding.
             y_pred: (B, R, C) scores.
-            sample_weight: (B,) or (B, R), which Keras hands to what is in ``weighted_metrics``.
+            sample_weight: (B,) or (B, R). Keras passes it only to ``weighted_metrics``.
         """
         correct, exists = correct_rois(y_true, y_pred)
         if sample_weight is not None:
             weights = keras.ops.cast(sample_weight, "float32")
             exists = exists * (weights[:, None] if len(weights.shape) == 1 else weights)
-        # In one axis: else Keras takes a mean per image, and a RoI counts less where there are many.
+        # In one axis: otherwise Keras takes a mean per image, and RoIs of crowded images count less.
         super().update_state(*(keras.ops.reshape(part, (-1,)) for part in (correct, exists)))

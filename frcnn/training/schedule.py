@@ -116,7 +116,7 @@ class Schedule:
     def _make_validation_step(self, proposer=None):
         terms = rpn_terms(self.models, self.config.loss.rpn)
         terms += classifier_terms(self.models, self.config, sampled=True)
-        step_model = validation_step_model(self.models, self.config, proposer)
+        step_model = validation_step_model(self.models, proposer)
         step_model.compile(None, terms, jit_compile=USE_XLA)
         return step_model
 

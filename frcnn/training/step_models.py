@@ -18,7 +18,6 @@ from keras import ops
 
 from frcnn.backend import IS_TENSORFLOW, on_batches
 from frcnn.collectives import all_reduce_sum, num_processes
-from frcnn.config.schema import Config
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer
 from frcnn.layers.sparse_rpn import SparseRpnHead
 from frcnn.models.faster_rcnn import FasterRCNN
@@ -190,9 +189,7 @@ def joint_step_model(model: FasterRCNN) -> StepModel:
     return StepModel(inputs, outputs, name="joint_step")
 
 
-def validation_step_model(
-    model: FasterRCNN, config: Config, proposer: FasterRCNN | None = None
-) -> StepModel:
+def validation_step_model(model: FasterRCNN, proposer: FasterRCNN | None = None) -> StepModel:
     """Return the model of a validation step: all losses and the detections, in one forward pass.
 
     Inputs: those of ``FasterRCNN.proposal_targets`` and ``cells`` (B, S). Outputs, besides predictions
@@ -200,18 +197,18 @@ def validation_step_model(
 
     Args:
         model: network that classifies.
-        config: it was built from.
         proposer: network that proposes; None: the same one.
     """
     inputs, outputs = _rpn_graph(model)
-    proposals = _test_proposals(model)
+    proposals = _layer(model.detector, ProposalLayer).output
     if proposer:
         own_inputs, outputs = _rpn_graph(proposer)
-        outputs["proposals"] = _test_proposals(proposer)
+        outputs["proposals"] = _layer(proposer.detector, ProposalLayer).output
         outputs = keras.Model(own_inputs, outputs, name="proposer")(inputs)
         proposals = outputs.pop("proposals")
     scores, deltas = _classifier_outputs(model, proposals).values()
-    detected = PostprocessLayer(config)(proposals, scores, deltas, inputs["image_sizes"])
+    postprocess = _layer(model.detector, PostprocessLayer)
+    detected = postprocess(proposals, scores, deltas, inputs["image_sizes"])
     outputs |= _classifier_outputs(model, outputs["rois"])
     outputs |= dict(zip(("boxes", "scores", "labels"), detected))
     return StepModel(inputs, outputs, name="validation_step")
@@ -224,9 +221,9 @@ def _rpn_graph(model):
     convolutions = [model.rpn.get_layer(name) for name in sorted(names)]
     last = [model.rpn.get_layer(name) for name in ("rpn_class_logits", "rpn_deltas")]
     policy = convolutions[0].dtype_policy
-    at_cells = SparseRpnHead(convolutions, *last, dtype=policy, name="rpn_at_cells")
+    sparse_head = SparseRpnHead(convolutions, *last, dtype=policy, name="sparse_rpn_head")
     inputs = {tensor.name: tensor for tensor in [*model.proposal_targets.inputs, cells]}
-    outputs = dict(zip(model.rpn.output_names, at_cells(model.features, cells)))
+    outputs = dict(zip(model.rpn.output_names, sparse_head(model.features, cells)))
     return inputs, outputs | model.proposal_targets.output
 
 
@@ -236,10 +233,10 @@ def _classifier_outputs(model, rois):
     return dict(zip(model.classifier.output_names, model.region_classifier([levels, rois])))
 
 
-def _test_proposals(model):
-    """Return the tensor of the proposals that detections are made of."""
-    (layer,) = (layer for layer in model.detector.layers if isinstance(layer, ProposalLayer))
-    return layer.output
+def _layer(model, kind):
+    """Return the one layer of a class in a model."""
+    (layer,) = (layer for layer in model.layers if isinstance(layer, kind))
+    return layer
 
 
 def _frozen_features(model):

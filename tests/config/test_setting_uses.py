@@ -89,18 +89,24 @@ def test_the_papers_pooling_can_be_had():
 
 def test_anchors_have_the_sizes_and_places_configured():
     config = changed(anchors__sizes="10", anchors__ratios="4", anchors__offset=0.25)
-    anchors, _ = AnchorGenerator(config.anchors, (32,))(32, 64)
+    anchors, _ = AnchorGenerator(strides=(32,), **vars(config.anchors))(32, 64)
     # 5 wide and 20 high, a quarter of the way into each cell.
     expected = [[8 - 2.5, 8 - 10, 8 + 2.5, 8 + 10], [40 - 2.5, 8 - 10, 40 + 2.5, 8 + 10]]
     np.testing.assert_allclose(anchors, expected)
     rounded = config.anchors.replace(rounded=True)
-    anchors, _ = AnchorGenerator(rounded, (32,))(32, 64)
+    anchors, _ = AnchorGenerator(strides=(32,), **vars(rounded))(32, 64)
     assert (np.asarray(anchors) % 1 == 0).all()
     levels = changed(anchors__sizes="10,20", anchors__ratios="1", anchors__size_per_level=True)
-    assert AnchorGenerator(levels.anchors, (16, 32)).num_anchors == 1
+    assert AnchorGenerator(strides=(16, 32), **vars(levels.anchors)).num_anchors == 1
 
 
-PYRAMID = AnchorGenerator(changed(anchors__sizes="40", anchors__ratios="1").anchors, (32,))
+ONE_ANCHOR = {"anchors__sizes": "10", "anchors__ratios": "1"}
+
+
+def layer_of(kind, model="detector", **values):
+    """Return the layer of a class in a network of changed settings."""
+    (layer,) = (one for one in getattr(built(**values), model).layers if isinstance(one, kind))
+    return layer
 
 
 def recorded(monkeypatch, module, name):
@@ -117,26 +123,30 @@ def recorded(monkeypatch, module, name):
 
 def test_proposals_are_chosen_as_configured(monkeypatch):
     given = recorded(monkeypatch, proposals, "propose")
-    values = {"rpn__score_threshold": 0.5, "rpn__min_size": 33, "rpn__nms_iou": 0.1}
-    layer = ProposalLayer(changed(**values).rpn, PYRAMID, 3, 2)
-    images, sizes = np.zeros((1, 64, 64, 3), "float32"), np.array([[64.0, 64.0]], "float32")
+    values = {"rpn__score_threshold": 0.5, "rpn__min_size": 8.25, "rpn__nms_iou": 0.1}
+    counts = {"rpn__pre_nms_test": 3, "rpn__post_nms_test": 2}
+    layer = layer_of(ProposalLayer, **ONE_ANCHOR, **values, **counts)
+    images, sizes = np.zeros((1, 16, 16, 3), "float32"), np.array([[16.0, 16.0]], "float32")
     scores = np.array([0.9, 0.8, 0.6, 0.2])
     logits = np.log(scores / (1 - scores)).astype("float32").reshape(1, 4, 1)
     boxes = np.asarray(layer(images, logits, np.zeros((1, 4, 4), "float32"), sizes))
     assert {name: given[name] for name in ("score_threshold", "min_size", "nms_iou")} == {
         "score_threshold": 0.5,
-        "min_size": 33,
+        "min_size": 8.25,
         "nms_iou": 0.1,
     }
     assert (given["pre_nms"], given["post_nms"]) == (3, 2)
-    # Squares of 36 pixels; the second best overlaps the best by 1/8, and the third the best as much.
-    np.testing.assert_array_equal(boxes, [[[0, 0, 36, 36], [0, 0, 0, 0]]])
+    # Squares of 9 pixels; the second best overlaps the best by 1/8, and the third the best as much.
+    np.testing.assert_array_equal(boxes, [[[0, 0, 9, 9], [0, 0, 0, 0]]])
 
 
 def targets(**values):
     """Return how many anchors are positive and negative, of four: IoUs of 1, 1/2, 1/5 and 0."""
     layer = AnchorTargetCreator(
-        AnchorGenerator(changed(anchors__sizes="16", anchors__ratios="1").anchors, (16,)), None
+        AnchorGenerator(
+            strides=(16,), **vars(changed(anchors__sizes="16", anchors__ratios="1").anchors)
+        ),
+        None,
     )
     layer._config = changed(**values).rpn
     boxes = [[0, 0, 16, 16], [16, 0, 24, 16], [32, 0, 35.2, 16]]
@@ -175,10 +185,10 @@ PROPOSALS = np.array(
 
 def sampled(**values):
     """Return what ``ProposalTargetLayer`` makes of five proposals and the box itself, for 16 places."""
-    config = changed(**{"roi__samples": 16, **values})
     order = np.arange(6, dtype="int32")[None]
     sizes, labels = np.array([[100.0, 100.0]], "float32"), np.zeros((1, 1), "int32")
-    made = ProposalTargetLayer(config.roi, 3)(PROPOSALS, sizes, GT, labels, order)
+    layer = layer_of(ProposalTargetLayer, "proposal_targets", **{"roi__samples": 16, **values})
+    made = layer(PROPOSALS, sizes, GT, labels, order)
     made = {name: np.asarray(value) for name, value in made.items()}
     positive, negative = made["y_class"][0, :, 0].sum(), made["y_class"][0, :, 2].sum()
     return int(positive), int(negative), made
@@ -205,7 +215,7 @@ def test_deltas_are_weighted_as_configured_in_training_and_detection():
     # The second RoI, 24 of 40 high: dy = (20 - 12) / 24, dh = log(40 / 24).
     expected = [0.0, 2 * 8 / 24, 0.0, 4 * np.log(40 / 24)]
     np.testing.assert_allclose(made["y_regress"][0, 1, 8:12], expected, rtol=1e-5, atol=1e-6)
-    layer = PostprocessLayer(changed(roi__delta_weights=weights))
+    layer = layer_of(PostprocessLayer, roi__delta_weights=weights)
     scores = np.array([[[0.9, 0.1]]], "float32")
     deltas = np.array([[expected]], "float32")
     boxes, *_ = layer(PROPOSALS[:, 1:2], scores, deltas, np.array([[100.0, 100.0]], "float32"))
@@ -216,7 +226,7 @@ def test_detections_are_chosen_as_configured():
     of_class = np.array([0.9, 0.7, 0.6, 0.5, 0.1], "float32")
     scores = np.stack([of_class, 1 - of_class], axis=-1)[None]
     values = {"score_threshold": 0.4, "nms_iou": 0.65, "min_size": 20, "max_detections": 3}
-    layer = PostprocessLayer(changed(**{f"detection__{name}": value for name, value in values.items()}))
+    layer = layer_of(PostprocessLayer, **{f"detection__{key}": value for key, value in values.items()})
     sizes = np.array([[100.0, 100.0]], "float32")
     _, found, _ = layer(PROPOSALS, scores, np.zeros((1, 5, 4), "float32"), sizes)
     # The second overlaps the first by 0.6. The third and fourth are too low, the last scores too low.
@@ -336,7 +346,8 @@ def looped(monkeypatch, tmp_path):
                 return len(samples)
 
         images = Images(samples=samples, classes=("a",), name="images")
-        network = SimpleNamespace(anchor_generator=PYRAMID, size_multiple=32)
+        generator = AnchorGenerator((40.0,), (1.0,), strides=(32,))
+        network = SimpleNamespace(anchor_generator=generator, size_multiple=32)
         return trainer.Trainer(network, changed(**values), images, images, tmp_path)
 
     return make

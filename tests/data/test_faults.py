@@ -240,7 +240,10 @@ def test_what_is_odd_but_right_is_read_and_trained_on(root, change):
 def test_thousands_of_boxes_are_trained_on(root):
     boxes(*[GOOD] * 2000)(root)
     train, _ = build.load(config(root))
-    anchor_generator, rpn = anchors.AnchorGenerator(AnchorConfig(sizes=(16.0,)), (8,)), RpnConfig()
+    anchor_generator, rpn = (
+        anchors.AnchorGenerator(strides=(8,), **vars(AnchorConfig(sizes=(16.0,)))),
+        RpnConfig(),
+    )
     options = {"training": False, "make_targets": AnchorTargetCreator(anchor_generator, rpn)}
     batch = list(DataLoader(train, config(root), 8, **options).epoch())[1]
     assert (batch.gt_labels == 0).sum() == 2000

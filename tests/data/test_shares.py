@@ -16,7 +16,9 @@ from frcnn.ops.anchors import AnchorGenerator
 def epoch(small_config, shapes_folder):
     """Return a function from workers, and images for each, to every worker's batches."""
     dataset, _ = build.load(small_config.data)
-    targeter = AnchorTargetCreator(AnchorGenerator(small_config.anchors, (8,)), small_config.rpn)
+    targeter = AnchorTargetCreator(
+        AnchorGenerator(strides=(8,), **vars(small_config.anchors)), small_config.rpn
+    )
 
     def batches(shares, each, of=dataset, **options):
         data = small_config.data.replace(batch_size=each, **options)

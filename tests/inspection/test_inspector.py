@@ -68,7 +68,7 @@ def test_overlaps_are_those_of_the_training_s_anchors(small_config):
     corner = rng.uniform(0, 60, (21, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(4, 40, (21, 2))], 1).astype("float32")
     found = anchor_fit.best_overlaps([boxes_of(*boxes)], small_config, small_config.anchors)
-    anchors, _ = AnchorGenerator(small_config.anchors, (8,))(96, 128)
+    anchors, _ = AnchorGenerator(strides=(8,), **vars(small_config.anchors))(96, 128)
     expected = keras.ops.convert_to_numpy(iou(boxes, keras.ops.convert_to_numpy(anchors))).max(1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from frcnn.config import schema
 from frcnn.config.schema import ModelConfig
 from frcnn.errors import ConfigError
 from frcnn.layers.preprocess import Preprocess
@@ -69,6 +70,7 @@ def test_what_each_hands_on(name):
 
 def test_every_backbone_of_the_config_is_tested():
     assert set(PROPERTIES) == set(BACKBONES)
+    assert schema.BACKBONES == tuple(BACKBONES)  # the table of names that settings are checked by
 
 
 def test_features_are_computed_at_those_strides():

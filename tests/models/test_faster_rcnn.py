@@ -157,7 +157,8 @@ def test_detector_is_rpn_proposals_and_classifier(models, batch):
     boxes, scores, labels = models.detector.predict_on_batch([batch.images, batch.image_sizes])
     rois = proposed_by(models, batch, CONFIG.rpn.pre_nms_test, CONFIG.rpn.post_nms_test)
     class_scores, deltas = models.classifier.predict_on_batch([batch.images, rois])
-    run = at_once(postprocess, delta_weights=CONFIG.roi.delta_weights, config=CONFIG.detection)
+    options = {"nms_iou": CONFIG.detection.nms_iou, "max_detections": CONFIG.detection.max_detections}
+    run = at_once(postprocess, delta_weights=CONFIG.roi.delta_weights, **options)
     expected = [np.asarray(part) for part in run(rois, class_scores, deltas, batch.image_sizes)]
     assert (expected[2] >= 0).any()
     np.testing.assert_array_equal(labels, expected[2])

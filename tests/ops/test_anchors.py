@@ -90,7 +90,9 @@ def test_the_anchors_of_a_cell_stand_together():
 
 def anchor_generator(strides, height, width, **config):
     """Anchors, numpy, and the levels' counts."""
-    anchors, counts = anchor_ops.AnchorGenerator(AnchorConfig(**config), strides)(height, width)
+    anchors, counts = anchor_ops.AnchorGenerator(strides=strides, **vars(AnchorConfig(**config)))(
+        height, width
+    )
     return np.asarray(anchors), counts
 
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 from support import at_once
 
-from frcnn.config.schema import DetectionConfig
 from frcnn.ops.postprocessing import postprocess
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -17,8 +16,8 @@ STILL = np.zeros((1, 3, 8), "float32")
 
 
 def detected(rois=ROIS, scores=SCORES, deltas=STILL, image_sizes=IMAGE, **options):
-    config = DetectionConfig(**{"score_threshold": 0.05, "nms_iou": 0.5, "max_detections": 6, **options})
-    run = at_once(postprocess, delta_weights=WEIGHTS, config=config)
+    options = {"nms_iou": 0.5, "max_detections": 6} | options
+    run = at_once(postprocess, delta_weights=WEIGHTS, **options)
     return [np.asarray(part) for part in run(rois, scores, deltas, image_sizes)]
 
 

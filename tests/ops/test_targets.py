@@ -96,7 +96,9 @@ A = 6
 
 @pytest.fixture(scope="module")
 def targeter():
-    return AnchorTargetCreator(anchor_ops.AnchorGenerator(ANCHORS, (16,)), RpnConfig(samples=32))
+    return AnchorTargetCreator(
+        anchor_ops.AnchorGenerator(strides=(16,), **vars(ANCHORS)), RpnConfig(samples=32)
+    )
 
 
 def test_targeter_samples_every_image_of_a_batch(targeter):
@@ -169,7 +171,7 @@ def test_anchors_in_the_padding_are_never_sampled(targeter):
 
 def test_targets_of_a_pyramid_are_those_of_its_levels_laid_end_to_end():
     config = AnchorConfig(sizes=(24.0, 96.0), ratios=(1.0,), size_per_level=True)
-    anchor_generator = anchor_ops.AnchorGenerator(config, (16, 64))
+    anchor_generator = anchor_ops.AnchorGenerator(strides=(16, 64), **vars(config))
     y_class, y_regress = AnchorTargetCreator(anchor_generator, RpnConfig(samples=12)).full_maps(
         BATCH, np.random.default_rng(0)
     )

@@ -46,7 +46,7 @@ def test_a_pyramid_covers_inputs_of_any_size(some_sizes, some_ratios, height, wi
     config = AnchorConfig(
         sizes=tuple(some_sizes), ratios=tuple(some_ratios), size_per_level=size_per_level
     )
-    laid, counts = AnchorGenerator(config, strides)(height, width)
+    laid, counts = AnchorGenerator(strides=strides, **vars(config))(height, width)
     laid = np.asarray(laid)
     assert len(laid) == sum(counts) and len(counts) == len(strides)
     centres = (laid[:, :2] + laid[:, 2:]) / 2

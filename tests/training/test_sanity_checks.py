@@ -26,7 +26,9 @@ GOOD = dataset([(200, False)])
 
 def warned(train=GOOD, val=GOOD, steps=1000, **values):
     config = Config().replace({key.replace("__", "."): value for key, value in values.items()})
-    return sanity_checks.warnings_of(config, AnchorGenerator(config.anchors, (16,)), train, val, steps)
+    return sanity_checks.warnings_of(
+        config, AnchorGenerator(strides=(16,), **vars(config.anchors)), train, val, steps
+    )
 
 
 def test_without_a_reason_there_is_no_warning():

@@ -44,7 +44,7 @@ def set_up(config, kind="alternating", freeze=(), steps=10):
 
 
 def first_batch(dataset, config):
-    targeter = AnchorTargetCreator(AnchorGenerator(config.anchors, (8,)), config.rpn)
+    targeter = AnchorTargetCreator(AnchorGenerator(strides=(8,), **vars(config.anchors)), config.rpn)
     return next(DataLoader(dataset, config.data, 8, 0, True, targeter).epoch())
 
 
@@ -175,9 +175,7 @@ def with_batch_norm(pixels, config):
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
-def test_a_skipped_step_leaves_no_trace_in_batch_normalization(
-    small_config, batch, kind, monkeypatch
-):
+def test_a_skipped_step_leaves_no_trace_in_batch_normalization(small_config, batch, kind, monkeypatch):
     tiny = dataclasses.replace(backbones.BACKBONES["tiny"], build=with_batch_norm)
     monkeypatch.setitem(backbones.BACKBONES, "tiny", tiny)
     built, schedule = set_up(small_config, kind)
