@@ -165,8 +165,8 @@ def format_table(result: CocoAp, class_names: Sequence[str]) -> str:
         )
 
     lines = [line("class", "objects", "detections", CLASS_NAMES)]
-    for name, *counts, ap in zip(class_names, result.objects, result.detections, result.ap):
-        lines.append(line(name, *counts, _cells(ap)))
+    for name, objects, found, ap in zip(class_names, result.objects, result.detections, result.ap):
+        lines.append(line(name, objects, found, _cells(ap)))
     mean = _cells(result.summary[name] for name in CLASS_NAMES)
     lines.append(line("mean", result.objects.sum(), result.detections.sum(), mean))
     recalls = NAMES[6:]

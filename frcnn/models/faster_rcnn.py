@@ -141,8 +141,12 @@ class FasterRCNN:
             if not config.data.classes:
                 raise ConfigError("data.classes names no class: set it, or give num_classes")
             num_classes = len(config.data.classes) + 1
-        options = {"config": config, "allow_random_frozen": allow_random_frozen}
-        return cls(config.model.backbone, num_classes, **options)
+        return cls(
+            config.model.backbone,
+            num_classes,
+            config=config,
+            allow_random_frozen=allow_random_frozen,
+        )
 
     def sample_rois(
         self,
@@ -280,6 +284,8 @@ def _dtype_policy(precision: str) -> Iterator[None]:
 
 class Forward(keras.Model):
     """A functional model that only runs forward, by ``predict_on_batch``, and is traced once."""
+
+    predict_function: Any
 
     def make_predict_function(self, force: bool = False) -> None:
         if not IS_TENSORFLOW:
