@@ -24,11 +24,10 @@ the settings:
 {"$schema": "frcnn.schema.json", "train": {"epochs": 4}, "anchors": {"sizes": [32, 64, 128]}}
 ```
 
-`"$schema"` is optional. With it, an editor that knows JSON schemas completes and checks the file. To write
-the schema:
+`"$schema"` is optional. With it, an editor that knows JSON schemas completes and checks the file:
 
 ```
-python -c "import frcnn, json; print(json.dumps(frcnn.Config.json_schema()))" > frcnn.schema.json
+frcnn train --json-schema > frcnn.schema.json
 ```
 
 Later sources override earlier ones: the defaults below, presets of the optimizer, the data set and the
