@@ -250,7 +250,7 @@ def plain_steps(built, schedule, batch, in_turn, generator=None):
     sampled = built.proposal_targets.predict_on_batch(
         [inputs[one.name] for one in built.proposal_targets.inputs]
     )
-    compile_sub_models(built, schedule.config, 10)
+    compile_sub_models(built, schedule.config, total_steps=10)
     options = {"sample_weight": batch.weights, "return_dict": True}
     start = {model: model.get_weights() for model in (built.rpn, built.classifier)}
     rpn = built.rpn.train_on_batch(batch.images, full_maps(batch, built), **options)
