@@ -41,6 +41,16 @@ PositiveFactor = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]
 ClassNames = Annotated[List[Text], AfterValidator(class_names.clean_all)]
 
 
+def _check_renames(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not all(part.strip() for part in value.partition("=")):
+            raise ValueError(f"{value!r} is not of the form OLD=NEW")
+    return values
+
+
+Renames = Annotated[List[Text], AfterValidator(_check_renames)]
+
+
 def setting(default: Any, meaning: str, **bounds: float) -> Any:
     """Return the field of a setting.
 
@@ -69,6 +79,9 @@ class DataConfig(Section):
         "voc", "format of the data set; python: objects that frcnn.train was given"
     )
     dir: Text = setting("data", "folder in which data sets lie, or a VOC folder itself")
+    format: Literal["auto", "voc", "coco", "yolo", "csv", "cvat", "labelme", "voc-flat"] = setting(
+        "auto", "format of the labels in dir; auto: found by looking"
+    )
     year: Text = setting(
         "", "year of the VOC devkit: 2007 (also if empty), 2012 or 07+12; empty for a VOC folder"
     )
@@ -76,11 +89,17 @@ class DataConfig(Section):
     val_split: Text = setting("test", "split to validate on")
     classes: ClassNames = setting(
         (),
-        "names of the object classes; empty: the devkit's 20, or those in the training split",
+        "names of the object classes, in order; objects of others are dropped and counted; empty: the "
+        "devkit's 20, or those in the training split",
         max_length=2**14,
     )
-    on_bad_data: Literal["error", "skip"] = setting(
-        "error", "stop at an image or annotation with a fault, or skip it and list it"
+    rename: Renames = setting(
+        (), "class names to change while labels are read, each OLD=NEW", max_length=2**14
+    )
+    on_bad_data: Literal["error", "skip", "clip"] = setting(
+        "error",
+        "stop at an image or annotation with a fault, or skip it and list it; clip: skip, but clip "
+        "boxes that reach out of the image by a little",
     )
     short_side: Whole = setting(600, "short side of a resized image, pixels", ge=1, le=2**14)
     # keras-frcnn has no limit of the long side.

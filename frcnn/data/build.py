@@ -5,10 +5,12 @@ import pathlib
 from collections.abc import Sequence
 
 from frcnn.config.schema import DataConfig
-from frcnn.data import shapes, voc
+from frcnn.data import formats, shapes, voc, voc_layout
 from frcnn.data.faults import Fault, apply_policy
+from frcnn.data.labels import Choice, to_dataset
 from frcnn.data.sample import Dataset
 from frcnn.errors import DataError
+from frcnn.text import listed
 
 
 def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -35,7 +37,19 @@ def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
         }
     val, val_faults = collect_split(config, config.val_split, classes, seed, **advice)
     val, shared = _without_shared(val, train)
+    val = _with_missing_classes(val, train)
     return tuple(apply_policy([(train, faults), (val, val_faults + shared)], config.on_bad_data))
+
+
+def _with_missing_classes(val: Dataset, train: Dataset) -> Dataset:
+    """Return the validation set with a note about the classes that one of the two splits lacks."""
+    there = [{int(label) for sample in data.samples for label in sample.labels} for data in (train, val)]
+    notes = [
+        f"{name} has no object of the classes {listed(missing)}"
+        for name, own, other in ((train.name, *there), (val.name, *there[::-1]))
+        if (missing := [val.classes[label] for label in sorted(other - own)])
+    ]
+    return dataclasses.replace(val, notes=(*val.notes, *notes))
 
 
 def _without_shared(dataset: Dataset, other: Dataset) -> tuple[Dataset, list[Fault]]:
@@ -97,7 +111,23 @@ def collect_split(
     root, year = folder(config), config.year or None
     if config.dataset == "shapes":
         shapes.ensure(root, seed=seed)
-    return voc.collect(root, split, year, classes or None, advice)
+    rename = dict(one.split("=", 1) for one in config.rename)
+    # The user's own choice of classes. Of the 20 official ones, which a devkit is read with, it is none.
+    only = bool(classes) and tuple(classes) == config.classes != voc_layout.VOC_CLASSES
+    clip = config.on_bad_data == "clip"
+    if config.dataset != "shapes" and (found := _other_format(config, root)):
+        choice = Choice(tuple(classes) or None, only, rename, clip, advice)
+        return to_dataset(formats.read(found, split), choice)
+    return voc.collect(root, split, year, classes or None, advice, only, rename, clip)
+
+
+def _other_format(config: DataConfig, root: pathlib.Path) -> formats.Found | None:
+    """Return the data set of a folder that is not laid out as VOC's, None for one that is."""
+    if config.format == "voc" or (config.format == "auto" and voc_layout.is_voc_data(root)):
+        return None
+    if not root.is_dir():
+        return None
+    return formats.find(root, config.format)
 
 
 def _refuse_python(config: DataConfig) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from frcnn.data import unsupported_layouts, voc_layout
+from frcnn.data import formats, voc_layout
 from frcnn.errors import DataError
 from frcnn.text import listed, shown
 
@@ -45,10 +45,15 @@ def recognise(
     settings = {"data.dataset": "voc", "data.dir": str(folder)}
     known = {"data.train_split": train_split, "data.val_split": val_split}
     settings |= {key: name for key, name in known.items() if name}
+    if (root / "Annotations").is_dir() and not (root / "ImageSets" / "Main").is_dir():
+        if found := formats.find(root, "voc-flat"):
+            return _other_format(found, settings)
     if not (root / "Annotations").is_dir():
         try:
             voc_layout.find_folders(root, train_split or "trainval", None)
         except DataError as error:
+            if found := formats.find(root):
+                return _other_format(found, settings)
             raise DataError(_looks_like(root)) from error
         return settings, f"data: {shown(folder)} is a VOC devkit"
     if not (train_split and val_split):
@@ -67,6 +72,17 @@ def recognise(
     )
 
 
+def _other_format(found: formats.Found, given: dict[str, str]) -> tuple[dict[str, str], str]:
+    """Return what ``recognise`` does for a folder in one of ``formats.FORMATS``."""
+    train, val = found.splits()
+    settings = {"data.train_split": train, "data.val_split": val, "data.format": found.name} | given
+    text = (
+        f"data: {shown(found.tree.root)} holds labels in the format {found.name} ({shown(found.source)})"
+    )
+    splits = [shown(settings[f"data.{use}_split"]) for use in ("train", "val")]
+    return settings, f"{text}: training on {splits[0]}, validation on {splits[1]}"
+
+
 def _fits(pair: tuple[str, str], given: tuple[str | None, str | None], there: Collection[str]) -> bool:
     """Return whether a folder has a pair of splits, or the caller names the split in its place.
 
@@ -82,13 +98,11 @@ def _fits(pair: tuple[str, str], given: tuple[str | None, str | None], there: Co
 
 def _looks_like(root: Path) -> str:
     """Return the message for a folder that is no VOC data set."""
-    if text := unsupported_layouts.describe(root):
-        return f"{shown(root)} {text}"
     with os.scandir(root) as entries:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in entries)
     below = [root / name for name in names if (root / name / "Annotations").is_dir()]
     advice = f"; {shown(below[0])} is a VOC folder: name that one" if below else ""
     return (
-        f"{shown(root)} is neither a VOC folder (Annotations, JPEGImages, ImageSets/Main) nor a folder "
-        f"with VOCdevkit in it; it holds {listed(names) if names else 'nothing'}{advice}"
+        f"{shown(root)} holds no labels in a known format (voc, {', '.join(formats.FORMATS)}), nor "
+        f"VOCdevkit; it holds {listed(names) if names else 'nothing'}{advice}"
     )

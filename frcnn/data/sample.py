@@ -104,7 +104,7 @@ class Dataset:
         return f"{len(self)} images, {digest.hexdigest()[:16]}, files {files.hexdigest()[:16]}"
 
     def summary(self) -> str:
-        """Return one line: images, boxes, difficult boxes, boxes per class; boxes dropped or clipped."""
+        """Return one line: images, boxes, boxes per class; what was dropped or clipped; notes."""
         labels = [sample.labels for sample in self.samples]
         counts = np.bincount(np.concatenate(labels or [np.zeros(0, int)]), minlength=len(self.classes))
         difficult = sum(int(sample.difficult.sum()) for sample in self.samples)
@@ -118,6 +118,8 @@ class Dataset:
             text += f"; dropped objects of other classes: {names}"
         if self.clipped:
             text += f"; {len(self.clipped)} boxes were clipped to their images"
+        for note in self.notes:
+            text += f"; {note}"
         return text
 
 

@@ -10,22 +10,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from frcnn.config import class_names
-from frcnn.data import image_io, voc_annotation, voc_layout, voc_pairing
+from frcnn.data import image_io, labels, voc_annotation, voc_layout, voc_pairing
 from frcnn.data.faults import Fault, UnknownClass, apply_policy
 from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import ConfigError, DataError
-from frcnn.text import did_you_mean, listed, shown
+from frcnn.text import shown
 
-# Per image. Each box is compared with all anchors at once: the 240,000 of a pyramid take 4 MB per box.
-MAX_BOXES = 2000
-# Advice for an object whose class is not among those asked for.
-UNKNOWN_CLASS_ADVICE = "correct the class names, or add the missing ones to data.classes"
+MAX_BOXES = labels.MAX_BOXES
+UNKNOWN_CLASS_ADVICE = labels.ADD_CLASS
 
 
 def read(
@@ -57,6 +56,9 @@ def collect(
     year: str | None = None,
     classes: Sequence[str] | None = None,
     advice: str = UNKNOWN_CLASS_ADVICE,
+    only: bool = False,
+    rename: Mapping[str, str] | None = None,
+    clip: bool = False,
 ) -> tuple[Dataset, list[Fault]]:
     """Read one split of a VOC data set and collect its faults.
 
@@ -71,6 +73,7 @@ def collect(
         classes: class names in the order of the labels. None stands for the 20 official ones in a
             devkit, and for the sorted names found in the split in a bare folder.
         advice: what to do about an object of another class, for the report.
+        only, rename, clip: as ``labels.Choice`` has them.
 
     Returns:
         dataset: the images without a fault; images without objects are included.
@@ -88,7 +91,8 @@ def collect(
         folders, name, known = voc_layout.find_folders(Path(root), split, year)
         if classes is not None:
             known = _clean(classes)
-        readers = [_Reader(folder, len(folders) > 1, known) for folder in folders]
+        choice = labels.Choice(known, only and classes is not None, rename or {}, clip)
+        readers = [_Reader(folder, len(folders) > 1, choice) for folder in folders]
         read = [(*one, reader) for reader in readers for one in reader.read(split)]
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror or error}") from error
@@ -115,7 +119,10 @@ def collect(
         dataclasses.replace(sample, labels=np.array([label[n] for n in names], np.int32))
         for sample, names in found
     )
-    return Dataset(name, known, samples), faults
+    dropped = sum((reader.dropped for reader in readers), Counter())
+    clipped = tuple(entry for reader in readers for entry in reader.clipped)
+    notes = tuple(labels.look_alikes(set(known) | set(dropped)))
+    return Dataset(name, known, samples, (), tuple(sorted(dropped.items())), clipped, notes), faults
 
 
 def _clean(classes: Iterable[str]) -> tuple[str, ...]:
@@ -152,18 +159,20 @@ class _Reader:
     Args:
         folder: the VOC folder.
         prefixed: whether images' names begin with the folder's name.
-        classes: the known class names; None: any.
+        choice: the known class names (None: any), and what else is asked for.
 
     Attributes:
         class_names: class names of all objects so far, faulty ones included.
         users: {path of an image: identifiers of the annotations that use it}.
     """
 
-    def __init__(self, folder: Path, prefixed: bool, classes: Sequence[str] | None):
+    def __init__(self, folder: Path, prefixed: bool, choice: labels.Choice):
         self.folder = folder
         self.prefix = f"{folder.name}/" if prefixed else ""
-        self.classes = classes
-        self.known = None if classes is None else frozenset(classes)
+        self.choice = choice
+        self.known = None if choice.classes is None else frozenset(choice.classes)
+        self.dropped: Counter[str] = Counter()
+        self.clipped: list[tuple[str, str]] = []
         self.class_names: set[str] = set()
         self.users: dict[str, list[str]] = {}
 
@@ -218,7 +227,7 @@ class _Reader:
             where = path if header is None else annotation
             faults.append(Fault(name, str(where), str(error)))
 
-        boxes, names, difficult = [], [], []
+        boxes, names, difficult, dropped, clipped = [], [], [], [], []
         elements = root.findall("object")
         if len(elements) > MAX_BOXES:
             many = f"has {len(elements)} objects; the limit is {MAX_BOXES}"
@@ -226,25 +235,30 @@ class _Reader:
         for number, element in enumerate(elements, start=1):
             where = f"{annotation} box {number}"
             try:
-                names.append(voc_annotation.read_name(element))
-                self.class_names.add(names[-1])
-                if self.known is not None and names[-1] not in self.known:
-                    faults.append(UnknownClass(name, where, self._unknown(names[-1])))
+                class_name = self.choice.named(voc_annotation.read_name(element))
+                self.class_names.add(class_name)
+                if self.known is not None and class_name not in self.known:
+                    if self.choice.only:
+                        dropped.append(class_name)
+                    else:
+                        what = labels.unknown_class(class_name, self.choice.classes)
+                        faults.append(UnknownClass(name, where, what))
                     continue
-                box, is_difficult = voc_annotation.read_object(element, *size)
+                box, is_difficult, cut = voc_annotation.read_object(element, *size, self.choice.clip)
             except DataError as error:
                 faults.append(Fault(name, where, str(error)))
                 continue
             boxes.append(box)
+            names.append(class_name)
             difficult.append(is_difficult)
+            if cut:
+                clipped.append((name, f"{where}: {cut}"))
         if faults:
             return None, [], faults
         boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        self.dropped.update(dropped)
+        self.clipped += clipped
         if size != header.upright:
             boxes = image_io.turn_boxes(boxes, header)
-        labels, difficult = np.zeros(0, np.int32), np.array(difficult, bool)
-        return Sample(name, str(path), *header.upright, boxes, labels, difficult), names, []
-
-    def _unknown(self, class_name: str) -> str:
-        hint = did_you_mean(class_name, self.classes) or f"; expected one of {listed(self.classes)}"
-        return f"unknown class {shown(class_name)!r}{hint}"
+        none, difficult = np.zeros(0, np.int32), np.array(difficult, bool)
+        return Sample(name, str(path), *header.upright, boxes, none, difficult), names, []

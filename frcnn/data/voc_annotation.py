@@ -21,6 +21,7 @@ from xml.etree.ElementTree import Element
 from defusedxml import ElementTree
 
 from frcnn.config import class_names
+from frcnn.data import labels
 from frcnn.data.image_io import Header
 from frcnn.errors import DataError
 from frcnn.files import untrusted
@@ -109,33 +110,57 @@ def read_name(element: Element) -> str:
     raise DataError("has no <name>")
 
 
-def read_object(element: Element, width: float, height: float) -> tuple[list[float], bool]:
-    """Return an object's box and whether it is difficult.
+def read_object(
+    element: Element, width: float, height: float, clip: bool = False
+) -> tuple[list[float], bool, str]:
+    """Return an object's box, whether it is difficult, and what was clipped.
 
     Args:
         element: the ``<object>``.
         width, height: of the image, pixels; infinite if unknown.
+        clip: clip a box that reaches out of the image by a little (``labels.fit``).
 
     Returns:
         box: ``[x1, y1, x2, y2]``, half-open, clipped to the image; its sides have at least one pixel.
         is_difficult: whether ``<difficult>`` is 1.
+        clipped: what was cut off; "" if that is no more than a pixel.
 
     Raises:
         DataError: the box or ``<difficult>`` is missing or invalid.
     """
+    is_difficult = read_difficult(element)
+    xmin, ymin, xmax, ymax = corners = read_corners(element)
+    values = ", ".join(f"{name} {value:g}" for name, value in zip(CORNERS, corners, strict=True))
+    box, is_cut = labels.fit(xmin - 1, ymin - 1, xmax, ymax, width, height, clip)
+    if box is None or min(box[2] - box[0], box[3] - box[1]) < 1:
+        raise DataError(f"reaches out of the {width}x{height} image: {values}")
+    return box, is_difficult, f"clipped to the {width}x{height} image: {values}" if is_cut else ""
+
+
+def read_difficult(element: Element) -> bool:
+    """Return whether an object is difficult.
+
+    Raises:
+        DataError: ``<difficult>`` is neither 0 nor 1.
+    """
     difficult = text_of(element, "difficult") or "0"
     if difficult not in ("0", "1"):
         raise DataError(f"<difficult> is {shown(difficult)!r}, expected 0 or 1")
+    return difficult == "1"
+
+
+def read_corners(element: Element) -> list[float]:
+    """Return xmin, ymin, xmax and ymax of an object, as its ``<bndbox>`` says them.
+
+    Raises:
+        DataError: the box is missing, in another element, inverted, or no box in pixels.
+    """
     for child in element:
         if child.tag not in ("bndbox", "part") and (holder := _box_in(child)) is not None:
             raise DataError(
                 f"holds a box in <{shown(holder.tag)}>, which is not read: expected one <bndbox>, "
                 "directly in <object>"
             )
-    return _read_box(element, width, height), difficult == "1"
-
-
-def _read_box(element: Element, width: float, height: float) -> list[float]:
     boxes = element.findall("bndbox")
     if len(boxes) > 1:
         raise DataError(f"has {len(boxes)} <bndbox>, expected one: write an <object> for each")
@@ -158,11 +183,7 @@ def _read_box(element: Element, width: float, height: float) -> list[float]:
     # In pixels, such a box would cover at most the first one.
     if min(corners) >= 0 and max(corners) <= 1:
         raise DataError(f"corners look relative to the image's size, VOC has pixels: {values}")
-    sticks_out = max(1 - xmin, 1 - ymin, xmax - width, ymax - height)
-    x1, y1, x2, y2 = max(xmin - 1, 0), max(ymin - 1, 0), min(xmax, width), min(ymax, height)
-    if sticks_out > 1 or min(x2 - x1, y2 - y1) < 1:
-        raise DataError(f"reaches out of the {width}x{height} image: {values}")
-    return [x1, y1, x2, y2]
+    return corners
 
 
 def _number(text: str) -> float:

@@ -17,11 +17,16 @@ from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
 from frcnn.errors import DataError
 
 NAME = "voc-flat"
-HEAD = re.compile(r"<annotation[\s>]")
+HEAD = re.compile(r"<annotation[\s>/]")
 
 
 def recognise(tree: FileTree) -> str | None:
-    """Return the file that tells that a folder holds VOC's annotations, None where it holds none."""
+    """Return the file that tells that a folder holds VOC's annotations, None where it holds none.
+
+    A VOC folder with lists of its splits, somewhere below, is not meant: ``frcnn.data.voc`` reads it.
+    """
+    if any("ImageSets/Main/" in file for file in tree.files):
+        return None
     for file in tree.with_ending(".xml")[:20]:
         if HEAD.search(head(tree.path(file))):
             return file
@@ -96,9 +101,10 @@ def _object(place: int, element: Any) -> RawObject:
         polygon = element.find("polygon")
         if element.find("bndbox") is None and polygon is not None:
             box = polygon_box(_points(polygon))
-            return RawObject(place, name, box, voc_annotation.text_of(element, "difficult") == "1")
-        # The image's size is checked later, with that of its file.
-        box, difficult = voc_annotation.read_object(element, float("inf"), float("inf"))
+        else:
+            xmin, ymin, xmax, ymax = voc_annotation.read_corners(element)
+            box = (xmin - 1, ymin - 1, xmax, ymax)
+        difficult = voc_annotation.read_difficult(element)
     except DataError as error:
         return RawObject(place, "", (0, 0, 0, 0), fault=str(error))
     return RawObject(place, name, box, difficult)

@@ -11,7 +11,6 @@ import os
 import stat
 from pathlib import Path
 
-from frcnn.data import unsupported_layouts
 from frcnn.data.image_io import ENDINGS
 from frcnn.errors import ConfigError, DataError
 from frcnn.files import untrusted
@@ -43,7 +42,6 @@ def find_folders(
     """
     if year is None and _is_voc(root):
         return [root], f"{root.resolve().name} {split}", None
-    asked = year
     if year is None:
         year = "2012" if _devkit(root, "2012") and not _devkit(root, "2007") else "2007"
     if str(year) not in YEARS:
@@ -55,7 +53,7 @@ def find_folders(
     if missing and _is_voc(root):
         raise DataError(f"{root} is a bare VOC folder, not a devkit: leave out the year")
     if missing:
-        raise DataError(_not_found(root, missing, asked))
+        raise DataError(_not_found(root, missing))
     which = "07+12" if len(years) > 1 else years[0]
     return [_devkit(root, year) for year in years], f"voc{which} {split}", VOC_CLASSES
 
@@ -79,6 +77,13 @@ def _mode(path: Path) -> int:
         return 0
 
 
+def is_voc_data(root: Path) -> bool:
+    """Return whether a folder is a VOC folder with lists of its splits, or holds a devkit."""
+    if _is_voc(root) and _is_folder(root / "ImageSets" / "Main"):
+        return True
+    return any(_devkit(root, year) for years in YEARS.values() for year in years)
+
+
 def _is_voc(folder: Path) -> bool:
     return _is_folder(folder / "Annotations")
 
@@ -91,17 +96,13 @@ def _devkit(root: Path, year: str) -> Path | None:
     return next((folder for folder in folders if _is_voc(folder)), None)
 
 
-def _not_found(root: Path, missing: list[str], asked: str | None) -> str:
+def _not_found(root: Path, missing: list[str]) -> str:
     """Return the error message for a root that lacks the devkits of some years.
 
     Args:
         root: the folder that was searched.
         missing: the years.
-        asked: the year that the user asked for.
     """
-    other = unsupported_layouts.describe(root)
-    if other and not asked:
-        return f"{root} {other}"
     years = f"no VOC{' and no VOC'.join(missing)} in {root}"
     if not _is_folder(root):
         years += ", which is no folder"

@@ -3,10 +3,12 @@
 import re
 import shutil
 
+import labelled
 import pytest
 
-from frcnn.config.schema import DataConfig
+from frcnn.config.schema import Config, DataConfig
 from frcnn.data import build, shapes
+from frcnn.data.recognise import recognise
 from frcnn.errors import DataError
 
 
@@ -22,8 +24,60 @@ def test_the_configs_classes_give_the_order(shapes_folder):
     config = DataConfig(dir=str(shapes_folder), train_split="train", val_split="val", classes=classes)
     train, val = build.load(config)
     assert train.classes == val.classes == classes
-    with pytest.raises(DataError, match="unknown class 'triangle'"):
-        build.load(DataConfig(**{**vars(config), "classes": ("circle", "square")}))
+
+
+def test_objects_of_other_classes_than_the_configs_are_dropped_and_counted(shapes_folder):
+    config = DataConfig(
+        dir=str(shapes_folder),
+        train_split="train",
+        val_split="val",
+        classes=("circle", "shape"),
+        rename=("triangle=shape",),
+    )
+    train, val = build.load(config)
+    everything, _ = build.load(config.replace(classes=(), rename=()))
+    squares = sum(int((sample.labels == 1).sum()) for sample in everything.samples)
+    assert train.dropped == (("square", squares),)
+    kept = sum(len(sample.labels) for sample in train.samples)
+    assert kept == sum(len(sample.labels) for sample in everything.samples) - squares
+    assert val.classes == ("circle", "shape")
+
+
+@pytest.mark.parametrize("name", labelled.WRITERS)
+def test_a_folder_of_any_format_is_trained_on(tmp_path, name):
+    labelled.WRITERS[name](tmp_path)
+    settings, text = recognise(tmp_path)
+    assert settings["data.format"] == name and f"in the format {name}" in text
+    train, val = build.load(Config().replace(settings).data)
+    assert (len(train), len(val)) == (2, 1) and train.classes == val.classes
+    assert "chosen by the hash" in train.summary()
+
+
+def test_a_class_that_one_split_lacks_is_pointed_out(tmp_path):
+    for split, class_name in (("train", "cat"), ("val", "dog")):
+        labelled.images(tmp_path / split, "a")
+        labelled.write(tmp_path, f"{split}.csv", f"{split}/a.jpg,1,1,9,9,{class_name}")
+    config = DataConfig(dir=str(tmp_path), train_split="train", val_split="val", classes=("cat", "dog"))
+    _, val = build.load(config)
+    assert [note.partition(" has ")[2] for note in val.notes] == [
+        "no object of the classes dog",
+        "no object of the classes cat",
+    ]
+
+
+def test_clip_is_for_voc_folders_too(tmp_path):
+    shapes.make(tmp_path / "data", {"train": 1, "val": 1}, seed=1)
+    path = tmp_path / "data" / "Annotations" / "train_000000.xml"
+    wide = re.sub("<xmax>[0-9]+<", "<xmax>262<", path.read_text(), count=1)
+    path.write_text(re.sub("<xmin>[0-9]+<", "<xmin>2<", wide, count=1))
+    config = DataConfig(
+        dir=str(tmp_path / "data"), train_split="train", val_split="val", classes=shapes.CLASSES
+    )
+    with pytest.raises(DataError, match="reaches out of the"):
+        build.load(config)
+    train, _ = build.load(config.replace(on_bad_data="clip"))
+    ((name, what),) = train.clipped
+    assert name == "train_000000" and "box 1: clipped to the" in what
 
 
 def test_validation_has_the_classes_of_training(tmp_path):

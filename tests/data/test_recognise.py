@@ -83,19 +83,16 @@ def test_a_devkit(year, tmp_path):
 def test_folders_that_cannot_be_read_say_what_they_look_like(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    coco, sets, other = (tmp_path / name for name in ("coco", "sets", "other"))
-    (coco / "annotations").mkdir(parents=True)
-    (coco / "annotations/instances.json").write_text('{"images": [], "annotations": []}')
+    sets, other = tmp_path / "sets", tmp_path / "other"
     make_voc(sets / "cards", "train", "val")
     other.mkdir()
     expected = {
         tmp_path / "none": f"there is no folder {tmp_path / 'none'}",
         file: f"{file} is no folder but a file",
         "": "the name of the data's folder is empty",
-        coco: f"{coco} looks like a COCO data set (annotations/instances.json)",
         sets: f"it holds cards/; {sets / 'cards'} is a VOC folder: name that one",
-        other: f"{other} is neither a VOC folder (Annotations, JPEGImages, ImageSets/Main) nor a folder "
-        "with VOCdevkit in it; it holds nothing",
+        other: f"{other} holds no labels in a known format (voc, coco, cvat, yolo, csv, labelme, "
+        "voc-flat), nor VOCdevkit; it holds nothing",
     }
     for folder, text in expected.items():
         with pytest.raises(DataError) as error:

@@ -40,10 +40,6 @@ FOLDERS = {
         "there is no folder JPEGImages in {root}; images lie in images/: rename it to JPEGImages",
     ),
     "no images": (without("JPEG"), "there is no folder JPEGImages in {root}; the images belong there"),
-    "no ImageSets": (
-        without("ImageSets"),
-        "there is no folder ImageSets/Main in {root}; it holds a text",
-    ),
     "no XML": (
         without("Ann", **{"Annotations/a.json": "{}"}),
         "{root}/Annotations holds no .xml file but a.json: only VOC's XML annotations are read",
@@ -54,24 +50,12 @@ FOLDERS = {
     ),
     "YOLO": (
         {"data.yaml": "train: images/train\nnames:\n  0: cat\n", "images/train/a.jpg": ""},
-        "{root} looks like a YOLO data set (data.yaml); this project reads VOC folders: export it as",
+        "none of the 1 images of {root}/data.yaml has a label file",
     ),
-    "YOLO without its list": (
-        {"images/train/a.jpg": "", "labels/train/a.txt": "0 .5 .5 .1 .1"},
-        "{root} looks like a YOLO data set (labels/train/*.txt); ",
-    ),
-    "darknet": (
-        {"a.jpg": "", "a.txt": "0 .5 .5 .1 .1"},
-        "YOLO data set (a .txt file beside each image)",
-    ),
-    "COCO": (
-        {"annotations/instances_train.json": COCO, "train/a.jpg": ""},
-        "{root} looks like a COCO data set (annotations/instances_train.json); this project reads VOC",
-    ),
-    "COCO in each split": ({"train/_annotations.coco.json": COCO}, "(train/_annotations.coco.json)"),
+    "COCO": ({"annotations/instances_train.json": COCO, "train/a.jpg": ""}, "lists no image"),
     "side by side": (
-        {"train/a.xml": "<annotation/>", "train/a.jpg": ""},
-        "{root} is not a VOC folder: annotations and images lie together in train; move the",
+        {"train/a.xml": "<annotation><object/></annotation>", "train/a.jpg": ""},
+        "{root}/train/a.xml box 1: has no <name>",
     ),
     "something else": (
         {"a.json": "[1, 2]", "conf.yaml": "names of nobody"},

@@ -198,7 +198,7 @@ def spoil(folder):
     """Damage one image as only decoding tells, and one annotation."""
     damage(folder / "JPEGImages" / "train_000002.jpg")
     path = folder / "Annotations" / "train_000005.xml"
-    path.write_text(path.read_text().replace("<name>", "<name>x", 1))
+    path.write_text(path.read_text().replace("<xmin>", "<xmin>x", 1))
 
 
 def test_faults_are_those_of_training_and_those_that_decoding_tells(
@@ -209,15 +209,15 @@ def test_faults_are_those_of_training_and_those_that_decoding_tells(
     (tmp_path / "c.json").write_text(small_config.replace(classes).to_json())
     with pytest.raises(DataError) as caught:
         build.load(small_config.replace(classes).data)
-    unknown = str(caught.value).split(": ", 1)[1].split("; correct")[0]
+    fault = str(caught.value).split(": ", 1)[1].split("; mend")[0]
     line = f"--config {tmp_path / 'c.json'} --out {tmp_path / 'out'} --images 1"
     with pytest.raises(SystemExit) as status:
         common.run(lambda: script.main(line.split()))
     assert status.value.code == 2
     error = capfd.readouterr().err
-    assert unknown in error and "train_000002.jpg cannot be decoded" in error
+    assert fault in error and "train_000002.jpg cannot be decoded" in error
     text = (tmp_path / "out" / "report.txt").read_text()
-    assert "6 images" in text and "2 faults" in text and unknown in text
+    assert "6 images" in text and "2 faults" in text and fault in text
 
     script.main(f"{line} --on-bad-data skip".split())
     script.main(f"{line} --on-bad-data skip".split())  # and again, into the same folder
@@ -255,7 +255,7 @@ def test_a_data_set_without_objects_is_reported(small_config, folder, tmp_path, 
         ("--config missing.json", "there is no config file missing.json"),
         ("--data-dir nowhere", "no VOC2007 in nowhere"),
         ("--set anchors.size=3", "did you mean anchors.sizes?"),
-        ("--on-bad-data maybe", "data.on_bad_data must be one of error, skip, not 'maybe'"),
+        ("--on-bad-data maybe", "data.on_bad_data must be one of error, skip, clip, not 'maybe'"),
     ],
 )
 def test_what_is_wrong_is_one_line(script, line, says, tmp_path, monkeypatch, capfd):
