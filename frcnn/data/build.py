@@ -43,11 +43,15 @@ def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
 
 def _with_missing_classes(val: Dataset, train: Dataset) -> Dataset:
     """Return the validation set with a note about the classes that one of the two splits lacks."""
-    there = [{int(label) for sample in data.samples for label in sample.labels} for data in (train, val)]
+    # By name: with faults in the training split, the two need not have the same list of classes.
+    train_has, val_has = (
+        {data.classes[label] for sample in data.samples for label in sample.labels}
+        for data in (train, val)
+    )
     notes = [
-        f"{name} has no object of the classes {listed(missing)}"
-        for name, own, other in ((train.name, *there), (val.name, *there[::-1]))
-        if (missing := [val.classes[label] for label in sorted(other - own)])
+        f"{name} has no object of the classes {listed(sorted(missing))}"
+        for name, missing in ((train.name, val_has - train_has), (val.name, train_has - val_has))
+        if missing
     ]
     return dataclasses.replace(val, notes=(*val.notes, *notes))
 

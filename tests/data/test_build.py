@@ -65,6 +65,17 @@ def test_a_class_that_one_split_lacks_is_pointed_out(tmp_path):
     ]
 
 
+def test_a_fault_in_training_and_fewer_classes_in_validation_is_the_faults_error(tmp_path):
+    """The splits then bring lists of classes of their own, of unequal lengths."""
+    shapes.make(tmp_path / "data", {"train": 6, "val": 1}, seed=1)
+    annotations = tmp_path / "data" / "Annotations"
+    for path in annotations.glob("val*"):
+        path.write_text(re.sub("circle|square|triangle", "circle", path.read_text()))
+    (annotations / "train_000000.xml").write_text("<annotation>")
+    with pytest.raises(DataError, match="train_000000"):
+        build.load(DataConfig(dir=str(tmp_path / "data"), train_split="train", val_split="val"))
+
+
 def test_clip_is_for_voc_folders_too(tmp_path):
     shapes.make(tmp_path / "data", {"train": 1, "val": 1}, seed=1)
     path = tmp_path / "data" / "Annotations" / "train_000000.xml"
