@@ -1,0 +1,67 @@
+"""Write the VOC annotation (XML) of one image.
+
+VOC's corners are 1-based and inclusive: a half-open box ``[x1, y1, x2, y2]`` becomes
+``x1 + 1, y1 + 1, x2, y2``, which ``frcnn.data.voc_annotation`` turns back. Corners keep three digits
+after the point, as detections are not in whole pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+import numpy as np
+
+# What XML 1.0 cannot hold, even escaped: control characters and halves of surrogate pairs.
+NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def annotation(
+    file_name: str,
+    width: int,
+    height: int,
+    boxes: np.ndarray,
+    names: Sequence[str],
+    difficult: Sequence[bool] | None = None,
+    scores: Sequence[float] | None = None,
+) -> str:
+    """Return the text of an image's annotation.
+
+    Args:
+        file_name: of the image, without its folder.
+        width, height: of the upright image, pixels.
+        boxes: (G, 4) half-open boxes in pixels of the upright image.
+        names: class name per box; any text, which is escaped.
+        difficult: per box; None: no box is.
+        scores: per box, written as ``<score>``, which VOC does not define; None: of ground truth.
+
+    Returns:
+        XML, which is to be written as UTF-8.
+
+    Example:
+        >>> "<xmin>11</xmin>" in annotation("a.jpg", 40, 30, [[10, 5, 20, 15]], ["cat"])
+        True
+    """
+    root = ElementTree.Element("annotation")
+    _add(root, "filename", file_name)
+    size = ElementTree.SubElement(root, "size")
+    for side, pixels in (("width", width), ("height", height), ("depth", 3)):
+        _add(size, side, str(pixels))
+    boxes = np.asarray(boxes, "float64").reshape(-1, 4)
+    for index, ((x1, y1, x2, y2), name) in enumerate(zip(boxes.tolist(), names, strict=True)):
+        entry = ElementTree.SubElement(root, "object")
+        _add(entry, "name", name)
+        _add(entry, "difficult", str(int(difficult is not None and bool(difficult[index]))))
+        if scores is not None:
+            _add(entry, "score", f"{scores[index]:.6g}")
+        corners = ElementTree.SubElement(entry, "bndbox")
+        inclusive = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+        for corner, value in inclusive.items():
+            _add(corners, corner, f"{value:.3f}".rstrip("0").rstrip("."))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _add(parent: ElementTree.Element, tag: str, text: str) -> None:
+    ElementTree.SubElement(parent, tag).text = NOT_IN_XML.sub("\ufffd", text)
