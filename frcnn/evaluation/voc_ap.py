@@ -6,9 +6,9 @@ other implementations differ:
 - A detection is compared with the object of its class that it overlaps **most**. If a detection with a
   higher score has already matched that object, it is a false positive. (COCO tries the best object that
   is still free.)
-- It matches at IoU **>=** the threshold. (py-faster-rcnn uses ``>``.) - Detections that match a
-``difficult`` object are ignored, whatever their number, and difficult objects are
-  not counted.
+- It matches at IoU **>=** the threshold. (py-faster-rcnn uses ``>``.)
+- Detections that match a ``difficult`` object are ignored, whatever their number, and difficult
+  objects are not counted.
 
 Boxes are half-open, so the kit's ``+ 1`` on widths and heights is not needed: overlaps are the same.
 
@@ -39,6 +39,8 @@ class VocAp:
         detections: (C,) int, number of detections, those on difficult objects included.
         precision: C arrays, precision after each detection that counts, highest score first.
         recall: C arrays, recall after the same detections; NaN without objects.
+        scores: C arrays, scores of the same detections.
+        hits: C arrays, bool, whether each of them is a true positive.
         iou_threshold: the argument of ``voc_ap``.
         interpolation: the argument of ``voc_ap``.
     """
@@ -49,6 +51,8 @@ class VocAp:
     detections: np.ndarray
     precision: tuple[np.ndarray, ...]
     recall: tuple[np.ndarray, ...]
+    scores: tuple[np.ndarray, ...]
+    hits: tuple[np.ndarray, ...]
     iou_threshold: float
     interpolation: str
 
@@ -103,10 +107,14 @@ def voc_ap(
     difficult = truth["difficult"].astype(bool)
     objects = np.bincount(truth["labels"][~difficult], minlength=num_classes)
     ap, precision, recall = np.full(num_classes, np.nan), [], []
+    scores, all_hits = [], []
     for label in range(num_classes):
         chosen = np.flatnonzero(found["labels"] == label)
         chosen = chosen[np.argsort(-found["scores"][chosen], kind="stable")]
-        hits = _true_positives(matched[chosen], difficult)
+        chosen = chosen[~np.append(difficult, False)[matched[chosen]]]  # -1 takes the appended value
+        hits = _true_positives(matched[chosen])
+        scores.append(found["scores"][chosen])
+        all_hits.append(hits)
         cumulated = np.cumsum(hits)
         precision.append(cumulated / np.arange(1, len(hits) + 1))
         recall.append(cumulated / objects[label] if objects[label] else cumulated * np.nan)
@@ -119,6 +127,8 @@ def voc_ap(
         detections=np.bincount(found["labels"], minlength=num_classes),
         precision=tuple(precision),
         recall=tuple(recall),
+        scores=tuple(scores),
+        hits=tuple(all_hits),
         iou_threshold=float(iou_threshold),
         interpolation=interpolation,
     )
@@ -193,7 +203,7 @@ def _most_overlapped(found, truth, iou_threshold):
     for image in np.flatnonzero((found["sizes"] > 0) & (truth["sizes"] > 0)):
         rows = slice(last_found[image] - found["sizes"][image], last_found[image])
         columns = slice(last_truth[image] - truth["sizes"][image], last_truth[image])
-        overlaps = _iou(found["boxes"][rows], truth["boxes"][columns])
+        overlaps = iou(found["boxes"][rows], truth["boxes"][columns])
         overlaps *= found["labels"][rows, None] == truth["labels"][columns]
         best = overlaps.argmax(axis=1)
         enough = overlaps.max(axis=1) >= iou_threshold
@@ -201,7 +211,7 @@ def _most_overlapped(found, truth, iou_threshold):
     return matched
 
 
-def _iou(boxes, others):
+def iou(boxes, others):
     """Return the (M, G) intersection over union of (M, 4) and (G, 4) boxes; 0 for empty boxes."""
     top_left = np.maximum(boxes[:, None, :2], others[:, :2])
     bottom_right = np.minimum(boxes[:, None, 2:], others[:, 2:])
@@ -211,18 +221,12 @@ def _iou(boxes, others):
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
-def _true_positives(matched, difficult):
-    """Return for each detection that counts whether it is the first to match its object.
+def _true_positives(matched):
+    """Return for each detection whether it is the first to match its object.
 
     Args:
         matched: (M,) object or -1 of one class' detections, highest score first.
-        difficult: (objects,) bool.
-
-    Returns:
-        (at most M,) bool, without the detections that match a difficult object.
     """
-    counts = ~np.append(difficult, False)[matched]  # index -1 takes the appended value
-    matched = matched[counts]
     first = np.zeros(len(matched), bool)
     first[np.unique(matched, return_index=True)[1]] = True
     return first & (matched >= 0)

@@ -385,7 +385,9 @@ def counted(small_config, tmp_path, monkeypatch):
     def go(aps, more=(), schedule=Counting, resume=(), **values):
         def scores(*_):
             ap = next(left)
-            return VocAp(np.full(3, ap), ap, np.ones(3, int), np.ones(3, int), (), (), 0.5, "all-point")
+            return VocAp(
+                np.full(3, ap), ap, np.ones(3, int), np.ones(3, int), (), (), (), (), 0.5, "all-point"
+            )
 
         left = iter(aps)
         monkeypatch.setitem(trainer.SCHEDULES, "alternating", schedule)
