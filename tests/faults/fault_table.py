@@ -265,7 +265,15 @@ DATA = [
     ),
     Row("split missing", nothing, (*TRAIN, "--train-split", "trian"), ("trian", "train")),
     Row("no JPEGImages", remove("data/JPEGImages"), TRAIN, ("there is no folder", "JPEGImages")),
-    Row("no ImageSets", remove("data/ImageSets"), TRAIN, ("ImageSets",)),
+    # The splits are then made, and the run says how.
+    Row(
+        "no ImageSets",
+        remove("data/ImageSets"),
+        TRAIN,
+        ("there is no split for validation", "chosen by the hash of their names"),
+        status=0,
+        untouched=("data/**/*",),
+    ),
     Row("no such data folder", nothing, (*TRAIN, "--data-dir", "nowhere"), ("nowhere",)),
     Row(
         "class of validation alone",
@@ -283,17 +291,17 @@ DATA = [
         check=lambda place: no_escape(place),
     ),
     Row(
-        "data folder is YOLO",
+        "YOLO labels without images",
         both(
             remove("data"),
             write("data/data.yaml", "names: [a]\n"),
             write("data/labels/a.txt", "0 0 0 1 1\n"),
         ),
         TRAIN,
-        ("YOLO",),
+        (r"data \(yolo\) has no split train",),
     ),
     Row(
-        "data folder is COCO",
+        "COCO without images",
         both(
             remove("data"),
             write(
@@ -301,7 +309,7 @@ DATA = [
             ),
         ),
         TRAIN,
-        ("COCO",),
+        (r"data/annotations/instances\.json lists no image",),
     ),
 ]
 
