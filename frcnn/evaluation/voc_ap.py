@@ -119,7 +119,7 @@ def voc_ap(
         precision.append(cumulated / np.arange(1, len(hits) + 1))
         recall.append(cumulated / objects[label] if objects[label] else cumulated * np.nan)
         if objects[label]:
-            ap[label] = _average_precision(cumulated, precision[-1], objects[label], interpolation)
+            ap[label] = average_precision(cumulated, precision[-1], objects[label], interpolation)
     return VocAp(
         ap=ap,
         mean_ap=float(ap[objects > 0].mean()) if objects.any() else float("nan"),
@@ -232,7 +232,7 @@ def _true_positives(matched):
     return first & (matched >= 0)
 
 
-def _average_precision(cumulated, precision, objects, interpolation):
+def average_precision(cumulated, precision, objects, interpolation):
     """Return the AP of one class from its (M,) cumulated true positives and precisions.
 
     The interpolated precision at a recall is the highest precision at that recall or a higher one.
