@@ -5,9 +5,17 @@ packages import downwards only, in the order that ``docs/architecture.md`` gives
 """
 
 import importlib
+import os
+import platform
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+
+# TensorFlow reads this when it is imported. By itself it leaves oneDNN off on processors without AVX-512
+# VNNI, where a step takes twice as long without it (docs/notes/benchmarks.md).
+if platform.machine().lower() in ("x86_64", "amd64") and "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if TYPE_CHECKING:
     from frcnn import logging

@@ -148,6 +148,24 @@ def computes_on_cpu() -> bool:
     return IS_TENSORFLOW and not tf.config.get_visible_devices("GPU")
 
 
+def with_gradients(function: Callable) -> Callable:
+    """Return a compiled function of two tensors that computes a third and the gradients of its sum.
+
+    TensorFlow only.
+
+    Args:
+        function: of two tensors.
+    """
+
+    def run(x, y):
+        with tf.GradientTape() as tape:
+            tape.watch([x, y])
+            result = function(x, y)
+        return result, tape.gradient(result, [x, y])
+
+    return tf.function(run)
+
+
 def native_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: int) -> Tensor:
     """Run TensorFlow's greedy NMS on one image. Its kernels do not run under XLA.
 

@@ -8,6 +8,8 @@ import os
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# No cache file can be kept there: nothing is measured, and all machines choose alike.
+os.environ["FRCNN_CACHE"] = os.devnull
 
 from pathlib import Path
 

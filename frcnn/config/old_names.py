@@ -23,7 +23,11 @@ OLD_NAMES = {
 }
 
 # What a run did before the setting existed. It holds for a run whose config lacks the setting.
-FORMER_DEFAULTS = {"optimizer.bias_lr_factor": 1.0, "train.best_weights": "mAP"}
+FORMER_DEFAULTS = {
+    "optimizer.bias_lr_factor": 1.0,
+    "train.best_weights": "mAP",
+    "train.conv_tiles": ("128:64",),
+}
 
 
 def with_new_names(values: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from frcnn.config import class_weights, messages, text_format
+from frcnn.config import class_weights, conv_tiles, messages, text_format
 from frcnn.config.sections import (
     BACKBONES,
     PRECISIONS,
@@ -99,6 +99,7 @@ class Config(_Sections):
         if self.data.short_side > self.data.long_side:
             problems.append("data.short_side must not be above data.long_side")
         try:
+            conv_tiles.parse(self.train.conv_tiles)
             class_weights.parse(self.loss.class_weights)
             if self.data.classes:
                 class_weights.of_classes(self.loss.class_weights, self.data.classes)

@@ -306,6 +306,12 @@ class TrainConfig(Section):
     precision: Precision = setting(
         "float32", "precision of the layers' arithmetic; mixed_float16 scales the losses"
     )
+    conv_tiles: List[Text] = setting(
+        ("auto",),
+        "on a CPU: 3x3 convolutions that go by tiles, as CHANNELS:TILES, the least of both, such as "
+        "64:256,128:64; auto: what is faster on this machine, measured once",
+        max_length=64,
+    )
     # 16 epochs of VOC 2007's 5011 trainval images: the paper's 80,000 steps.
     epochs: Whole = setting(16, "epochs", ge=1, le=UNBOUNDED)
     steps_per_epoch: Whole = setting(

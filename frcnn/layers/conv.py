@@ -12,7 +12,7 @@ training too: with one or two images a step, those of the batch would ruin a pre
 
 from keras import layers, ops
 
-from frcnn.layers import winograd
+from frcnn.layers import conv_ways, winograd
 
 EPSILON = 1e-5  # added to the variance
 
@@ -115,12 +115,19 @@ class _Normalized:
 
 
 class Conv2D(layers.Conv2D):
-    """Keras' layer, that goes through fewer multiplications where it can (``frcnn.layers.winograd``)."""
+    """Keras' layer, which takes fewer multiplications where that is faster (``frcnn.layers.winograd``).
+
+    The layer keeps the choice that is in effect when it is made (``frcnn.layers.conv_ways``).
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._tiles_from = conv_ways.current()
 
     def convolution_op(self, inputs, kernel):
         settings = (self.kernel_size, self.strides, self.dilation_rate, self.padding, self.groups)
         if settings == ((3, 3), (1, 1), (1, 1), "same", 1):
-            return winograd.conv(inputs, kernel)
+            return winograd.conv(inputs, kernel, self._tiles_from)
         return super().convolution_op(inputs, kernel)
 
 

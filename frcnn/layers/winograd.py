@@ -7,9 +7,9 @@ kernel takes 144, and the sums over channels are 36 matrix products.
 
 Letters: B images, h and w feature map, C channels in, K channels out, T tiles in the batch.
 
-The kernel's transform costs the same for any map, and what a tile becomes has to go through memory:
-so few tiles or few channels are convolved as ever, where this would be slower. A GPU's library knows
-the algorithm itself.
+The kernel's transform costs the same for any map, and what a tile becomes has to go through memory.
+So few tiles or few channels are faster by the library's own kernel: ``frcnn.layers.conv_ways`` decides.
+A GPU's library has this algorithm itself.
 
 Decided here: the points that the transforms interpolate at are 0, ±3/4, ±3/2 and infinity. Rounding
 errors are 1.3e-6 of the output's standard deviation, half those of the paper's 0, ±1, ±2, and at most
@@ -21,31 +21,33 @@ import numpy as np
 from keras import ops
 
 from frcnn import backend
+from frcnn.layers import conv_ways
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 TILE = 4  # cells of output along a side
 WINDOW = TILE + 2  # cells of input that they depend on
 
-# From how many channels, in and out, and how many tiles on it is faster; measured on two cores with
-# AVX-512 and bfloat16, forward and backward (``scripts/benchmark.py conv``).
-WORTHWHILE = {"float32": (128, 64), "bfloat16": (256, 256)}
 
-
-def conv(x, kernel):
+def conv(x, kernel, tiles_from=None):
     """Convolve with stride 1 and a border of zeros, by the faster of two ways.
 
     Args:
         x: (B, h, w, C).
         kernel: (3, 3, C, K).
+        tiles_from: the choice, as ``frcnn.layers.conv_ways`` has it; None: its default for the dtype.
 
     Returns:
         (B, h, w, K) in the dtype of ``x``.
     """
-    channels, tiles = WORTHWHILE.get(keras.backend.standardize_dtype(x.dtype), (np.inf, 0))
-    if not backend.computes_on_cpu() or min(kernel.shape[2:]) < channels:
+    if not backend.computes_on_cpu():
+        return sliding(x, kernel)
+    if tiles_from is None:
+        tiles_from = conv_ways.default(keras.backend.standardize_dtype(x.dtype))
+    least = conv_ways.least_tiles(tiles_from, min(kernel.shape[2:]))
+    if least is None:
         return sliding(x, kernel)
     rows, columns = _counts(x)
-    enough = ops.shape(x)[0] * rows * columns >= tiles
+    enough = ops.shape(x)[0] * rows * columns >= least
     return ops.cond(enough, lambda: by_tiles(x, kernel), lambda: sliding(x, kernel))
 
 

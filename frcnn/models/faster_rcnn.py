@@ -18,9 +18,10 @@ import keras
 import numpy as np
 
 from frcnn.backend import IS_TENSORFLOW, on_batches
-from frcnn.config import presets
+from frcnn.config import conv_tiles, presets
 from frcnn.config.schema import AnchorConfig, Config
 from frcnn.errors import ConfigError
+from frcnn.layers import conv_ways
 from frcnn.layers.preprocess import Preprocess
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
 from frcnn.models import freezing, heads, keras_backbone
@@ -105,7 +106,8 @@ class FasterRCNN:
                 "model.preprocessing is auto, which only the weights can tell: build with "
                 "frcnn.build_pretrained, which loads them, or set it to what the weights want"
             )
-        with _dtype_policy(self.config.train.precision):
+        tiles = conv_tiles.parse(self.config.train.conv_tiles)
+        with _dtype_policy(self.config.train.precision), conv_ways.using(tiles):
             images = keras.Input((None, None, 3), name="images")
             pixels = Preprocess(preprocessing, name="preprocess")(images) if preprocessing else images
             if is_named:

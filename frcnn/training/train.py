@@ -9,12 +9,14 @@ from typing import Any
 import keras
 
 from frcnn import backend
+from frcnn.config import conv_tiles
 from frcnn.config.schema import KEYS, Config, DataConfig
 from frcnn.data import build
 from frcnn.data.sample import Dataset
 from frcnn.distributed import discovery, process_group
 from frcnn.errors import DataError
 from frcnn.evaluation.voc_ap import VocAp
+from frcnn.layers import conv_timing, conv_ways
 from frcnn.runs import preflight, run_directory
 from frcnn.text import echo
 from frcnn.training.trainer import Trainer
@@ -75,6 +77,7 @@ def train(
         weight_file = initial.find_or_download(config.model)
     asked = {key: config.get(key) for key in KEYS} if asked is None else asked
     config = resolve(config, train_set.classes, weight_file)
+    config = _with_conv_tiles(config, before, group)
 
     # Keras draws initial weights and dropout from its global generator, which is seeded only here.
     keras.utils.set_random_seed(config.train.seed)
@@ -105,6 +108,25 @@ def resolve(config: Config, classes: Sequence[str], weight_file: str | os.PathLi
     """
     values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config.data)}
     return initial.resolve_auto_settings(config, weight_file).replace(values)
+
+
+def _with_conv_tiles(config: Config, before: Config | None, group: process_group.ProcessGroup) -> Config:
+    """Return a config that says which convolutions go by tiles; print where that comes from.
+
+    A run that goes on keeps its choice, and all processes have that of the first, so that the same run
+    gives the same numbers to the last bit.
+    """
+    if conv_tiles.parse(config.train.conv_tiles) is not None:
+        return config
+    if before is not None and conv_tiles.parse(before.train.conv_tiles) is not None:
+        return config.replace({conv_tiles.KEY: before.train.conv_tiles})
+    if config.model.backbone == "tiny" and config.model.rpn_channels < min(conv_timing.GRID):
+        return config.replace({conv_tiles.KEY: ()})  # no convolution is wide enough
+    dtype = config.train.precision.removeprefix("mixed_")
+    tiles, text = conv_timing.choose(dtype) if group.is_main else (conv_ways.NEVER, "")
+    if text:
+        echo(text)
+    return config.replace({conv_tiles.KEY: group.gather_json(conv_tiles.to_text(tiles))[0]})
 
 
 def pad_multiple(config: DataConfig) -> int:

@@ -39,7 +39,7 @@ def test_the_tables_name_settings_that_exist():
 @pytest.mark.parametrize("name", ["config.json", "resolved.json"])
 def test_a_run_s_files_are_read_with_old_names(tmp_path, name):
     (tmp_path / name).write_text(old_json())
-    assert run_directory.read_config(tmp_path) == Config().replace(NEW_VALUES)
+    assert run_directory.read_config(tmp_path) == Config().replace(FORMER_DEFAULTS | NEW_VALUES)
     if name == "config.json":
         assert run_directory.read_asked(tmp_path) == NEW_VALUES
 

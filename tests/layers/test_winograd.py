@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from frcnn import backend
-from frcnn.layers import conv, winograd
+from frcnn.layers import conv, conv_ways, winograd
 
 
 def make(shape, channels, seed=0):
@@ -95,13 +95,14 @@ def ways(monkeypatch):
 )
 def test_takes_the_faster_way(shape, channels, dtype, way, ways, monkeypatch):
     monkeypatch.setattr(backend, "computes_on_cpu", lambda: True)
-    winograd.conv(ops.zeros(shape, dtype), ops.zeros((3, 3, shape[-1], channels), dtype))
+    choice = conv_ways.DEFAULTS.get(dtype, conv_ways.NEVER)
+    winograd.conv(ops.zeros(shape, dtype), ops.zeros((3, 3, shape[-1], channels), dtype), choice)
     assert ways == [way]
 
 
 def test_a_gpu_slides_the_kernel(ways, monkeypatch):
     monkeypatch.setattr(backend, "computes_on_cpu", lambda: False)
-    winograd.conv(ops.zeros((1, 64, 64, 256)), ops.zeros((3, 3, 256, 256)))
+    winograd.conv(ops.zeros((1, 64, 64, 256)), ops.zeros((3, 3, 256, 256)), ((64, 1),))
     assert ways == ["direct"]
 
 
