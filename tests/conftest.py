@@ -8,6 +8,8 @@ import os
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# As ``import frcnn`` sets it, which here comes after Keras has imported TensorFlow.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # No cache file can be kept there: nothing is measured, and all machines choose alike.
 os.environ["FRCNN_CACHE"] = os.devnull
 

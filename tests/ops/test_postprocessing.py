@@ -5,7 +5,8 @@ import math
 import numpy as np
 from support import at_once
 
-from frcnn.ops.postprocessing import postprocess
+from frcnn.ops import postprocessing
+from frcnn.ops.postprocessing import classes_above, postprocess
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 IMAGE = np.array([[100, 200]], "float32")
@@ -116,3 +117,31 @@ def test_a_batch_is_its_images_one_by_one():
         for part, alone in zip(together, detected(rois[one], scores[one], deltas[one], sizes[one])):
             np.testing.assert_array_equal(part[one], alone)
     assert (together[0][1] <= [60, 70, 60, 70]).all()
+
+
+def test_many_classes_are_cut_to_those_that_can_score_enough(monkeypatch):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 80, (2, 40, 2))
+    rois = np.concatenate([corners, corners + rng.uniform(5, 20, corners.shape)], -1).astype("float32")
+    logits = rng.normal(0, 2, (2, 40, 31))
+    scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    deltas = rng.normal(0, 1, (2, 40, 120)).astype("float32")
+    cases = (rois, scores.astype("float32"), deltas, np.array([[100, 100], [90, 80]], "float32"))
+    options = {"score_threshold": 0.15, "nms_iou": 0.3, "max_detections": 50}
+    cut = detected(*cases, **options)
+    assert classes_above(0.15, 30) == 6 and (cut[1] > 0).sum(axis=1).min() > 20
+    monkeypatch.setattr(postprocessing, "classes_above", lambda score, classes: classes)
+    for part, whole in zip(cut, detected(*cases, **options), strict=True):
+        np.testing.assert_array_equal(part, whole)
+
+
+def test_how_many_classes_can_score_above_a_threshold():
+    assert [classes_above(score, 80) for score in (0.0, 0.05, 0.3, 1 / 3, 0.5, 1.0)] == [
+        80,
+        20,
+        3,
+        3,
+        2,
+        1,
+    ]
+    assert classes_above(0.05, 3) == 3
