@@ -38,6 +38,17 @@ def config_of(spec):
     )
 
 
+def with_measured_convolutions(config):
+    """Return the config with this machine's choice of convolutions, as a training run has it."""
+    from frcnn.config import conv_tiles
+    from frcnn.layers import conv_timing
+
+    if conv_tiles.parse(config.train.conv_tiles) is not None:
+        return config
+    tiles, _ = conv_timing.choose(config.train.precision.removeprefix("mixed_"))
+    return config.replace({conv_tiles.KEY: conv_tiles.to_text(tiles)})
+
+
 def random_batch(models, config, spec, seed=0):
     """Return a ``Batch`` of noise with boxes of all sizes, and its RPN targets."""
     from frcnn.data import transforms
@@ -79,7 +90,7 @@ def prepare(spec):
     from frcnn.training.trainer import SCHEDULES
 
     keras.utils.set_random_seed(0)
-    config = config_of(spec)
+    config = with_measured_convolutions(config_of(spec))
     models = FasterRCNN.from_config(config, spec["classes"] + 1, allow_random_frozen=True)
     if spec["what"] == "targets":
         batch = random_batch(models, config, spec)
