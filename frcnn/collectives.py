@@ -42,7 +42,7 @@ def num_processes() -> int:
     return _strategy.num_replicas_in_sync if _strategy else 1
 
 
-def all_reduce_sum(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
+def all_reduce_sum(tensors: Iterable[Tensor | None]) -> list[Tensor]:
     """Return the sums of tensors over all processes. A None stays None.
 
     All processes must call this in the same order with the same shapes, so never in a branch that only

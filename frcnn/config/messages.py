@@ -32,7 +32,8 @@ def _near_key(key: str, known: Collection[str]) -> str | None:
         return nearest(key, known)
     # What the keys of a section share says nothing about how near two of them are.
     names = {other.partition(".")[2]: other for other in known if other.startswith(section)}
-    return names.get(nearest(name, names, 0.6 if section else 0.7))
+    near = nearest(name, names, 0.6 if section else 0.7)
+    return names[near] if near else None
 
 
 def lines(error: ValidationError, model: type[BaseModel], given: Mapping[str, Any]) -> list[str]:
@@ -43,7 +44,7 @@ def lines(error: ValidationError, model: type[BaseModel], given: Mapping[str, An
         model: the model of all sections.
         given: {section: {name: value}} as it was to be checked.
     """
-    found = {}
+    found: dict[str, str] = {}
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"][:2])
         reason = problem.get("ctx", {}).get("error")
@@ -62,7 +63,7 @@ def lines(error: ValidationError, model: type[BaseModel], given: Mapping[str, An
             section, name = key.split(".")
             value = given[section][name]
             value = shown(value) if value and isinstance(value, (list, tuple)) else shown_value(value)
-            wanted = allowed(model.model_fields[section].annotation, name)
+            wanted = allowed(sections_of(model)[section], name)
             found[key] = f"{key} must be {wanted}, not {value}"
     return list(found.values())
 
@@ -80,9 +81,14 @@ def keys_of(model: type[BaseModel]) -> tuple[str, ...]:
     """Return the dotted keys of all settings."""
     return tuple(
         f"{section}.{name}"
-        for section, field in model.model_fields.items()
-        for name in field.annotation.model_fields
+        for section, fields in sections_of(model).items()
+        for name in fields.model_fields
     )
+
+
+def sections_of(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return {name: model} of the sections of the model of all settings."""
+    return {name: field.annotation for name, field in model.model_fields.items()}  # type: ignore[misc]
 
 
 @functools.cache

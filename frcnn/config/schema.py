@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 
 from frcnn.config import class_weights, conv_tiles, messages, text_format
+from frcnn.config.fields import Settings
 from frcnn.config.sections import (
     BACKBONES,
     PRECISIONS,
@@ -28,7 +29,6 @@ from frcnn.config.sections import (
     OptimizerConfig,
     RoiConfig,
     RpnConfig,
-    Section,
     TrainConfig,
 )
 from frcnn.errors import ConfigError, FrcnnError
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-class _Sections(Section):
+class _Sections(Settings):
     """All settings, each checked on its own."""
 
     data: DataConfig = DataConfig()
@@ -170,13 +170,13 @@ def typed(values: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: with one line for each unknown key and each value that does not fit.
     """
     problems = [messages.unknown_key(key, KEYS) for key in values if key not in KEYS]
-    sections = {}
+    sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         if key in KEYS:
             section, name = key.split(".")
             sections.setdefault(section, {})[name] = value
     try:
-        checked = _Sections(**sections)
+        checked = _Sections.model_validate(sections)
     except ValidationError as error:
         problems += messages.lines(error, _Sections, sections)
     if problems:

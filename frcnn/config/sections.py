@@ -7,12 +7,22 @@ bound, far above what anybody trains with. ``docs/settings.md`` is made from thi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from frcnn.config import class_names
-from frcnn.config.values import NUMBER, List, Number, Switch, Text, Whole
+from frcnn.config.fields import (
+    LARGEST,
+    UNBOUNDED,
+    ClassNames,
+    Factor,
+    Pixels,
+    PositiveFactor,
+    Ratio,
+    Renames,
+    Section,
+    Share,
+    setting,
+)
+from frcnn.config.values import List, Number, Switch, Text, Whole
 
 Backbone = Literal[
     "vgg16",
@@ -28,48 +38,6 @@ Backbone = Literal[
 Schedule = Literal["alternating", "joint", "four-step"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 BACKBONES, SCHEDULES, PRECISIONS = get_args(Backbone), get_args(Schedule), get_args(Precision)
-
-LARGEST = 1e6  # pixels and factors: beyond it float32 has no fractions to speak of
-UNBOUNDED = 2**53 - 1
-
-# Bounds stand before NUMBER: only there does pydantic put them into the JSON schema by their names.
-Pixels = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]
-Ratio = Annotated[float, Field(gt=0, le=1e4), NUMBER]
-Share = Annotated[float, Field(ge=0, le=1), NUMBER]
-Factor = Annotated[float, Field(ge=0, le=LARGEST), NUMBER]
-PositiveFactor = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]
-ClassNames = Annotated[List[Text], AfterValidator(class_names.clean_all)]
-
-
-def _check_renames(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if not all(part.strip() for part in value.partition("=")):
-            raise ValueError(f"{value!r} is not of the form OLD=NEW")
-    return values
-
-
-Renames = Annotated[List[Text], AfterValidator(_check_renames)]
-
-
-def setting(default: Any, meaning: str, **bounds: float) -> Any:
-    """Return the field of a setting.
-
-    Args:
-        default: its value unless something else is asked for.
-        meaning: its line in ``docs/settings.md``, with the unit.
-        bounds: what pydantic's ``Field`` takes: ge, gt, le, lt; min_length and max_length of a list.
-    """
-    return Field(default, description=meaning, **bounds)
-
-
-class Section(BaseModel):
-    """Settings that belong together. They cannot be changed; ``replace`` makes a copy."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def replace(self, **values: Any) -> Self:
-        """Return a copy with some values changed and checked."""
-        return type(self)(**{**dict(self), **values})
 
 
 class DataConfig(Section):

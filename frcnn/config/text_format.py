@@ -81,7 +81,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
 
 def to_json(values: Mapping[str, Any]) -> str:
     """Return JSON text, {section: {name: value}}, of {dotted key: value}."""
-    sections = {}
+    sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         section, name = key.split(".")
         sections.setdefault(section, {})[name] = value

@@ -38,8 +38,8 @@ def base_anchors(sizes: Sequence[float], ratios: Sequence[float], rounded: bool 
         (A, 4) float32 boxes, ratio by ratio and within a ratio size by size.
     """
     stretch = np.sqrt(np.asarray(ratios, "float64"))[:, None]
-    sizes = np.asarray(sizes, "float64")[None, :]
-    width, height = (sizes / stretch).ravel(), (sizes * stretch).ravel()
+    sides = np.asarray(sizes, "float64")[None, :]
+    width, height = (sides / stretch).ravel(), (sides * stretch).ravel()
     corners = np.stack([-width, -height, width, height], axis=-1) / 2
     return (np.round(corners) if rounded else corners).astype("float32")
 

@@ -50,7 +50,7 @@ def sampled_rpn_targets(
         samples: S; at least the number of sampled anchors of any image.
     """
     batch = len(labels)
-    mask = 1.0 / np.float32(max(np.count_nonzero(labels != IGNORED), 1))
+    mask = np.float32(1.0) / max(int(np.count_nonzero(labels != IGNORED)), 1)
     cells = np.full((batch, samples), -1, "int32")
     y_class = np.zeros((batch, samples, 2, num_anchors), "float32")
     y_regress = np.zeros((batch, samples, 2, num_anchors, 4), "float32")
@@ -65,8 +65,11 @@ def sampled_rpn_targets(
         matched = gt_boxes[image, matches[image, positive]]
         y_regress[image, slot, 0, positive % num_anchors] = mask
         y_regress[image, slot, 1, positive % num_anchors] = _encode(matched, anchors[positive])
-    y_class = y_class.reshape(batch, samples, 2 * num_anchors)
-    return RpnTargets(cells, y_class, y_regress.reshape(batch, samples, 8 * num_anchors))
+    return RpnTargets(
+        cells,
+        y_class.reshape(batch, samples, 2 * num_anchors),
+        y_regress.reshape(batch, samples, 8 * num_anchors),
+    )
 
 
 def rpn_targets(
@@ -87,12 +90,13 @@ def rpn_targets(
     samples = int((labels != IGNORED).sum(axis=1).max(initial=0))
     sampled = sampled_rpn_targets(anchors, labels, matches, gt_boxes, num_anchors, samples)
     image, slot = np.nonzero(sampled.cells >= 0)
-    maps = []
-    for values in (sampled.y_class, sampled.y_regress):
+
+    def at_all_cells(values: np.ndarray) -> np.ndarray:
         whole = np.zeros((len(labels), len(anchors) // num_anchors, values.shape[-1]), "float32")
         whole[image, sampled.cells[image, slot]] = values[image, slot]
-        maps.append(whole)
-    return tuple(maps)
+        return whole
+
+    return at_all_cells(sampled.y_class), at_all_cells(sampled.y_regress)
 
 
 def _encode(boxes: np.ndarray, references: np.ndarray) -> np.ndarray:

@@ -79,13 +79,13 @@ def save(
     texts = {"state.json": json.dumps(state), **(texts or {})}
     try:
         with (part / "variables.npz").open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # mypy: one of them is allow_pickle
         for name, text in texts.items():
             (part / name).write_text(text, encoding="utf-8")
         sums = "".join(f"{_sha256(part / name)}  {name}\n" for name in ("variables.npz", *texts))
         (part / SUMS).write_text(sums, encoding="utf-8")
-        for file in (*part.iterdir(), part):
-            safe_write.to_disk(file)
+        for written in (*part.iterdir(), part):
+            safe_write.to_disk(written)
     except OSError:
         shutil.rmtree(part, ignore_errors=True)  # the disk may be full
         raise
@@ -118,7 +118,8 @@ def find_fault(path: pathlib.Path) -> str | None:
     """Compare a checkpoint's files with their checksums; return what is wrong, None if nothing is."""
     try:
         lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
-        sums = dict(reversed(line.split("  ", 1)) for line in lines)
+        pairs = [line.split("  ", 1) for line in lines]
+        sums = {name: checksum for checksum, name in pairs}
         if not sums.keys() >= REQUIRED:
             return f"{SUMS} is cut off"
         for name, expected in sums.items():
@@ -144,7 +145,7 @@ def read_newest(folder: pathlib.Path) -> tuple[Checkpoint | None, dict[pathlib.P
     Raises:
         RunError: all checkpoints are damaged.
     """
-    faults = {}
+    faults: dict[pathlib.Path, str] = {}
     for path in reversed(list_checkpoints(folder)):
         fault = find_fault(path)
         if fault is None:

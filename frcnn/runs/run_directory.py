@@ -85,10 +85,11 @@ def refuse_links(run_dir: pathlib.Path) -> None:
         RunError: names the link.
     """
     files = [*WRITTEN] + [f"{LOCK}{end}" for end in ("", "-owner", "-lease")]
-    paths = [run_dir / name for name in [*files, *(f"part-{name}" for name in files), "workers"]]
+    names = [*files, *(f"part-{name}" for name in files), "workers"]
+    paths = [os.path.join(run_dir, name) for name in names]
     for folder in (*LOGS, "checkpoints", "workers"):
-        for parent, folders, names in os.walk(run_dir / folder):  # does not follow links
-            paths += [os.path.join(parent, name) for name in folders + names]
+        for parent, folders, inside in os.walk(run_dir / folder):  # does not follow links
+            paths += [os.path.join(parent, name) for name in folders + inside]
     for path in paths:
         if os.path.islink(path):
             raise RunError(

@@ -45,8 +45,8 @@ class BestWeights:
         Without an mAP to compare (no object in the validation split) the last weights are the best.
         Weights of a later phase of the schedule are better than those of an earlier one.
         """
-        has_number = self.by == "mAP" and result is not None and not np.isnan(result.mean_ap)
-        score = [schedule.phase, float(result.mean_ap) if has_number else 0.0]
+        mean_ap = 0.0 if self.by == "last" or result is None else float(result.mean_ap)
+        score = [schedule.phase, 0.0 if np.isnan(mean_ap) else mean_ap]
         is_best = self.by == "last" or score >= state.best
         if is_best and schedule.has_one_network:  # the file holds one network
             state.best = score

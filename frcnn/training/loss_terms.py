@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras import ops
@@ -56,7 +56,7 @@ class LossTerm:
     has_accuracy: bool = False
 
 
-def rpn_terms(model: FasterRCNN, weights: tuple[float, float]) -> list[LossTerm]:
+def rpn_terms(model: FasterRCNN, weights: Sequence[float]) -> list[LossTerm]:
     """Return the RPN's two losses.
 
     Args:

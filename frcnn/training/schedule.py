@@ -6,6 +6,7 @@ epochs or files. The models that it trains are made by ``frcnn.training.step_mod
 
 from __future__ import annotations
 
+import abc
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,11 +33,10 @@ from frcnn.training.step_models import StepModel, validation_step_model
 USE_XLA = not IS_TENSORFLOW
 
 
-class Schedule:
+class Schedule(abc.ABC):
     """Base class of the schedules.
 
-    A subclass sets ``step_models`` and ``optimizers``, and has ``_train(batch, rng)``, which runs the
-    step models and returns the scalars.
+    A subclass sets ``step_models`` and ``optimizers``.
 
     Args:
         models: network to train.
@@ -65,7 +65,7 @@ class Schedule:
         self.config = config
         self.total_steps = total_steps
         self.steps_done = 0
-        self._validation_step = None
+        self._validation_step: StepModel | None = None
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
         self.norms = sorted(norms, key=lambda norm: norm.name)  # the same order in all processes
 
@@ -91,6 +91,10 @@ class Schedule:
             statistics.restore()
         traces = sum(step_model.traces for step_model in self.step_models)
         return scalars | rates | {"traces": float(traces)}
+
+    @abc.abstractmethod
+    def _train(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
+        """Run the step models on a batch and return the scalars."""
 
     def validation_step(
         self, batch: Batch, rng: np.random.Generator
@@ -215,7 +219,7 @@ def numbered(group: str, variables: Sequence[keras.Variable]) -> Iterator[tuple[
 
 def step_scalars(models: FasterRCNN, logs: dict[str, float]) -> dict[str, float]:
     """Return {TensorBoard tag: value} of the logs of the step models of both sub-models."""
-    scalars = {}
+    scalars: dict[str, float] = {}
     for sub_model in ("rpn", "classifier"):
         outputs = getattr(models, sub_model).output_names
         keys = [f"{output}_{what}" for output in outputs for what in ("loss", "accuracy")]

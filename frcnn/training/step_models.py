@@ -36,6 +36,9 @@ class StepModel(keras.Model):
         traces: how often a step was traced for new shapes.
     """
 
+    train_function: Any  # Keras sets both to None before the first step
+    test_function: Any
+
     def compile(self, optimizer: Any, terms: Sequence[LossTerm], **options: Any) -> None:
         """Set what is learnt.
 

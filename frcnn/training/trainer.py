@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import pathlib
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -32,9 +33,14 @@ from frcnn.training.best_weights import BestWeights
 from frcnn.training.checkpointer import Checkpointer
 from frcnn.training.four_step import FourStep
 from frcnn.training.joint import Joint
+from frcnn.training.schedule import Schedule
 from frcnn.training.validation import validate
 
-SCHEDULES = {"alternating": Alternating, "joint": Joint, "four-step": FourStep}
+SCHEDULES: dict[str, Callable[[FasterRCNN, Config, int], Schedule]] = {
+    "alternating": Alternating,
+    "joint": Joint,
+    "four-step": FourStep,
+}
 
 
 class Trainer:
@@ -70,15 +76,18 @@ class Trainer:
         self.writer = RunWriter(run_dir, self.group, models, config, self.classes)
         self.skipped = SkippedImages(run_dir, self.group)
         self.cache = ImageCache(config.data.cache_mib)
-        common = (config.data, models.size_multiple, config.train.seed)
-        options = {
-            "make_targets": AnchorTargetCreator(models.anchor_generator, config.rpn),
-            "on_skip": self.skipped.add,
-            "cache": self.cache,
-            "share": self.group.share,
-        }
-        self.batches = DataLoader(train_set, *common, training=True, **options)
-        self.val_batches = DataLoader(val_set, *common, training=False, **options)
+        loader = functools.partial(
+            DataLoader,
+            config=config.data,
+            multiple=models.size_multiple,
+            seed=config.train.seed,
+            make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn),
+            on_skip=self.skipped.add,
+            cache=self.cache,
+            share=self.group.share,
+        )
+        self.batches = loader(train_set, training=True)
+        self.val_batches = loader(val_set, training=False)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
         total_steps = self.steps_per_epoch * config.train.epochs
         self.schedule = SCHEDULES[config.train.schedule](models, config, total_steps)
@@ -131,8 +140,8 @@ class Trainer:
             self._call("on_train_end")
         seconds, total = progress.seconds, time.perf_counter() - started
         waited = f"{progress.waited / max(seconds, 1e-9):.1%} of it waiting for data"
-        seconds = f"{seconds:.0f} s of training, {waited}"
-        print(f"{progress.step} steps, {seconds}; {total:.0f} s since this start")
+        trained = f"{seconds:.0f} s of training, {waited}"
+        print(f"{progress.step} steps, {trained}; {total:.0f} s since this start")
         if self.cache.limit:
             print(self.cache.summary())
         return result
