@@ -5,22 +5,24 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from frcnn.config import in_weights
 from frcnn.config.schema import Config
-from frcnn.data import build, transforms
+from frcnn.data import build, image_arrays, transforms
 from frcnn.data.recognise import recognise
 from frcnn.data.sample import Dataset
-from frcnn.errors import ConfigError, DataError, WeightsError
+from frcnn.errors import ConfigError, WeightsError
 from frcnn.evaluation import evaluator
 from frcnn.files import outputs
 from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.ops import tiles
 from frcnn.weights import detector_files
+
+WINDOW = 4  # batches whose images are sorted by size together
 
 
 class Detector:
@@ -38,16 +40,30 @@ class Detector:
         self.classes = tuple(classes)
 
     @classmethod
-    def load(cls, path: str | pathlib.Path, weights: str | None = None) -> Detector:
+    def load(
+        cls,
+        path: str | pathlib.Path,
+        weights: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Detector:
         """Return the detector in a training run's folder or in a file that ``save`` wrote.
 
         Args:
             path: the folder or the file.
             weights: which of a folder's weight files; None: ``best.weights.h5``.
+            settings: changes of what is detected: {key: value} of settings whose key begins with
+                ``detection.``, such as ``{"detection.score_threshold": 0.5}``.
 
         Raises:
             ConfigError, WeightsError: a file is missing, damaged or does not fit.
+
+        Example::
+
+            detector = frcnn.Detector.load("runs/first", settings={"detection.classes": "cat,dog"})
         """
+        others = [key for key in settings or {} if not key.startswith("detection.")]
+        if others:
+            raise ConfigError(f"{others[0]} belongs to the weights; only detection.* can be changed")
         if weights and pathlib.Path(path).is_file():
             raise ConfigError(f"{path} is a file of weights itself, in which {weights} cannot be chosen")
         file = in_weights.file_of(path, weights or "best.weights.h5")
@@ -59,6 +75,7 @@ class Detector:
         config = Config().updated_from_json(text, f"the config in {file}")
         if not config.data.classes:
             raise ConfigError(f"{file} is not a detector's file: its config names no class")
+        config = config.replace(settings or {})
         built = FasterRCNN.from_config(config, len(config.data.classes) + 1, allow_random_frozen=True)
         detector_files.load(built, file)
         return cls(built, config, config.data.classes)
@@ -109,17 +126,21 @@ class Detector:
         found, truths = evaluator.detect(self, data)
         return evaluator.score(found, truths, self.classes, metric, iou_threshold)
 
-    def predict(self, images: Any, batch_size: int = 1) -> list[dict[str, Any]]:
+    def predict(
+        self, images: Any, batch_size: int = 1, tile: int | None = None, overlap: float = 0.2
+    ) -> list[dict[str, Any]]:
         """Return the detections in images of any sizes.
 
-        Images whose padded sizes are equal share a batch and a compiled graph; what is found in one
-        does not depend on the others.
-
         Args:
-            images: one image or a list of them: an (H, W, 3) RGB array or an (H, W) grey one, numbers
-                of any type from 0 to 255; a Pillow image; or a path, whose image is turned upright as
-                its EXIF says. An array or a Pillow image is taken as it is.
+            images: one image; a list, iterator or generator of images; or a (B, H, W, 3) array. An image
+                is an array (H, W, 3) of RGB, (H, W) of grey or (H, W, 4) of RGBA, a Pillow image, or a
+                path, whose image is turned upright as its EXIF says (``image_arrays.to_rgb``).
+                Numbers are from 0 to 255; floats may be from 0 to 1, and uint16 up to 65535.
             batch_size: images per batch, at most.
+            tile: side in pixels of the tiles that larger images are cut into, for objects that are small
+                in them (``frcnn.ops.tiles``); None: images are taken as a whole.
+            overlap: share of a tile that its neighbour repeats; ``overlap * tile`` should exceed the
+                objects' size.
 
         Returns:
             A list with a dict per image: ``boxes`` (M, 4) float32 pixels of that image, ``scores`` (M,)
@@ -127,30 +148,69 @@ class Detector:
 
         Raises:
             DataError: something is not such an image.
-            ConfigError: ``batch_size`` is not 1 or more.
+            ConfigError: ``batch_size``, ``tile`` or ``overlap`` is impossible.
+
+        Example::
+
+            for found in detector.predict(["a.jpg", "b.jpg"], batch_size=2):
+                print(found["names"], found["scores"], found["boxes"])
+        """
+        return list(self.stream(images, batch_size, tile, overlap))
+
+    def stream(
+        self, images: Any, batch_size: int = 1, tile: int | None = None, overlap: float = 0.2
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what ``predict`` returns, image by image, while ``images`` are read.
+
+        At most ``WINDOW`` batches of images are in memory. Within them, images whose padded sizes are
+        equal share a batch. What is found in one image does not depend on the others.
+
+        Example::
+
+            for found in detector.stream(frames_of("video.mp4"), batch_size=8):
+                print(len(found["scores"]))
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be 1 or more, not {batch_size}")
-        if not isinstance(images, (list, tuple)):
-            images = [images]
-        inputs = [self._input(image, number) for number, image in enumerate(images)]
-        results: list[dict[str, Any]] = [{} for _ in inputs]
+        numbered = enumerate(image_arrays.each(images))
+        pixels = (image_arrays.to_rgb(image, number) for number, image in numbered)
+        if tile is None:
+            results = self._whole(pixels, batch_size)
+        else:
+            results = self._tiled(pixels, batch_size, tile, overlap)
+        for found in results:
+            yield found | {"names": [self.classes[label] for label in found["labels"]]}
 
-        def shape(number):
-            return inputs[number][1].shape
+    def _whole(self, images: Iterator[np.ndarray], batch_size: int) -> Iterator[dict[str, Any]]:
+        """Yield the detections in (H, W, 3) images."""
+        size = batch_size * (WINDOW if batch_size > 1 else 1)
+        while window := [self._input(image) for image in itertools.islice(images, size)]:
+            results: list[dict[str, Any]] = [{} for _ in window]
 
-        for _, group in itertools.groupby(sorted(range(len(inputs)), key=shape), key=shape):
-            for numbers in _batches(group, batch_size):
-                sizes, padded, originals = zip(*(inputs[number] for number in numbers))
-                found = self.detect(np.stack(padded), np.array(sizes, "float32"), originals)
-                for number, result in zip(numbers, found):
-                    names = [self.classes[label] for label in result["labels"]]
-                    results[number] = {**result, "names": names}
-        return results
+            def shape(number, window=window):
+                return window[number][1].shape
 
-    def _input(self, image, number):
+            for _, group in itertools.groupby(sorted(range(len(window)), key=shape), key=shape):
+                for numbers in _batches(group, batch_size):
+                    sizes, padded, originals = zip(*(window[number] for number in numbers))
+                    found = self.detect(np.stack(padded), np.array(sizes, "float32"), originals)
+                    for number, result in zip(numbers, found):
+                        results[number] = result
+            yield from results
+
+    def _tiled(
+        self, images: Iterator[np.ndarray], batch_size: int, tile: int, overlap: float
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the detections in (H, W, 3) images that are cut into tiles."""
+        settings = self.config.detection
+        for image in images:
+            windows = tiles.windows(image.shape[1], image.shape[0], tile, overlap)
+            crops = (image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
+            found = list(self._whole(crops, batch_size))
+            yield tiles.merge(found, windows, settings.nms_iou, settings.max_detections)
+
+    def _input(self, pixels):
         """Return an image's size as resized, its padded pixels, and its own size (height, width)."""
-        pixels = _pixels(image, number)
         resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), self.config.data)
         padded = transforms.pad([resized], self.models.size_multiple)[0]
         return resized.shape[:2], padded, pixels.shape[:2]
@@ -203,49 +263,6 @@ def to_image_pixels(
             }
         )
     return results
-
-
-def _pixels(image, number):
-    """Return any kind of image as an (H, W, 3) array of RGB."""
-    if isinstance(image, (str, pathlib.Path)):
-        return transforms.load(str(image))
-    if isinstance(image, Image.Image):
-        if image.mode in ("I", "F"):
-            raise DataError(f"image {number} is a Pillow image of mode {image.mode}, of unknown range")
-        if image.mode.startswith("I;16"):  # Pillow's own conversion cuts off at 255
-            return np.repeat((np.asarray(image) >> 8).astype("uint8")[..., None], 3, axis=2)
-        return np.asarray(image.convert("RGB"))
-    pixels = np.asarray(image)
-    wanted = "numbers from 0 to 255: (H, W, 3) RGB or (H, W) grey, a Pillow image or a path"
-    if pixels.ndim == 4:
-        raise DataError(f"image {number} has the shape {pixels.shape}; give a batch as list(batch)")
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        raise DataError(
-            f"image {number} has four channels, {pixels.shape}; RGB are wanted: of RGBA, image[..., :3]"
-        )
-    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-    if not is_image or 0 in pixels.shape or pixels.dtype.kind not in "uif":
-        raise DataError(f"image {number} must be {wanted}, not {pixels.dtype} {pixels.shape}")
-    _check_range(pixels, number)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
-    return pixels if pixels.dtype == np.uint8 else pixels.astype("float32")
-
-
-def _check_range(pixels, number):
-    """Raise a ``DataError`` for an array whose numbers are not 0 to 255, as far as that can be told."""
-    if pixels.dtype == np.uint8:
-        return
-    if not np.isfinite(pixels).all():
-        raise DataError(f"image {number} holds numbers that are not finite")
-    low, high = pixels.min(), pixels.max()
-    found = f"image {number} holds {pixels.dtype} numbers from {low:g} to {high:g}; 0 to 255 are wanted"
-    if low < -0.5 or high > 255.5:  # what rounds to 0 or 255 is the noise of a resizing
-        advice = ": of 16 bits, image // 256" if pixels.dtype == np.uint16 else ""
-        raise DataError(found + advice)
-    # All black is the same in both ranges.
-    if pixels.dtype.kind == "f" and 0 < high <= 1:
-        raise DataError(f"{found}: of 0 to 1, 255 * image")
 
 
 def _batches(numbers, size):

@@ -119,66 +119,49 @@ def test_float_images_keep_their_fractions(detector, network):
     assert network.images.dtype == "float32" and (network.images[0, :80, :120] == 7.25).all()
 
 
-@pytest.mark.parametrize(
-    "image, says",
-    [
-        (np.zeros((40, 60, 1), "uint8"), r"uint8 \(40, 60, 1\)"),
-        (np.zeros(40, "uint8"), r"uint8 \(40,\)"),
-        (np.zeros((3, 40, 60), "float32"), r"float32 \(3, 40, 60\)"),
-        (np.zeros((0, 60, 3), "uint8"), r"uint8 \(0, 60, 3\)"),
-        (np.zeros((40, 60, 3), complex), r"complex128 \(40, 60, 3\)"),
-        (None, "object"),
-    ],
-)
-def test_what_is_no_image_is_named_by_its_number(detector, image, says):
-    with pytest.raises(DataError, match=rf"image 1 must be numbers .* RGB.* not {says}"):
-        detector.predict([np.zeros((40, 60, 3), "uint8"), image])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_batch_arrays_and_generators_are_images_one_by_one(detector, network, batch_size):
+    batch = np.stack([np.full((40, 60, 3), grey, "uint8") for grey in (1, 2, 3, 4, 5)])
+    for images in (batch, batch / 255.0, tuple(batch), (image for image in batch)):
+        results = detector.predict(images, batch_size)
+        assert len(results) == 5 and (network.images[-1, :80, :120].round() == 5).all()
+        np.testing.assert_allclose(results[4]["boxes"][1], [15, 10, 30, 20])
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_an_image_without_finite_numbers_is_refused(detector, bad):
-    image = np.zeros((40, 60, 3), "float32")
-    image[3, 4, 1] = bad
-    with pytest.raises(DataError, match="image 1 holds numbers that are not finite"):
-        detector.predict([np.zeros((40, 60, 3), "uint8"), image])
+def test_a_bad_image_is_named_by_its_number(detector):
+    with pytest.raises(DataError, match="image 1 must be .*RGB"):
+        detector.predict([np.zeros((40, 60, 3), "uint8"), None])
 
 
-PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype("uint8")
-PHOTO[0, 0] = (0, 128, 255)
+def test_a_stream_takes_no_more_images_than_it_needs(detector):
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield np.zeros((40, 60, 3), "uint8")
+
+    stream = detector.stream(endless())
+    assert [next(stream)["names"] for _ in range(3)] == [["dog", "cat"]] * 3 and len(taken) == 3
+    next(detector.stream(endless(), batch_size=2))
+    assert len(taken) == 3 + 2 * 4
 
 
-@pytest.mark.parametrize(
-    "image, says",
-    [
-        (PHOTO / 255.0, r"float64 numbers from 0 to 1; 0 to 255 are wanted: of 0 to 1, 255 \* image"),
-        ((PHOTO / 255.0).astype("float16"), "float16 numbers from 0 to 1; .* 255"),
-        (PHOTO.astype("uint16") * 257, r"uint16 numbers from 0 to 65535; .*image // 256"),
-        (PHOTO.astype("int16") - 200, "int16 numbers from -200 to 55; 0 to 255 are wanted"),
-        (PHOTO / 127.5 - 1.0, "float64 numbers from -1 to 1;"),
-        (PHOTO.astype("float32") * 2, "float32 numbers from 0 to 510;"),
-        (np.dstack([PHOTO, PHOTO[..., 0]]), r"four channels, \(40, 60, 4\); .*image\[\.\.\., :3\]"),
-        (PHOTO[None], r"the shape \(1, 40, 60, 3\); give a batch as list\(batch\)"),
-    ],
-)
-def test_numbers_of_another_range_are_refused_with_the_way_out(detector, image, says):
-    with pytest.raises(DataError, match=f"image 1 .*{says}"):
-        detector.predict([PHOTO, image])
+def test_tiles_are_predicted_in_batches_and_merged(detector, network):
+    shapes, original = [], FourBoxes.predict_on_batch
 
+    def counting(inputs):
+        shapes.append(inputs[0].shape)
+        return original(network, inputs)
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64", "float16", "float64"])
-def test_numbers_of_any_type_from_0_to_255_are_the_same_image(detector, network, dtype):
-    detector.predict(PHOTO)
-    expected = network.images
-    detector.predict(PHOTO.astype(dtype))
-    np.testing.assert_allclose(network.images, expected, atol=1.0)  # uint8 is rounded when resized
-    assert network.images.max() > 200
-
-
-def test_black_is_an_image_and_grey_is_rgb_of_the_same_numbers(detector, network):
-    detector.predict(np.zeros((40, 60, 3), "float32"))
-    assert (network.images[0, :80, :120] == 0).all()
-    detector.predict(np.full((40, 60), 7, "uint8"))
-    assert network.images.shape[-1] == 3 and (network.images[0, :80, :120] == 7).all()
+    network.predict_on_batch = counting
+    (found,) = detector.predict(np.zeros((80, 216, 3), "uint8"), 2, tile=120, overlap=0.2)
+    assert shapes == [(1, 48, 128, 3), (2, 80, 128, 3)]  # the whole, and two tiles of 120x80
+    # The fake network's small box is in each tile; its large one is in the image and cut in the tiles.
+    small = found["boxes"][[name == "cat" for name in found["names"]]].tolist()
+    assert [30, 20, 60, 40] in small and [126, 20, 156, 40] in small
+    assert [name for name in found["names"]].count("dog") == 1
+    assert (np.diff(found["scores"]) <= 0).all()
 
 
 def test_a_batch_has_at_least_one_image(detector):
@@ -278,6 +261,22 @@ def test_a_file_that_is_there_is_kept_unless_it_is_to_be_replaced(saved, tmp_pat
     assert path.read_text() == "mine"
     saved[0].save(path, overwrite=True)
     assert h5py.is_hdf5(path)
+
+
+def test_settings_change_what_is_detected_and_nothing_else(saved):
+    built, path = saved
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype("uint8")
+    (found,) = built.predict(image)
+    name = found["names"][-1]
+    one = Detector.load(path, settings={"detection.classes": name, "detection.max_detections": 1})
+    (changed,) = one.predict(image)
+    place = found["names"].index(name)
+    assert changed["names"] == [name] and one.classes == built.classes
+    np.testing.assert_allclose(changed["boxes"][0], found["boxes"][place], rtol=1e-5)
+    with pytest.raises(ConfigError, match="rpn.samples belongs to the weights"):
+        Detector.load(path, settings={"rpn.samples": 3})
+    with pytest.raises(ConfigError, match="detection.classes names 'circel', .*did you mean 'circle'"):
+        Detector.load(path, settings={"detection.classes": "circel"})
 
 
 def test_what_is_no_run_and_no_detector_is_named(saved, tmp_path):

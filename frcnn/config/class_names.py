@@ -8,9 +8,10 @@ names that look the same must be the same class. Other characters that nobody ca
 
 import functools
 import unicodedata
+from collections.abc import Sequence
 
-from frcnn.errors import DataError
-from frcnn.text import shown
+from frcnn.errors import ConfigError, DataError
+from frcnn.text import did_you_mean, listed, shown
 
 MAX_LENGTH = 200  # characters; csv.reader gives up on fields of 131,072
 # Control characters, formatting ones such as U+202E (right to left), and halves of surrogate pairs.
@@ -54,3 +55,21 @@ def clean_all(names):
         twice = next(name for index, name in enumerate(cleaned) if name in cleaned[:index])
         raise DataError(f"the class {twice!r} is named twice (names that differ in white space are one)")
     return cleaned
+
+
+def numbers_of(names: Sequence[str], classes: Sequence[str], key: str) -> tuple[int, ...]:
+    """Return the label of each name: its place in ``classes``.
+
+    Args:
+        names: some of the classes' names.
+        classes: all of them, in the order of the labels.
+        key: the setting that holds ``names``, for the message.
+
+    Raises:
+        ConfigError: a name is not among the classes.
+    """
+    for name in names:
+        if name not in classes:
+            hint = did_you_mean(name, classes) or f"; the classes are {listed(classes)}"
+            raise ConfigError(f"{key} names '{shown(name)}', which is not a class{hint}")
+    return tuple(classes.index(name) for name in names)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from frcnn.config import class_weights, conv_tiles, messages, text_format
+from frcnn.config import class_names, class_weights, conv_tiles, messages, text_format
 from frcnn.config.fields import Settings
 from frcnn.config.sections import (
     BACKBONES,
@@ -103,6 +103,7 @@ class Config(_Sections):
             class_weights.parse(self.loss.class_weights)
             if self.data.classes:
                 class_weights.of_classes(self.loss.class_weights, self.data.classes)
+                class_names.numbers_of(self.detection.classes, self.data.classes, "detection.classes")
         except FrcnnError as error:
             problems.append(str(error))
         if problems:

@@ -214,6 +214,7 @@ class DetectionConfig(Section):
     )
     nms_iou: Number = setting(0.3, "IoU above which NMS removes a box of the same class", ge=0, le=1)
     max_detections: Whole = setting(100, "detections per image", ge=1, le=2**16)
+    classes: ClassNames = setting((), "names of the classes to detect; empty: all", max_length=2**14)
     ap_iou: Number = setting(0.5, "IoU from which a detection counts as found", gt=0, le=1)
     ap_interpolation: Literal["auto", "11-point", "all-point"] = setting(
         "auto", "how AP is computed; auto: 11-point for VOC 2007, else all-point, as VOC since 2010"

@@ -177,7 +177,7 @@ class PostprocessLayer(layers.Layer):
     """``frcnn.ops.postprocessing.postprocess`` as a layer, with its thresholds.
 
     Args:
-        delta_weights, score_threshold, min_size, nms_iou: as of ``postprocess``.
+        delta_weights, score_threshold, min_size, nms_iou, labels_to_detect: as of ``postprocess``.
         max_detections: M.
 
     Example:
@@ -191,12 +191,14 @@ class PostprocessLayer(layers.Layer):
         min_size: float = 0.0,
         nms_iou: float = 0.3,
         max_detections: int = 100,
+        labels_to_detect: tuple[int, ...] = (),
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.delta_weights = tuple(delta_weights)
         self.score_threshold, self.min_size = score_threshold, min_size
         self.nms_iou, self.max_detections = nms_iou, max_detections
+        self.labels_to_detect = tuple(labels_to_detect)
         self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
     def call(
@@ -212,6 +214,7 @@ class PostprocessLayer(layers.Layer):
             self.min_size,
             self.nms_iou,
             self.max_detections,
+            self.labels_to_detect,
         )
 
     def compute_output_spec(self, rois, *_):
@@ -223,7 +226,7 @@ class PostprocessLayer(layers.Layer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        names = "delta_weights score_threshold min_size nms_iou max_detections"
+        names = "delta_weights score_threshold min_size nms_iou max_detections labels_to_detect"
         return _own_config(super(), {name: getattr(self, name) for name in names.split()})
 
 

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from frcnn.backend import IS_TENSORFLOW, on_batches
-from frcnn.config import conv_tiles, presets
+from frcnn.config import class_names, conv_tiles, presets
 from frcnn.config.schema import AnchorConfig, Config
 from frcnn.errors import ConfigError
 from frcnn.layers import conv_ways
@@ -237,6 +237,7 @@ class FasterRCNN:
             config.detection.min_size,
             config.detection.nms_iou,
             config.detection.max_detections,
+            class_names.numbers_of(config.detection.classes, config.data.classes, "detection.classes"),
         )
         detections = postprocess(proposals, *self.region_classifier([pooled_levels, proposals]), sizes)
         self.detector = Forward([images, sizes], detections, name="detector")

@@ -26,6 +26,7 @@ def postprocess(
     min_size: float = 0.0,
     nms_iou: float = 0.3,
     max_detections: int = 100,
+    labels_to_detect: tuple[int, ...] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Make the detections of each image, best first.
 
@@ -41,6 +42,7 @@ def postprocess(
         min_size: and be at least this wide and high, pixels.
         nms_iou: a detection that overlaps a better one of its class by more than this is dropped.
         max_detections: M.
+        labels_to_detect: detections of other classes are dropped; empty: none is.
 
     Returns:
         boxes (B, M, 4), scores (B, M), labels (B, M) int32. Padding: score 0, label -1.
@@ -53,7 +55,11 @@ def postprocess(
     sides = boxes[..., 2:] - boxes[..., :2]
     exists = ops.repeat(box_ops.area(rois) > 0.0, classes, axis=1)
     exists = exists & ops.all((sides > 0.0) & (sides >= min_size), axis=-1)
-    scores = ops.reshape(scores[..., :classes], (batch, count * classes))
+    scores = scores[..., :classes]
+    if labels_to_detect:
+        asked = ops.array([label in labels_to_detect for label in range(classes)])
+        scores = ops.where(asked, scores, 0.0)
+    scores = ops.reshape(scores, (batch, count * classes))
     scores = ops.where(exists & (scores > score_threshold), scores, 0.0)
     # Dropped boxes become empty, so that they suppress nothing.
     boxes = ops.where(scores[..., None] > 0.0, boxes, 0.0)

@@ -55,3 +55,11 @@ def test_the_setting_is_cleaned_alike(names, says):
     )
     with pytest.raises(ConfigError, match=says):
         Config().replace({"data.classes": names})
+
+
+def test_the_labels_of_some_classes():
+    assert class_names.numbers_of(("dog", "cat"), ("cat", "cow", "dog"), "detection.classes") == (2, 0)
+    with pytest.raises(ConfigError, match="detection.classes names 'dogg', .*did you mean 'dog'"):
+        class_names.numbers_of(("dogg",), ("cat", "dog"), "detection.classes")
+    with pytest.raises(ConfigError, match="detection.classes names 'x', .*; the classes are cat, dog"):
+        Config().replace({"data.classes": "cat,dog", "detection.classes": "x"})

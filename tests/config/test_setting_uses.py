@@ -231,6 +231,11 @@ def test_detections_are_chosen_as_configured():
     _, found, _ = layer(PROPOSALS, scores, np.zeros((1, 5, 4), "float32"), sizes)
     # The second overlaps the first by 0.6. The third and fourth are too low, the last scores too low.
     np.testing.assert_allclose(found, [[0.9, 0.7, 0]])
+    layer = layer_of(PostprocessLayer, data__classes="cat,dog", detection__classes="dog")
+    scores = np.array([[[0.6, 0.3, 0.1]] * 5], "float32")
+    _, found, labels = layer(PROPOSALS, scores, np.zeros((1, 5, 8), "float32"), sizes)
+    np.testing.assert_allclose(found[0, :2], [0.3, 0.3])
+    assert set(np.asarray(labels)[0]) == {1, -1}
 
 
 # --- scores ----------------------------------------------------------------------------------

@@ -145,3 +145,9 @@ def test_how_many_classes_can_score_above_a_threshold():
         1,
     ]
     assert classes_above(0.05, 3) == 3
+
+
+def test_only_the_asked_labels_are_detected_and_do_not_take_the_places_of_others():
+    _, scores, labels = detected(labels_to_detect=(1,), max_detections=1)
+    np.testing.assert_allclose(scores, [[0.6]])
+    assert labels.tolist() == [[1]]
