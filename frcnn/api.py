@@ -90,9 +90,10 @@ def train(
         datasets = _datasets(data, config, settings or {})
         short |= {"data.dataset": "python", "data.classes": datasets[0].classes}
     elif data is not None:
-        found, text = recognise(data, short.get("data.train_split"), short.get("data.val_split"))
+        given = (short.get(f"data.{name}") for name in ("train_split", "val_split"))
+        found, text = recognise(data, *given, format=short.get("data.format", "auto"))
         echo(text)
-        short = found | short
+        short = found | short | {"data.format": found["data.format"]}
     base = config
     if resume and out is None:
         raise ConfigError("resume=True needs the run's folder: out=...")
@@ -121,15 +122,18 @@ def load_dataset(
     split: str = "train",
     classes: Sequence[str] = (),
     on_bad_data: str = "error",
+    format: str = "auto",
 ) -> Dataset:
     """Return one split of a folder of labelled images.
 
     Args:
         folder: as for ``frcnn.train``.
         split: ``"train"`` and ``"val"`` are the splits that ``frcnn.train`` would use; other names are
-            those of files in ``ImageSets/Main``.
+            the folder's own; ``"all"``: every image of a folder without splits.
         classes: names in the order of the labels; empty: those that occur.
-        on_bad_data: ``"error"``, or ``"skip"`` to skip images with faults.
+        on_bad_data: ``"error"``; ``"skip"`` to skip images with faults; ``"clip"`` to skip them, but to
+            clip boxes that reach out of the image by a little.
+        format: of the labels, as ``data.format`` names it; ``"auto"``: found by looking.
 
     Raises:
         DataError: no such data, or faults in it.
@@ -140,7 +144,7 @@ def load_dataset(
         print(train_set.summary())
     """
     named = None if split in ("train", "val") else split
-    settings, _ = recognise(folder, named, named)
+    settings, _ = recognise(folder, named, named, format)
     config = Config().replace(settings | {"data.on_bad_data": on_bad_data})
     own = {"train": config.data.train_split, "val": config.data.val_split}
     return build.load_split(config.data, own.get(split, split), tuple(classes))

@@ -110,7 +110,7 @@ def take_folder(
         if getattr(arguments, name) is not None:
             flag = name.replace("_", "-")
             raise ConfigError(f"{arguments.data} and --{flag} both name the data: give one of them")
-    settings, text = recognise(arguments.data, train_split, val_split)
+    settings, text = recognise(arguments.data, train_split, val_split, arguments.format or "auto")
     for name, key in options.items():
         if key in settings:
             setattr(arguments, name, settings[key])

@@ -6,6 +6,7 @@ import json
 from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
 from frcnn.config import Config, precedence, presets
+from frcnn.config.sections import FORMATS
 from frcnn.evaluation import coco_ap
 from frcnn.files import outputs
 from frcnn.text import echo
@@ -15,6 +16,7 @@ OPTIONS = {
     "dataset": "data.dataset",
     "data_dir": "data.dir",
     "year": "data.year",
+    "format": "data.format",
     "split": "data.val_split",
     "on_bad_data": "data.on_bad_data",
     "batch_size": "data.batch_size",
@@ -38,8 +40,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
     data = parser.add_argument_group("data")
     for flag, metavar, text in (
-        ("--dataset", "NAME", "voc, or shapes that are drawn"),
-        ("--data-dir", "DIR", "folder with VOCdevkit in it, or a VOC folder"),
+        ("--dataset", "NAME", "voc: labelled images in --data-dir, or shapes that are drawn"),
+        ("--data-dir", "DIR", "folder of labelled images, or a folder with VOCdevkit in it"),
+        ("--format", "NAME", f"of the labels: {', '.join(FORMATS)}"),
         ("--year", "NAME", "of the devkit: 2007, 2012 or 07+12"),
         ("--split", "NAME", "split to score on, such as test"),
         ("--on-bad-data", "NAME", "error, or skip images with faults"),
@@ -68,7 +71,8 @@ def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, 
     """
     options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
     changes = {key: value for key, value in options.items() if value is not None}
-    keys = ("data.dataset", "data.dir", "data.year", "data.val_split")
+    keys = ("dataset", "dir", "year", "format", "val_split")
+    keys = tuple(f"data.{key}" for key in keys)
     own = {key: config.get(key) for key in keys}
     kept, notes = precedence.drop_other_data(own, changes, arguments.run)
     of_dataset = presets.preset(changes.get("data.dataset", own["data.dataset"]))

@@ -12,6 +12,7 @@ OPTIONS = {
     "dataset": "data.dataset",
     "data_dir": "data.dir",
     "year": "data.year",
+    "format": "data.format",
     "split": "data.train_split",
     "on_bad_data": "data.on_bad_data",
     "backbone": "model.backbone",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from frcnn.config import Config
+from frcnn.config.sections import FORMATS
 from frcnn.text import did_you_mean, echo, listed, nearest, shown
 
 DEFAULTS = Config()
@@ -99,18 +100,24 @@ def data_settings(group: argparse._ArgumentGroup, splits: Sequence[tuple[str, st
         "data",
         metavar="FOLDER",
         nargs="?",
-        help="labelled images: a VOC folder (Annotations, JPEGImages, ImageSets/Main) or a folder with "
-        "VOCdevkit in it. Splits of a VOC folder: trainval and test, or else train and val, or train "
-        "and test (default: what --dataset and --data-dir name)",
+        help="labelled images: a VOC folder or devkit, COCO JSON, YOLO, CSV, CVAT, LabelMe or loose VOC "
+        "XML (docs/data.md). Splits: trainval and test, or else train and val, or train and test; "
+        "without splits, the file names divide it (default: what --dataset and --data-dir name)",
     )
-    setting(group, "--dataset", "data.dataset", "voc, or shapes that are drawn; not with FOLDER")
+    setting(
+        group,
+        "--dataset",
+        "data.dataset",
+        "voc: the labelled images of any format in --data-dir; shapes: drawn; not with FOLDER",
+    )
     setting(
         group,
         "--data-dir",
         "data.dir",
-        "folder with VOCdevkit in it, or a VOC folder, from the current folder; not with FOLDER",
+        "folder of labelled images, or with VOCdevkit in it, from the current folder; not with FOLDER",
         "DIR",
     )
+    setting(group, "--format", "data.format", f"of the labels: {', '.join(FORMATS)}")
     setting(
         group,
         "--year",
@@ -121,7 +128,10 @@ def data_settings(group: argparse._ArgumentGroup, splits: Sequence[tuple[str, st
     for flag, key, text in splits:
         setting(group, flag, key, text, default=f"{DEFAULTS.get(key)}; see FOLDER")
     setting(
-        group, "--on-bad-data", "data.on_bad_data", "error, or skip images with faults and list them"
+        group,
+        "--on-bad-data",
+        "data.on_bad_data",
+        "error; skip: skip and list images with faults; clip: skip, but clip boxes that reach out a bit",
     )
 
 

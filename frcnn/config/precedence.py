@@ -149,8 +149,8 @@ def preset_layers(dataset, asked):
 def drop_other_data(values, said, source):
     """Return settings without what they say of their own data where the command line names other data.
 
-    Classes and year go with a data set and a folder, splits with a data set. Shapes go with the
-    folder in which they were drawn: in another one without shapes, ``data.dataset`` is voc.
+    Classes, renames, format and year go with a data set and a folder, splits with a data set. Shapes go
+    with the folder in which they were drawn: in another one without shapes, ``data.dataset`` is voc.
 
     Args:
         values: {key: value} of a config.
@@ -167,7 +167,7 @@ def drop_other_data(values, said, source):
     is_undrawn = kind == "shapes" and moved and not drawn and DATASET not in said
     dropped = ["data.train_split", "data.val_split"] if is_other_kind else []
     if is_other_kind or is_undrawn or (moved and DIR in values):
-        dropped += ["data.classes", "data.year"]
+        dropped += ["data.classes", "data.rename", "data.format", "data.year"]
     dropped = {key: values[key] for key in dropped if values.get(key) and key not in said}
     kept = {key: value for key, value in values.items() if key not in dropped}
     if is_undrawn:

@@ -37,6 +37,8 @@ Backbone = Literal[
 ]
 Schedule = Literal["alternating", "joint", "four-step"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Format = Literal["auto", "voc", "coco", "yolo", "csv", "cvat", "labelme", "voc-flat"]
+FORMATS = get_args(Format)
 BACKBONES, SCHEDULES, PRECISIONS = get_args(Backbone), get_args(Schedule), get_args(Precision)
 
 
@@ -44,12 +46,11 @@ class DataConfig(Section):
     """Which images are read, and how they become batches."""
 
     dataset: Literal["voc", "shapes", "python"] = setting(
-        "voc", "format of the data set; python: objects that frcnn.train was given"
+        "voc",
+        "voc: labelled images of any format in dir; shapes: drawn; python: objects given to frcnn.train",
     )
-    dir: Text = setting("data", "folder in which data sets lie, or a VOC folder itself")
-    format: Literal["auto", "voc", "coco", "yolo", "csv", "cvat", "labelme", "voc-flat"] = setting(
-        "auto", "format of the labels in dir; auto: found by looking"
-    )
+    dir: Text = setting("data", "folder of labelled images, or folder in which VOCdevkit lies")
+    format: Format = setting("auto", "format of the labels in dir; auto: found by looking")
     year: Text = setting(
         "", "year of the VOC devkit: 2007 (also if empty), 2012 or 07+12; empty for a VOC folder"
     )

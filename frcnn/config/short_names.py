@@ -4,6 +4,7 @@ SHORT_NAMES = {
     "dataset": "data.dataset",
     "data_dir": "data.dir",
     "year": "data.year",
+    "format": "data.format",
     "train_split": "data.train_split",
     "val_split": "data.val_split",
     "on_bad_data": "data.on_bad_data",

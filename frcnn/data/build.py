@@ -5,10 +5,11 @@ import pathlib
 from collections.abc import Sequence
 
 from frcnn.config.schema import DataConfig
-from frcnn.data import formats, shapes, voc, voc_layout
+from frcnn.data import shapes, voc_layout
 from frcnn.data.faults import Fault, apply_policy
-from frcnn.data.labels import Choice, to_dataset
+from frcnn.data.labels import ADD_CLASS, Choice
 from frcnn.data.sample import Dataset
+from frcnn.data.sources import Source, open_source
 from frcnn.errors import DataError
 from frcnn.text import listed
 
@@ -25,17 +26,17 @@ def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
     Raises:
         DataError: no such data, or faults in it: those of both splits at once.
     """
-    _refuse_python(config)
-    train, faults = collect_split(config, config.train_split, config.classes, seed)
-    classes, advice = config.classes, {}
+    source = open_data(config, seed)
+    train, faults = collect_split(config, config.train_split, config.classes, source=source)
+    classes, advice = config.classes, ADD_CLASS
     # An image with a fault may hold a class that no other has; that is no fault of the other split.
     if not classes and not (faults and config.on_bad_data == "error"):
         classes = train.classes
-        advice = {
-            "advice": f"no object of the training split, {config.train_split}, has this class: put such "
-            "an image into that split, or name all classes with --set data.classes=NAME,NAME,..."
-        }
-    val, val_faults = collect_split(config, config.val_split, classes, seed, **advice)
+        advice = (
+            f"no object of the training split, {config.train_split}, has this class: put such an image "
+            "into that split, or name all classes with --set data.classes=NAME,NAME,..."
+        )
+    val, val_faults = collect_split(config, config.val_split, classes, advice, source)
     val, shared = _without_shared(val, train)
     val = _with_missing_classes(val, train)
     return tuple(apply_policy([(train, faults), (val, val_faults + shared)], config.on_bad_data))
@@ -75,29 +76,22 @@ def _without_shared(dataset: Dataset, other: Dataset) -> tuple[Dataset, list[Fau
 
 
 def load_split(
-    config: DataConfig,
-    split: str,
-    classes: Sequence[str] = (),
-    seed: int = 0,
-    advice: str = voc.UNKNOWN_CLASS_ADVICE,
+    config: DataConfig, split: str, classes: Sequence[str] = (), advice: str = ADD_CLASS
 ) -> Dataset:
-    """Return the ``Dataset`` of one split, its faults settled.
-
-    Args:
-        config, split, classes, seed, advice: as for ``collect_split``.
+    """Return the ``Dataset`` of one split, its faults settled. Arguments: as for ``collect_split``.
 
     Raises:
         DataError: no such data, or faults in it.
     """
-    return apply_policy([collect_split(config, split, classes, seed, advice)], config.on_bad_data)[0]
+    return apply_policy([collect_split(config, split, classes, advice)], config.on_bad_data)[0]
 
 
 def collect_split(
     config: DataConfig,
     split: str,
     classes: Sequence[str] = (),
-    seed: int = 0,
-    advice: str = voc.UNKNOWN_CLASS_ADVICE,
+    advice: str = ADD_CLASS,
+    source: Source | None = None,
 ) -> tuple[Dataset, list[Fault]]:
     """Return the ``Dataset`` of one split without its faulty images, and the list of its ``Fault``.
 
@@ -105,41 +99,40 @@ def collect_split(
         config: ``DataConfig``.
         split: its name.
         classes: names in the order of the labels; empty: those that the split brings.
-        seed: as for ``load``.
-        advice: as for ``voc.collect``.
+        advice: what to do about an object of another class, for the report.
+        source: the data, opened; None: they are opened here.
 
     Raises:
         DataError: no such data.
     """
-    _refuse_python(config)
-    root, year = folder(config), config.year or None
-    if config.dataset == "shapes":
-        shapes.ensure(root, seed=seed)
     rename = dict(one.split("=", 1) for one in config.rename)
     # The user's own choice of classes. Of the 20 official ones, which a devkit is read with, it is none.
     only = bool(classes) and tuple(classes) == config.classes != voc_layout.VOC_CLASSES
     clip = config.on_bad_data == "clip"
-    if config.dataset != "shapes" and (found := _other_format(config, root)):
-        choice = Choice(tuple(classes) or None, only, rename, clip, advice)
-        return to_dataset(formats.read(found, split), choice)
-    return voc.collect(root, split, year, classes or None, advice, only, rename, clip)
+    choice = Choice(tuple(classes) or None, only, rename, clip, advice)
+    return (source or open_data(config)).collect(split, choice)
 
 
-def _other_format(config: DataConfig, root: pathlib.Path) -> formats.Found | None:
-    """Return the data set of a folder that is not laid out as VOC's, None for one that is."""
-    if config.format == "voc" or (config.format == "auto" and voc_layout.is_voc_data(root)):
-        return None
-    if not root.is_dir():
-        return None
-    return formats.find(root, config.format)
+def open_data(config: DataConfig, seed: int = 0) -> Source:
+    """Return the data that a ``DataConfig`` names; ``shapes`` are drawn if they are not there.
 
+    Args:
+        config: ``DataConfig``.
+        seed: that ``shapes`` are drawn from.
 
-def _refuse_python(config: DataConfig) -> None:
+    Raises:
+        DataError: no such data, or they were given as Python objects.
+    """
     if config.dataset == "python":
         raise DataError(
             "this run's data were given to frcnn.train as Python objects: give them again, or name a "
             "folder (--dataset voc --data-dir FOLDER)"
         )
+    root = folder(config)
+    if config.dataset == "shapes":
+        shapes.ensure(root, seed=seed)
+        return Source(root)
+    return open_source(root, config.format, config.year or None)
 
 
 def folder(config: DataConfig) -> pathlib.Path:

@@ -13,10 +13,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from frcnn.data.box_checks import polygon_box
 from frcnn.data.faults import Fault
 from frcnn.data.file_tree import FileTree, image_name
 from frcnn.data.label_files import head, read_json, split_of
-from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 from frcnn.text import listed, shown, shown_value
 
@@ -102,6 +103,7 @@ def _slim(entry: dict[str, Any]) -> dict[str, Any]:
     """Replace an annotation's polygons, most of a file, by the box around them, while it is parsed."""
     if "segmentation" in entry:
         shape = entry.pop("segmentation")
+        entry["outline"] = bool(shape)
         if "bbox" not in entry and isinstance(shape, list) and shape:
             try:
                 points = [pair for ring in shape for pair in zip(ring[::2], ring[1::2], strict=True)]
@@ -222,7 +224,8 @@ def _objects(
         area = float(area) if _is_number(area) else None
         difficult = entry.get("ignore") in (1, True) or entry.get("difficult") in (1, True)
         crowd = entry.get("iscrowd") in (1, True)
-        image.objects.append(RawObject(index, name or "", box, difficult, crowd, area, fault))
+        outline = entry.get("outline") is True
+        image.objects.append(RawObject(index, name or "", box, difficult, crowd, area, fault, outline))
     return faults
 
 

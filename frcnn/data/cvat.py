@@ -10,9 +10,10 @@ import posixpath
 import re
 from typing import Any
 
+from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree, image_name
 from frcnn.data.label_files import head, number, read_xml, split_of
-from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 from frcnn.text import shown
 
@@ -119,7 +120,8 @@ def _object(place: int, element: Any) -> RawObject:
             fault = f"has the points {shown(element.get('points'))!r}; expected x,y;x,y;..."
     else:
         fault = f"is a <{element.tag}>, which is not read: expected <box>, <polygon> or <mask>"
-    return RawObject(place, name, box, difficult, crowd, fault=fault)
+    outline = element.tag != "box" or bool(number(element.get("rotation", "0")))
+    return RawObject(place, name, box, difficult, crowd, fault=fault, outline=outline)
 
 
 def _turned(box: tuple[float, ...], degrees: float) -> tuple[float, ...]:

@@ -15,8 +15,9 @@ from frcnn.data import coco, csv_boxes, cvat, labelme, voc_flat, yolo
 from frcnn.data.faults import Fault
 from frcnn.data.file_tree import FileTree
 from frcnn.data.label_files import ALIASES, VALIDATION_SHARE, in_validation, match_split
-from frcnn.data.labels import Choice, LabelledSplit, to_dataset
+from frcnn.data.labels import Choice, LabelledSplit
 from frcnn.data.sample import Dataset
+from frcnn.data.to_dataset import to_dataset
 from frcnn.errors import ConfigError, DataError
 from frcnn.text import did_you_mean, listed, shown
 
@@ -160,6 +161,7 @@ def _divided(whole: LabelledSplit, is_val: bool, source: str | None) -> Labelled
         name=f"{name} {'val' if is_val else 'train'}",
         images=parts[is_val],
         notes=[*whole.notes, note],
+        made=True,
     )
 
 

@@ -98,14 +98,26 @@ def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
 
 
 def read_xml(path: Path | str) -> Any:
-    """Return the root element of an XML file. Raises DataError."""
+    """Return the root element of an XML file. Raises DataError, which names the file."""
     try:
-        return ElementTree.fromstring(untrusted.read_bytes(path, MAX_BYTES))
+        return parse_xml(path, MAX_BYTES)
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
+
+
+def parse_xml(path: Path | str, limit: int) -> Any:
+    """Return the root element of an XML file of at most ``limit`` bytes.
+
+    Raises:
+        DataError: it cannot be read; the message continues a sentence that begins with the file's name.
+    """
+    try:
+        return ElementTree.fromstring(untrusted.read_bytes(path, limit))
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"cannot be read: {error.strerror or error}") from error
     # ParseError is a SyntaxError; defusedxml's refusals and unknown encodings are ValueErrors.
     except (SyntaxError, ValueError, LookupError) as error:
-        raise DataError(f"{path} cannot be read as XML: {error}") from error
+        raise DataError(f"cannot be read as XML: {error}") from error
 
 
 def split_of(name: str) -> str | None:
@@ -119,6 +131,20 @@ def split_of(name: str) -> str | None:
         if re.fullmatch(r"(trainval|train(ing)?|val|valid(ation)?|test(ing)?|minival)\d*", part.lower()):
             return part
     return None
+
+
+def by_split_folder(files: Iterable[str]) -> dict[str | None, list[str]]:
+    """Return {split: files} of files that lie in folders of splits; None: in no such folder.
+
+    Example:
+        >>> by_split_folder(["train/a.xml", "labels/val/b.xml", "c.xml"])
+        {'train': ['train/a.xml'], 'val': ['labels/val/b.xml'], None: ['c.xml']}
+    """
+    found: dict[str | None, list[str]] = {}
+    for file in files:
+        folders = [part for part in file.split("/")[:-1] if split_of(part)]
+        found.setdefault(folders[-1] if folders else None, []).append(file)
+    return found
 
 
 def match_split(asked: str, there: Iterable[str]) -> str | None:

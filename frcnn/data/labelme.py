@@ -10,9 +10,10 @@ import posixpath
 import re
 from typing import Any
 
+from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree
-from frcnn.data.label_files import head, read_json, split_of
-from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.data.label_files import by_split_folder, head, read_json
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 from frcnn.text import shown, shown_value
 
@@ -30,17 +31,9 @@ def recognise(tree: FileTree) -> str | None:
     return None
 
 
-def _files(tree: FileTree) -> dict[str | None, list[str]]:
-    found: dict[str | None, list[str]] = {}
-    for file in tree.with_ending(".json"):
-        folders = [part for part in file.split("/")[:-1] if split_of(part)]
-        found.setdefault(folders[-1] if folders else None, []).append(file)
-    return found
-
-
 def splits(tree: FileTree) -> list[str | None]:
     """Return the names of the splits, which are folders; None stands for files in no such folder."""
-    return list(_files(tree))
+    return list(by_split_folder(tree.with_ending(".json")))
 
 
 def read(tree: FileTree, split: str | None) -> LabelledSplit:
@@ -50,7 +43,7 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
         tree: the data set's files.
         split: one of ``splits``.
     """
-    files = _files(tree)[split]
+    files = by_split_folder(tree.with_ending(".json"))[split]
     images = [_image(tree, file) for file in files]
     labelled = {image.path for image in images}
     folders = {posixpath.dirname(image) for image in tree.images if str(tree.path(image)) in labelled}
@@ -136,5 +129,6 @@ def _object(index: int, shape: Any) -> RawObject:
         box,
         difficult,
         flags.get("crowd") is True,
+        outline=kind != "rectangle",
         fault="" if isinstance(name, str) else f"has the label {shown_value(name)}; expected text",
     )

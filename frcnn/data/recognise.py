@@ -13,18 +13,21 @@ SPLITS = (("trainval", "test"), ("train", "val"), ("train", "test"))
 
 
 def recognise(
-    folder: str | os.PathLike, train_split: str | None = None, val_split: str | None = None
+    folder: str | os.PathLike,
+    train_split: str | None = None,
+    val_split: str | None = None,
+    format: str = "auto",
 ) -> tuple[dict[str, str], str]:
     """Find out how to read a folder of labelled images.
 
     Args:
-        folder: a VOC folder (``Annotations``, ``JPEGImages``, ``ImageSets/Main``) or one that holds
-            ``VOCdevkit``.
+        folder: labelled images in any format.
         train_split, val_split: names of the splits, where the caller knows them.
+        format: as ``data.format``, which the caller may know.
 
     Returns:
-        settings: {key: value}: ``data.dataset``, ``data.dir`` and the splits, the first of ``SPLITS``
-            that a VOC folder has.
+        settings: {key: value}: ``data.dataset``, ``data.dir``, ``data.format`` and the splits, for a
+            VOC folder the first of ``SPLITS`` that it has.
         text: one line that says what was found.
 
     Raises:
@@ -45,14 +48,19 @@ def recognise(
     settings = {"data.dataset": "voc", "data.dir": str(folder)}
     known = {"data.train_split": train_split, "data.val_split": val_split}
     settings |= {key: name for key, name in known.items() if name}
-    if (root / "Annotations").is_dir() and not (root / "ImageSets" / "Main").is_dir():
-        if found := formats.find(root, "voc-flat"):
-            return _other_format(found, settings)
-    if not (root / "Annotations").is_dir():
+    if format not in ("auto", "voc"):
+        found = formats.find(root, format)
+        assert found is not None  # an error otherwise
+        return _other_format(found, settings)
+    settings["data.format"] = "voc"
+    is_voc, has_lists = (root / "Annotations").is_dir(), (root / "ImageSets" / "Main").is_dir()
+    if format == "auto" and is_voc and not has_lists and (found := formats.find(root)):
+        return _other_format(found, settings)
+    if not is_voc:
         try:
             voc_layout.find_folders(root, train_split or "trainval", None)
         except DataError as error:
-            if found := formats.find(root):
+            if format == "auto" and (found := formats.find(root)):
                 return _other_format(found, settings)
             raise DataError(_looks_like(root)) from error
         return settings, f"data: {shown(folder)} is a VOC devkit"
@@ -75,7 +83,7 @@ def recognise(
 def _other_format(found: formats.Found, given: dict[str, str]) -> tuple[dict[str, str], str]:
     """Return what ``recognise`` does for a folder in one of ``formats.FORMATS``."""
     train, val = found.splits()
-    settings = {"data.train_split": train, "data.val_split": val, "data.format": found.name} | given
+    settings = {"data.train_split": train, "data.val_split": val} | given | {"data.format": found.name}
     text = (
         f"data: {shown(found.tree.root)} holds labels in the format {found.name} ({shown(found.source)})"
     )

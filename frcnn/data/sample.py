@@ -67,6 +67,8 @@ class Dataset:
         dropped: (class, objects) of the classes that ``data.classes`` drops.
         clipped: (name, box) for each box that was clipped to its image.
         notes: sentences about the labels that the user should read.
+        outlines: objects of which the labels give a polygon or mask, and only its box is read.
+        made: the split was made by the hash of the images' names, as the data have none.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Dataset:
     dropped: tuple[tuple[str, int], ...] = ()
     clipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    outlines: int = 0
+    made: bool = False
 
     def __len__(self) -> int:
         return len(self.samples)

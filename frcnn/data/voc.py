@@ -11,20 +11,18 @@ import dataclasses
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from frcnn.config import class_names
-from frcnn.data import image_io, labels, voc_annotation, voc_layout, voc_pairing
+from frcnn.data import image_io, voc_annotation, voc_layout, voc_pairing
 from frcnn.data.faults import Fault, UnknownClass, apply_policy
+from frcnn.data.labels import Choice
 from frcnn.data.sample import Dataset, Sample
-from frcnn.errors import ConfigError, DataError
+from frcnn.data.to_dataset import MAX_BOXES, look_alikes, unknown_class
+from frcnn.errors import DataError
 from frcnn.text import shown
-
-MAX_BOXES = labels.MAX_BOXES
-UNKNOWN_CLASS_ADVICE = labels.ADD_CLASS
 
 
 def read(
@@ -37,7 +35,8 @@ def read(
     """Read one split of a VOC data set.
 
     Args:
-        root, split, year, classes: as for ``collect``.
+        root, split, year: as for ``collect``.
+        classes: as ``Choice`` has them.
         on_bad_data: ``"error"`` raises one error for all faults; ``"skip"`` skips images with a fault
             and records them in ``Dataset.skipped``.
 
@@ -47,18 +46,15 @@ def read(
     Example:
         >>> read("data", "trainval", year="2007").summary()  # doctest: +SKIP
     """
-    return apply_policy([collect(root, split, year, classes)], on_bad_data)[0]
+    choice = Choice(None if classes is None else tuple(classes))
+    return apply_policy([collect(root, split, year, choice)], on_bad_data)[0]
 
 
 def collect(
     root: Path | str,
     split: str,
     year: str | None = None,
-    classes: Sequence[str] | None = None,
-    advice: str = UNKNOWN_CLASS_ADVICE,
-    only: bool = False,
-    rename: Mapping[str, str] | None = None,
-    clip: bool = False,
+    choice: Choice | None = None,
 ) -> tuple[Dataset, list[Fault]]:
     """Read one split of a VOC data set and collect its faults.
 
@@ -70,10 +66,8 @@ def collect(
             or 2012 if there is no 2007. With ``"07+12"`` images are named ``VOC2007/<identifier>`` and
             ``VOC2012/<identifier>``; its ``test`` is that of 2007 alone, because the annotations of
             2012's test were never published.
-        classes: class names in the order of the labels. None stands for the 20 official ones in a
-            devkit, and for the sorted names found in the split in a bare folder.
-        advice: what to do about an object of another class, for the report.
-        only, rename, clip: as ``labels.Choice`` has them.
+        choice: which classes, and whether boxes are clipped. No classes stand for the 20 official
+            ones in a devkit, and for the sorted names found in the split in a bare folder.
 
     Returns:
         dataset: the images without a fault; images without objects are included.
@@ -85,13 +79,13 @@ def collect(
 
     Raises:
         DataError: no data at ``root``, no such split, or a split without images.
-        ConfigError: ``year`` is none of the above, or ``classes`` are not valid class names.
+        ConfigError: ``year`` is none of the above.
     """
+    asked = choice or Choice()
     try:
-        folders, name, known = voc_layout.find_folders(Path(root), split, year)
-        if classes is not None:
-            known = _clean(classes)
-        choice = labels.Choice(known, only and classes is not None, rename or {}, clip)
+        folders, name, official = voc_layout.find_folders(Path(root), split, year)
+        known = official if asked.classes is None else asked.classes
+        choice = dataclasses.replace(asked, classes=known)
         readers = [_Reader(folder, len(folders) > 1, choice) for folder in folders]
         read = [(*one, reader) for reader in readers for one in reader.read(split)]
     except OSError as error:
@@ -108,7 +102,8 @@ def collect(
             found.append((sample, names))
     if known is None:
         known = tuple(sorted({class_name for _, names in found for class_name in names}))
-    elif classes is None:
+    advice = asked.advice
+    if official is not None and asked.classes is None:
         advice = _devkit_advice(folders, set().union(*(reader.class_names for reader in readers)), year)
     faults = [
         dataclasses.replace(fault, advice=advice) if isinstance(fault, UnknownClass) else fault
@@ -121,15 +116,8 @@ def collect(
     )
     dropped = sum((reader.dropped for reader in readers), Counter())
     clipped = tuple(entry for reader in readers for entry in reader.clipped)
-    notes = tuple(labels.look_alikes(set(known) | set(dropped)))
+    notes = tuple(look_alikes(set(known) | set(dropped)))
     return Dataset(name, known, samples, (), tuple(sorted(dropped.items())), clipped, notes), faults
-
-
-def _clean(classes: Iterable[str]) -> tuple[str, ...]:
-    try:
-        return class_names.clean_all(classes)
-    except DataError as error:
-        raise ConfigError(f"the classes asked for: {error}") from error
 
 
 def _devkit_advice(folders: list[Path], names: set[str], year: str | None) -> str:
@@ -166,7 +154,7 @@ class _Reader:
         users: {path of an image: identifiers of the annotations that use it}.
     """
 
-    def __init__(self, folder: Path, prefixed: bool, choice: labels.Choice):
+    def __init__(self, folder: Path, prefixed: bool, choice: Choice):
         self.folder = folder
         self.prefix = f"{folder.name}/" if prefixed else ""
         self.choice = choice
@@ -241,7 +229,7 @@ class _Reader:
                     if self.choice.only:
                         dropped.append(class_name)
                     else:
-                        what = labels.unknown_class(class_name, self.choice.classes)
+                        what = unknown_class(class_name, self.choice.classes)
                         faults.append(UnknownClass(name, where, what))
                     continue
                 box, is_difficult, cut = voc_annotation.read_object(element, *size, self.choice.clip)

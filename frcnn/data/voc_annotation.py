@@ -18,11 +18,10 @@ import math
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from defusedxml import ElementTree
-
 from frcnn.config import class_names
-from frcnn.data import labels
+from frcnn.data.box_checks import fit
 from frcnn.data.image_io import Header
+from frcnn.data.label_files import parse_xml
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 from frcnn.text import shown
@@ -38,13 +37,7 @@ def parse(path: Path) -> Element:
     Raises:
         DataError: the file cannot be read, is not an annotation, or holds a box outside an ``<object>``.
     """
-    try:
-        root = ElementTree.fromstring(untrusted.read_bytes(path, untrusted.MAX_ANNOTATION_BYTES))
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}") from error
-    # ParseError is a SyntaxError; defusedxml's refusals and unknown encodings are ValueErrors.
-    except (SyntaxError, ValueError, LookupError) as error:
-        raise DataError(f"cannot be read as XML: {error}") from error
+    root = parse_xml(path, untrusted.MAX_ANNOTATION_BYTES)
     if root.tag != "annotation":
         raise DataError(f"holds <{shown(root.tag)}>, expected <annotation>")
     for child in root:
@@ -118,7 +111,7 @@ def read_object(
     Args:
         element: the ``<object>``.
         width, height: of the image, pixels; infinite if unknown.
-        clip: clip a box that reaches out of the image by a little (``labels.fit``).
+        clip: clip a box that reaches out of the image by a little (``fit``).
 
     Returns:
         box: ``[x1, y1, x2, y2]``, half-open, clipped to the image; its sides have at least one pixel.
@@ -131,7 +124,7 @@ def read_object(
     is_difficult = read_difficult(element)
     xmin, ymin, xmax, ymax = corners = read_corners(element)
     values = ", ".join(f"{name} {value:g}" for name, value in zip(CORNERS, corners, strict=True))
-    box, is_cut = labels.fit(xmin - 1, ymin - 1, xmax, ymax, width, height, clip)
+    box, is_cut = fit(xmin - 1, ymin - 1, xmax, ymax, width, height, clip)
     if box is None or min(box[2] - box[0], box[3] - box[1]) < 1:
         raise DataError(f"reaches out of the {width}x{height} image: {values}")
     return box, is_difficult, f"clipped to the {width}x{height} image: {values}" if is_cut else ""

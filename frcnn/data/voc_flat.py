@@ -11,9 +11,10 @@ import re
 from typing import Any
 
 from frcnn.data import voc_annotation
+from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree
-from frcnn.data.label_files import head, number, split_of
-from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.data.label_files import by_split_folder, head, number
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 
 NAME = "voc-flat"
@@ -33,17 +34,9 @@ def recognise(tree: FileTree) -> str | None:
     return None
 
 
-def _files(tree: FileTree) -> dict[str | None, list[str]]:
-    found: dict[str | None, list[str]] = {}
-    for file in tree.with_ending(".xml"):
-        folders = [part for part in file.split("/")[:-1] if split_of(part)]
-        found.setdefault(folders[-1] if folders else None, []).append(file)
-    return found
-
-
 def splits(tree: FileTree) -> list[str | None]:
     """Return the names of the splits; None stands for files in no folder of a split."""
-    return list(_files(tree))
+    return list(by_split_folder(tree.with_ending(".xml")))
 
 
 def read(tree: FileTree, split: str | None) -> LabelledSplit:
@@ -53,7 +46,7 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
         tree: the data set's files.
         split: one of ``splits``.
     """
-    images = [_image(tree, file) for file in _files(tree)[split]]
+    images = [_image(tree, file) for file in by_split_folder(tree.with_ending(".xml"))[split]]
     return LabelledSplit(f"{tree.root.resolve().name} {split or 'all'}", images)
 
 
@@ -107,7 +100,7 @@ def _object(place: int, element: Any) -> RawObject:
         difficult = voc_annotation.read_difficult(element)
     except DataError as error:
         return RawObject(place, "", (0, 0, 0, 0), fault=str(error))
-    return RawObject(place, name, box, difficult)
+    return RawObject(place, name, box, difficult, outline=polygon is not None)
 
 
 def _points(polygon: Any) -> list[tuple[float, float]]:

@@ -12,9 +12,18 @@ import posixpath
 import re
 from typing import NamedTuple
 
+from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree, image_name
-from frcnn.data.label_files import head, names_of, number, read_lines, read_yaml, split_of
-from frcnn.data.labels import LabelledSplit, RawImage, RawObject, polygon_box
+from frcnn.data.label_files import (
+    by_split_folder,
+    head,
+    names_of,
+    number,
+    read_lines,
+    read_yaml,
+    split_of,
+)
+from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 from frcnn.text import shown, shown_value
 
@@ -126,11 +135,7 @@ def _layout(
         if files:
             classes = tuple(line for _, line in read_lines(tree.path(files[0])))
             break
-    found: dict[str | None, list[str | Written]] = {}
-    for file in tree.images:
-        folders = [part for part in file.split("/")[:-1] if split_of(part)]
-        found.setdefault(folders[-1] if folders else None, []).append(file)
-    return found, classes, False, str(tree.root)
+    return by_split_folder(tree.images), classes, False, str(tree.root)
 
 
 def _read_yaml(tree: FileTree, file: str):
@@ -310,7 +315,7 @@ def _object(line: int, text: str, classes: tuple[str, ...] | None, keypoints: bo
             return faulty(f"has a negative size: {shown(text, 80)!r}")
         return RawObject(line, name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
     if len(values) >= 6 and len(values) % 2 == 0:
-        return RawObject(line, name, polygon_box(list(zip(values[::2], values[1::2]))))
+        return RawObject(line, name, polygon_box(list(zip(values[::2], values[1::2]))), outline=True)
     return faulty(
         f"has {len(values)} numbers after the class, expected 4 (x, y, width, height) or the corners "
         "of a polygon"

@@ -75,7 +75,7 @@ def test_a_named_split_never_gets_a_partner_with_its_images(given, tmp_path):
 def test_a_devkit(year, tmp_path):
     make_voc(tmp_path / f"VOCdevkit/VOC{year}", "trainval")
     settings, text = recognise(tmp_path)
-    assert settings == {"data.dataset": "voc", "data.dir": str(tmp_path)}
+    assert settings == {"data.dataset": "voc", "data.dir": str(tmp_path), "data.format": "voc"}
     assert text == f"data: {tmp_path} is a VOC devkit"
     assert recognise(tmp_path, "train", "val")[0]["data.val_split"] == "val"
 

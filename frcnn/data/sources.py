@@ -1,0 +1,88 @@
+"""A folder of labelled images in any format, behind one interface: its splits, and reading one of them.
+
+``frcnn train``, ``evaluate``, ``inspect`` and ``convert`` read their data through ``open_source``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from frcnn.data import formats, voc, voc_layout
+from frcnn.data.faults import Fault
+from frcnn.data.labels import Choice
+from frcnn.data.sample import Dataset
+from frcnn.data.to_dataset import to_dataset
+from frcnn.errors import DataError
+
+
+@dataclasses.dataclass
+class Source:
+    """A folder of labelled images.
+
+    Attributes:
+        root: the folder.
+        year: of a VOC devkit; None: as ``voc.collect`` has it.
+        found: files and format; None: VOC's folders.
+    """
+
+    root: Path
+    year: str | None = None
+    found: formats.Found | None = None
+
+    @property
+    def format(self) -> str:
+        """The format's name, as ``data.format`` has it."""
+        return self.found.name if self.found else "voc"
+
+    def splits(self) -> list[str | None]:
+        """Return the names of all splits; None stands for images that no split names.
+
+        Raises:
+            DataError: a file that names the splits cannot be read.
+        """
+        if self.found:
+            return self.found.reader.splits(self.found.tree)
+        folders, _, _ = voc_layout.find_folders(self.root, "", self.year)
+        return sorted({split for folder in folders for split in voc_layout.splits(folder)})
+
+    def collect(self, split: str, choice: Choice) -> tuple[Dataset, list[Fault]]:
+        """Return the ``Dataset`` of the images without a fault, and every fault of the others.
+
+        Args:
+            split: its name; ``all``: every image of a folder without splits.
+            choice: which classes, and whether boxes are clipped.
+
+        Raises:
+            DataError: no such split, or labels that cannot be read at all.
+        """
+        if self.found:
+            return to_dataset(formats.read(self.found, split), choice)
+        return voc.collect(self.root, split, self.year, choice)
+
+
+def open_source(root: Path | str, format: str = "auto", year: str | None = None) -> Source:
+    """Return the ``Source`` in a folder.
+
+    A folder in no known format is taken for VOC's, whose reader says what is missing.
+
+    Args:
+        root: the folder.
+        format: ``"voc"``, a key of ``formats.FORMATS``, or ``"auto"``: whichever fits first.
+        year: of a VOC devkit.
+
+    Raises:
+        ConfigError: there is no such format.
+        DataError: the folder is not in the format that is asked for, or cannot be read.
+
+    Example:
+        >>> open_source("my_images").splits()  # doctest: +SKIP
+        ['train', 'val']
+    """
+    root = Path(root)
+    try:
+        if format == "voc" or (format == "auto" and (voc_layout.is_voc_data(root) or not root.is_dir())):
+            return Source(root, year)
+        return Source(root, year, formats.find(root, format))
+    except OSError as error:
+        raise DataError(f"{root} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,210 @@
+"""From a ``LabelledSplit`` of any format to a ``Dataset``, with every fault named.
+
+The images' headers are opened, boxes turned with the image's EXIF orientation, boxes and classes
+checked, and a record is kept of whatever is not taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from frcnn.data import image_io
+from frcnn.data.box_checks import check_box
+from frcnn.data.faults import Fault, UnknownClass
+from frcnn.data.labels import Choice, LabelledSplit, RawImage, RawObject
+from frcnn.data.sample import Dataset, Sample
+from frcnn.errors import DataError
+from frcnn.text import did_you_mean, listed, shown
+
+# Per image. Every box is compared with every anchor at once: 240,000 anchors need 4 MB per box.
+MAX_BOXES = 2000
+SHOW_PROGRESS_AFTER = 2.0  # seconds
+
+
+def to_dataset(split: LabelledSplit, choice: Choice | None = None) -> tuple[Dataset, list[Fault]]:
+    """Return the ``Dataset`` of the images without a fault, and every fault of the others.
+
+    Args:
+        split: what a reader found.
+        choice: which classes, and whether boxes are clipped.
+    """
+    choice = choice or Choice()
+    known = choice.classes
+    if known is None and split.classes is not None:
+        known = tuple(dict.fromkeys(map(choice.named, split.classes)))
+    reader = _Reader(choice, known, split.min_side)
+    found: list[tuple[Sample, list[str]]] = []
+    users: dict[str, list[RawImage]] = {}
+    for image in split.images:
+        if image.path is not None:
+            users.setdefault(image.path, []).append(image)
+    faults = list(split.faults)
+    progress = tqdm(
+        split.images, f"reading {split.name}", unit="image", delay=SHOW_PROGRESS_AFTER, leave=False
+    )
+    for image in progress:
+        if image.path is not None and len(own := users[image.path]) > 1:
+            other = next(one for one in own if one is not image)
+            what = "is listed twice" if other.name == image.name else f"is also {shown(other.name)}"
+            image.faults.append((image.path, what))
+        sample, names, its_faults = reader.read(image)
+        faults += its_faults
+        if sample is not None:
+            found.append((sample, names))
+    if known is None:
+        known = tuple(sorted({name for _, names in found for name in names}))
+    label = {name: index for index, name in enumerate(known)}
+    samples = tuple(
+        dataclasses.replace(sample, labels=np.array([label[name] for name in names], np.int32))
+        for sample, names in found
+    )
+    notes = (*split.notes, *look_alikes(set(known) | set(reader.dropped)))
+    dropped = tuple(sorted(reader.dropped.items()))
+    clipped = tuple(reader.clipped)
+    dataset = Dataset(
+        split.name, known, samples, (), dropped, clipped, notes, reader.outlines, split.made
+    )
+    return dataset, faults
+
+
+def look_alikes(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each group of class names that differ only in case, blanks or signs.
+
+    Example:
+        >>> look_alikes(["Dog", "dog", "cat"])
+        ["the classes 'Dog' and 'dog' look alike: data.rename makes them one"]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(re.sub(r"[\W_]+", "", name.casefold()) or name, []).append(name)
+    return [
+        f"the classes {' and '.join(repr(shown(name)) for name in group)} look alike: data.rename "
+        "makes them one"
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+class _Reader:
+    """Checks images; keeps the counts of what it drops and clips."""
+
+    def __init__(self, choice: Choice, known: tuple[str, ...] | None, min_side: float) -> None:
+        self.choice = choice
+        self.known = known
+        self.known_set = None if known is None else frozenset(known)
+        self.min_side = min_side
+        self.dropped: Counter[str] = Counter()
+        self.clipped: list[tuple[str, str]] = []
+        self.outlines = 0
+
+    def read(self, image: RawImage) -> tuple[Sample | None, list[str], list[Fault]]:
+        """Return a ``Sample`` without labels (None: there is a fault), its class names, its faults."""
+        faults = [Fault(image.name, place, what) for place, what in image.faults]
+        header, size = None, (math.inf, math.inf)  # the boxes' other faults are still found
+        if image.path is not None:
+            try:
+                header = image_io.read_header(image.path)
+                size = _labelled_size(image, header)
+            except DataError as error:
+                faults.append(Fault(image.name, image.path, str(error)))
+        if len(image.objects) > MAX_BOXES:
+            what = f"has {len(image.objects)} objects; the limit is {MAX_BOXES}"
+            faults.append(Fault(image.name, image.path or image.name, what))
+        boxes, names, flags, clipped = [], [], [], []
+        dropped: list[str] = []
+        outlines = 0
+        for entry in image.objects:
+            try:
+                name = self._class_of(entry, dropped)
+                if name is None:
+                    continue
+                box, what = check_box(
+                    entry.box, *size, shares=image.shares, min_side=self.min_side, clip=self.choice.clip
+                )
+            except UnknownName as error:
+                place = image.where(entry)
+                faults.append(UnknownClass(image.name, place, str(error), self.choice.advice))
+                continue
+            except DataError as error:
+                faults.append(Fault(image.name, image.where(entry), str(error)))
+                continue
+            if what:
+                clipped.append((image.name, f"{image.where(entry)}: {what}"))
+            boxes.append(box)
+            names.append(name)
+            flags.append((entry.difficult or entry.crowd, entry.crowd, entry.area))
+            outlines += entry.outline
+        if faults or header is None:
+            return None, [], faults
+        self.dropped.update(dropped)
+        self.clipped += clipped
+        self.outlines += outlines
+        boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        if size != header.upright:
+            boxes = image_io.turn_boxes(boxes, header)
+        difficult = np.array([flag[0] for flag in flags], bool)
+        crowd = np.array([flag[1] for flag in flags], bool)
+        area = None
+        if any(flag[2] is not None for flag in flags):
+            of_boxes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).tolist()
+            area = np.array([own if flag[2] is None else flag[2] for own, flag in zip(of_boxes, flags)])
+        sample = Sample(
+            image.name,
+            image.path,
+            *header.upright,
+            boxes,
+            np.zeros(0, np.int32),
+            difficult,
+            crowd=crowd if crowd.any() else None,
+            area=area,
+        )
+        return sample, names, []
+
+    def _class_of(self, entry: RawObject, dropped: list[str]) -> str | None:
+        """Return the class name of an object, None where it is dropped."""
+        if entry.fault:
+            raise DataError(entry.fault)
+        name = self.choice.named(entry.name)
+        if not name:
+            raise DataError("has no class name")
+        if self.known_set is None or name in self.known_set:
+            return name
+        if self.choice.only:
+            dropped.append(name)
+            return None
+        raise UnknownName(unknown_class(name, self.known))
+
+
+class UnknownName(DataError):
+    """An object of a class that is not among those asked for."""
+
+
+def unknown_class(name: str, known: Sequence[str]) -> str:
+    """Return the message for an object of another class than the known ones."""
+    hint = did_you_mean(name, known) or f"; expected one of {listed(known)}"
+    return f"unknown class {shown(name)!r}{hint}"
+
+
+def _labelled_size(image: RawImage, header: image_io.Header) -> tuple[float, float]:
+    """Return the (width, height) of the orientation in which an image's boxes were drawn.
+
+    It is the one whose size the label file declares; else the upright one, as viewers show it.
+
+    Raises:
+        DataError: the declared size is neither.
+    """
+    if image.shares:
+        return header.upright
+    for size in (header.upright, header.stored):
+        if all(declared in (0, real) for declared, real in zip(image.size, size)):
+            return size
+    width, height = header.upright
+    declared = "x".join(f"{number:g}" for number in image.size)
+    raise DataError(f"has {width}x{height} pixels, but its label file declares {declared}")
