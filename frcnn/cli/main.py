@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "score a trained detector on labelled images"),
     "predict": ("predict", "detect objects in images and draw them"),
     "inspect": ("inspect", "report on a data set before training: faults, sizes, anchors"),
+    "convert": ("convert", "write labelled images in another format; merge, divide, filter"),
     "import": ("import_weights", "turn torchvision's or keras-frcnn's weights into a detector's file"),
     "download": ("download", "fetch PASCAL VOC from its official address"),
 }

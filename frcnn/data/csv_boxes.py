@@ -9,12 +9,13 @@ descriptions give their readable names.
 
 from __future__ import annotations
 
+import csv
 import posixpath
 import re
 from collections.abc import Mapping
 
 from frcnn.data.file_tree import IMAGE_ENDINGS, FileTree, image_name
-from frcnn.data.label_files import head, number, read_csv, split_of
+from frcnn.data.label_files import delimiter_of, head, number, read_csv, split_of
 from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 from frcnn.text import listed, shown
@@ -40,7 +41,7 @@ COLUMNS = {
     "y2": ("ymax", "y2", "y_max", "bottom", "bbox_y2"),
     "width": ("width", "image_width", "img_width"),
     "height": ("height", "image_height", "img_height"),
-    "crowd": ("isgroupof",),
+    "crowd": ("isgroupof", "iscrowd", "crowd"),
     "difficult": ("difficult",),
 }
 NEEDED = ("image", "class", "x1", "y1", "x2", "y2")
@@ -74,8 +75,8 @@ def _files(tree: FileTree) -> dict[str | None, list[str]]:
 
 def _first_row(tree: FileTree, file: str) -> list[str]:
     line = head(tree.path(file)).lstrip().partition("\n")[0].strip()
-    delimiter = max(",;\t", key=line.count)
-    return [field.strip().strip('"') for field in line.split(delimiter)]
+    row = next(csv.reader([line], delimiter=delimiter_of(line)), [])
+    return [field.strip() for field in row]
 
 
 def _columns(row: list[str]) -> tuple[Mapping[str, int], bool] | None:
@@ -182,9 +183,8 @@ def _class_files(tree: FileTree) -> tuple[tuple[str, ...] | None, dict[str, str]
         rows = [row for _, row in read_csv(tree.path(file))]
         if not rows or any(len(row) != 2 for row in rows):
             continue
-        if all(
-            re.fullmatch(r"/[mgt]/\w+", row[0]) for row in rows[1:]
-        ):  # OpenImages, with a header or without
+        machine = [bool(re.fullmatch(r"/[mgt]/\w+", row[0])) for row in rows]
+        if any(machine) and all(machine[1:]):  # OpenImages, with a header or without
             return None, {row[0]: row[1] for row in rows}
         numbers = [int(row[1]) for row in rows if row[1].isdecimal()]
         if sorted(numbers) != list(range(len(rows))):

@@ -14,7 +14,7 @@ from types import ModuleType
 from frcnn.data import coco, csv_boxes, cvat, labelme, voc_flat, yolo
 from frcnn.data.faults import Fault
 from frcnn.data.file_tree import FileTree
-from frcnn.data.label_files import ALIASES, VALIDATION_SHARE, in_validation, match_split
+from frcnn.data.label_files import ALIASES, VALIDATION_SHARE, hash_share, match_split
 from frcnn.data.labels import Choice, LabelledSplit
 from frcnn.data.sample import Dataset
 from frcnn.data.to_dataset import to_dataset
@@ -106,7 +106,7 @@ def collect(
     return to_dataset(read(found, split), choice)
 
 
-def read(found: Found, split: str) -> LabelledSplit:
+def read(found: Found, split: str, divide: bool = True) -> LabelledSplit:
     """Return what the labels of a split say.
 
     Where a data set has no split for validation, ``train`` and ``val`` are made from what there is: the
@@ -115,6 +115,7 @@ def read(found: Found, split: str) -> LabelledSplit:
     Args:
         found: the data set.
         split: name of the split; ``all``: every image of a data set without splits.
+        divide: False: the split as the data set has it.
 
     Raises:
         DataError: there is no such split.
@@ -125,7 +126,9 @@ def read(found: Found, split: str) -> LabelledSplit:
     named = [name for name in there if name]
     own = match_split(split, named)
     is_val = split.lower() in ALIASES["val"]
-    if own is not None and (split.lower() not in ALIASES["train"] or _has_validation(named)):
+    if own is not None and (
+        not divide or split.lower() not in ALIASES["train"] or _has_validation(named)
+    ):
         return _checked(found.reader.read(found.tree, own), found)
     source = own or match_split("train", named) or (None if None in there else "")
     divisible = is_val or split.lower() in ALIASES["train"]
@@ -147,7 +150,7 @@ def _divided(whole: LabelledSplit, is_val: bool, source: str | None) -> Labelled
     """Return the part of a split that training or validation gets."""
     parts: dict[bool, list] = {True: [], False: []}
     for image in whole.images:
-        parts[in_validation(image.name)].append(image)
+        parts[hash_share(image.name) < VALIDATION_SHARE].append(image)
     if not parts[True] and len(whole.images) > 1:  # a handful of images
         parts[True].append(parts[False].pop())
     name = whole.name.rpartition(" ")[0]

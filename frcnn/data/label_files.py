@@ -84,8 +84,7 @@ def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
     The delimiter is the comma, semicolon or tab that the first line has most of.
     """
     text = read_text(path)
-    first = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    delimiter = delimiter_of(text.lstrip().partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = []
     try:
@@ -95,6 +94,11 @@ def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num} cannot be read as CSV: {error}") from error
     return rows
+
+
+def delimiter_of(line: str) -> str:
+    """Return the comma, semicolon or tab that a line has most of, outside of quotes."""
+    return max(",;\t", key=re.sub('"[^"]*"', "", line).count)
 
 
 def read_xml(path: Path | str) -> Any:
@@ -162,15 +166,15 @@ def match_split(asked: str, there: Iterable[str]) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def in_validation(name: str) -> bool:
-    """Say whether an image goes into the validation part of a data set without such a split.
+def hash_share(name: str) -> float:
+    """Return a number from 0 to 1 that an image's file name gives, as good as at random.
 
-    The file name alone decides, so that new images move no other one, and copies that an export
-    augmented (Roboflow's ``NAME.rf.HASH.jpg``) stay together.
+    The file name alone decides, so that new images move no other one between splits, and copies that an
+    export augmented (Roboflow's ``NAME.rf.HASH.jpg``) stay together.
     """
     name = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])[0].partition(".rf.")[0]
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") < VALIDATION_SHARE * 2**64
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def number(value: Any) -> float:

@@ -46,18 +46,20 @@ class Source:
         folders, _, _ = voc_layout.find_folders(self.root, "", self.year)
         return sorted({split for folder in folders for split in voc_layout.splits(folder)})
 
-    def collect(self, split: str, choice: Choice) -> tuple[Dataset, list[Fault]]:
+    def collect(self, split: str, choice: Choice, divide: bool = True) -> tuple[Dataset, list[Fault]]:
         """Return the ``Dataset`` of the images without a fault, and every fault of the others.
 
         Args:
             split: its name; ``all``: every image of a folder without splits.
             choice: which classes, and whether boxes are clipped.
+            divide: where there is no split for validation, make one of what there is
+                (``formats.read``); False: ``split`` is one of ``splits()`` or ``all``, as it is.
 
         Raises:
             DataError: no such split, or labels that cannot be read at all.
         """
         if self.found:
-            return to_dataset(formats.read(self.found, split), choice)
+            return to_dataset(formats.read(self.found, split, divide), choice)
         return voc.collect(self.root, split, self.year, choice)
 
 

@@ -1,4 +1,4 @@
-"""Write the VOC annotation (XML) of one image.
+"""Write VOC annotations (XML): of one image, or a VOC folder with lists of its splits.
 
 VOC's corners are 1-based and inclusive: a half-open box ``[x1, y1, x2, y2]`` becomes
 ``x1 + 1, y1 + 1, x2, y2``, which ``frcnn.data.voc_annotation`` turns back. Corners keep three digits
@@ -8,13 +8,37 @@ after the point, as detections are not in whole pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 import numpy as np
 
+from frcnn.data.converted import Converted, stem
+
+SAYS = frozenset({"difficult", "empty"})
+MIN_SIDE = 1.001  # equal inclusive corners would be read as a slip of the mouse
+SPLITS = None  # any name
 # What XML 1.0 cannot hold, even escaped: control characters and halves of surrogate pairs.
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def image_file(split: str, file: str) -> str:
+    """Return where an image belongs in the data set."""
+    return f"JPEGImages/{file}"
+
+
+def files(data: Converted) -> Iterator[tuple[str, str]]:
+    """Yield (path, text) of the label files of a data set."""
+    for split, images in data.splits.items():
+        yield f"ImageSets/Main/{split}.txt", "".join(f"{stem(image.file)}\n" for image in images)
+        for file, sample in images:
+            names = [data.classes[label] for label in sample.labels]
+            yield (
+                f"Annotations/{stem(file)}.xml",
+                annotation(
+                    file, sample.width, sample.height, sample.boxes, names, sample.difficult.tolist()
+                ),
+            )
 
 
 def annotation(

@@ -1,12 +1,46 @@
-"""Write the YOLO labels of one image: ``class x y width height`` per line, centre and size as shares."""
+"""Write YOLO labels: ``class x y width height`` per line, centre and size as shares of the image.
+
+A data set gets Ultralytics' ``data.yaml``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import yaml
 
+from frcnn.data.converted import Converted, stem
+
+SAYS = frozenset({"empty", "classes"})
+MIN_SIDE = 1.0
+SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 DIGITS = 10  # after the point: less than 0.0001 pixels in an image of 100,000
+
+
+def image_file(split: str, file: str) -> str:
+    """Return where an image belongs in the data set."""
+    return f"images/{split}/{file}"
+
+
+def files(data: Converted) -> Iterator[tuple[str, str]]:
+    """Yield (path, text) of the label files of a data set.
+
+    A split is a folder, whose images are read in sorted order; in any other order it is a list.
+    """
+    content: dict[str, object] = {}
+    for split, images in data.splits.items():
+        content[split] = f"images/{split}"
+        paths = [image_file(split, image.file) for image in images]
+        if paths != sorted(paths):
+            content[split] = f"{split}.txt"
+            yield f"{split}.txt", "".join(f"./{path}\n" for path in paths)
+        for file, sample in images:
+            text = lines(sample.width, sample.height, sample.boxes, sample.labels.tolist())
+            yield posixpath.join("labels", split, f"{stem(file)}.txt"), text
+    content["names"] = dict(enumerate(data.classes))
+    yield "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def lines(

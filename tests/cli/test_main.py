@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import frcnn
-from frcnn.cli import download, evaluate, import_weights, inspect, main, options, predict, train
+from frcnn.cli import convert, download, evaluate, import_weights, inspect, main, options, predict, train
 from frcnn.config import Config
 
 MODULES = {
@@ -16,6 +16,7 @@ MODULES = {
     "evaluate": evaluate,
     "predict": predict,
     "inspect": inspect,
+    "convert": convert,
     "import": import_weights,
     "download": download,
 }
@@ -104,7 +105,7 @@ def test_help_of_a_subcommand_by_its_name(capsys):
         ("eval", "there is no command 'eval', did you mean 'evaluate'?"),
         (
             "zzz",
-            "there is no command 'zzz'; the commands are train, evaluate, predict, inspect, import, ",
+            "there is no command 'zzz'; the commands are train, evaluate, predict, inspect, convert, import, ",
         ),
         ("a\x1b[2J", "there is no command 'a\\x1b[2J'; the commands are "),
     ],

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from frcnn.data import voc, voc_layout
+from frcnn.data.labels import ADD_CLASS
 from frcnn.errors import ConfigError, DataError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -59,7 +60,7 @@ def faults(root, **arguments):
     first, *lines = str(caught.value).splitlines()
     if not lines:  # a single fault stands in one line with what to do about it
         only = first.removesuffix("; mend it, or skip the image with --on-bad-data skip")
-        return [only.split(": ", 1)[1].removesuffix(f"; {voc.UNKNOWN_CLASS_ADVICE}")]
+        return [only.split(": ", 1)[1].removesuffix(f"; {ADD_CLASS}")]
     return [line.strip() for line in lines if line.startswith("  ")]
 
 

@@ -1,0 +1,36 @@
+"""The formats that labels can be written in.
+
+``WRITERS`` is the table of them. Each entry is a module with ``image_file(split, file)``, where an image
+belongs, and ``files(converted)``, which yields (path, text) of the label files; and with
+
+- ``SAYS``: which of ``WORDS`` the format can say;
+- ``MIN_SIDE``: pixels that a box's sides must have, to be read again;
+- ``SPLITS``: the names that a split may have; None: any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+
+from frcnn.data import (
+    write_coco,
+    write_csv,
+    write_cvat,
+    write_labelme,
+    write_openimages,
+    write_voc,
+    write_yolo,
+)
+
+# Flags of objects, areas of masks, images without objects, order and number of the classes.
+WORDS = frozenset({"difficult", "crowd", "area", "empty", "classes"})
+WRITERS: Mapping[str, ModuleType] = {
+    "voc": write_voc,
+    "coco": write_coco,
+    "yolo": write_yolo,
+    "csv": write_csv,
+    "cvat": write_cvat,
+    "labelme": write_labelme,
+    "openimages": write_openimages,
+}
