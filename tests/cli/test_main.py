@@ -105,7 +105,7 @@ def test_help_of_a_subcommand_by_its_name(capsys):
         ("eval", "there is no command 'eval', did you mean 'evaluate'?"),
         (
             "zzz",
-            "there is no command 'zzz'; the commands are train, evaluate, predict, inspect, convert, import, ",
+            "there is no command 'zzz'; the commands are train, evaluate, predict, inspect, convert, ",
         ),
         ("a\x1b[2J", "there is no command 'a\\x1b[2J'; the commands are "),
     ],
