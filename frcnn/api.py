@@ -90,8 +90,8 @@ def train(
         datasets = _datasets(data, config, settings or {})
         short |= {"data.dataset": "python", "data.classes": datasets[0].classes}
     elif data is not None:
-        given = (short.get(f"data.{name}") for name in ("train_split", "val_split"))
-        found, text = recognise(data, *given, format=short.get("data.format", "auto"))
+        train_split, val_split = short.get("data.train_split"), short.get("data.val_split")
+        found, text = recognise(data, train_split, val_split, short.get("data.format", "auto"))
         echo(text)
         short = found | short | {"data.format": found["data.format"]}
     base = config
