@@ -27,6 +27,7 @@ ORDER = (
     "detector",
     "convert",
     "inspection",
+    "report",
     "distributed",
     "training",
     "api",

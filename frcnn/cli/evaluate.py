@@ -24,7 +24,7 @@ OPTIONS = {
 EXAMPLES = (
     "frcnn evaluate runs/my_images-vgg16-20260101-120000",
     "frcnn evaluate RUN --metric coco --json scores.json",
-    "frcnn evaluate detector.h5 --data-dir other_images --split test",
+    "frcnn evaluate detector.h5 --data-dir other_images --split test --report report.html",
 )
 
 
@@ -59,7 +59,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--json", metavar="OUT", help="also write the numbers to this new file (default: none)"
     )
     scores.add_argument(
-        "--overwrite", action="store_true", help="replace OUT if it exists (default: off)"
+        "--report",
+        metavar="OUT.html",
+        help="also write a page with curves, each mistake with its picture, and probable label errors "
+        "(default: none)",
+    )
+    scores.add_argument(
+        "--overwrite", action="store_true", help="replace these files if they exist (default: off)"
     )
     return parser.parse_args(argv)
 
@@ -84,7 +90,10 @@ def main(argv: list[str] | None = None) -> int | None:
     """Detect, score and print the table."""
     arguments = parse(argv)
     # Now, and not after an hour of detection.
-    out = outputs.new_file(arguments.json, arguments.overwrite) if arguments.json else None
+    out, page = (
+        outputs.new_file(path, arguments.overwrite) if path else None
+        for path in (arguments.json, arguments.report)
+    )
     if arguments.metric == "coco":
         coco_ap.import_pycocotools()
 
@@ -92,9 +101,11 @@ def main(argv: list[str] | None = None) -> int | None:
         from frcnn import backend
         from frcnn.data import build
         from frcnn.detector import Detector
-        from frcnn.evaluation import evaluator
+        from frcnn.evaluation import analysis, evaluator
+        from frcnn.report import evaluation_page
 
-    print(f"device: {backend.prepare_device()}")
+    device = backend.prepare_device()
+    print(f"device: {device}")
     detector = Detector.load(arguments.run, arguments.weights)
     config, notes = make_config(detector.config, arguments)
     for note in notes:
@@ -110,14 +121,45 @@ def main(argv: list[str] | None = None) -> int | None:
     names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
     metric = arguments.metric or names[evaluator.ap_interpolation(detection, dataset)]
     skipped = [(dataset.name, *entry) for entry in dataset.skipped]
-    found, truths = evaluator.detect(detector, dataset, config.data, lambda *row: skipped.append(row))
+    samples, speed = [], analysis.Speed()
+
+    def keep(batch_samples, seconds):
+        samples.extend(batch_samples)
+        speed.add(len(batch_samples), seconds)
+
+    found, truths = evaluator.detect(
+        detector, dataset, config.data, lambda *row: skipped.append(row), keep
+    )
     scores = evaluator.score(found, truths, detector.classes, metric, detection.ap_iou)
     echo(scores.table)
+    interpolation = evaluator.METRICS[metric] or "all-point"
+    analysed = analysis.analyse(found, truths, len(detector.classes), detection.ap_iou, interpolation)
+    echo(f"\n{analysis.format_tables(analysed)}")
     for row in skipped:
         echo(f"skipped: {row[1]} {row[2]}")
+    values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
+    values |= {"analysis": analysed.values(), "speed": speed.values()}
+    values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
     if out:
-        values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
-        values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
         with outputs.writing(out):
             out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         echo(f"written to {out}")
+    if page:
+        settings = {
+            "metric": metric,
+            "device": device,
+            "data": build.folder(config.data),
+            "split": config.data.val_split,
+            "backbone": config.model.backbone,
+            "batch size": config.data.batch_size,
+            "short side, long side": f"{config.data.short_side}, {config.data.long_side}",
+            "score threshold": detection.score_threshold,
+            "NMS IoU": detection.nms_iou,
+        }
+        evaluation_page.write(
+            page,
+            evaluation_page.Evaluation(
+                values, scores.table, analysed, detector.classes, samples, found, settings
+            ),
+        )
+        echo(f"written to {page}")

@@ -8,6 +8,7 @@ padded to the largest of their batch.)
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from frcnn.collectives import all_gather
 from frcnn.config.schema import DataConfig, DetectionConfig
 from frcnn.data.faults import announce
 from frcnn.data.loader import Batch, DataLoader
-from frcnn.data.sample import Dataset
+from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import ConfigError, DataError
 from frcnn.evaluation import coco_ap, voc_ap
 from frcnn.text import listed
@@ -86,6 +87,7 @@ def detect(
     dataset: Dataset,
     data: DataConfig | None = None,
     on_skip: Callable[[str, str, str], Any] = announce,
+    on_batch: Callable[[Sequence[Sample], float], None] = lambda samples, seconds: None,
 ) -> tuple[list[dict], list[dict]]:
     """Return detections and truths of a whole data set, one dict per image, in its order.
 
@@ -95,6 +97,7 @@ def detect(
         data: settings of the loader; None: those of the detector's config.
         on_skip: called with (split, image, fault) for each image that cannot be decoded, if ``data``
             says to skip such images.
+        on_batch: called after each batch with its images and the seconds that the detector took.
 
     Raises:
         DataError: the classes differ, there is no image, or an image cannot be decoded.
@@ -112,7 +115,9 @@ def detect(
     detections: list[dict] = []
     truths: list[dict] = []
     for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
+        started = time.perf_counter()
         batch_detections, batch_truths = detect_batch(detector, batch)
+        on_batch(batch.samples, time.perf_counter() - started)
         detections += batch_detections
         truths += batch_truths
     return detections, truths

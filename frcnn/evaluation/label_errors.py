@@ -98,8 +98,7 @@ def _in_image(image, found, truth, score_threshold):
             unlabelled.append(("unlabelled", None, index, float(scores[index])))
     candidates.sort(key=lambda one: -one[3])
     unlabelled.sort(key=lambda one: -one[3])
-    # Detections that agree with a label or have been named. Others in their places show the same
-    # objects.
+    # Detections that agree with a label, or have been named: others on their places show no new object.
     shown = agrees & is_sure
     together = iou(boxes, boxes) > SAME_PLACE_IOU
     used: set[int] = set()

@@ -5,11 +5,13 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 import sys
 
 import numpy as np
 import pytest
+from interrupted_runs import events
 from PIL import Image
 from support import load_script
 
@@ -62,6 +64,26 @@ def test_the_same_map_as_the_validation_in_the_run(script, run, best, tmp_path, 
         assert values["classes"][name]["AP"] == pytest.approx(float(best[f"AP/{name}"]), abs=1e-6)
     assert (values["metric"], values["images"]) == ("voc12", 4)
     assert f"{values['summary']['mAP']:.4f}" in capsys.readouterr().out
+
+
+def test_every_number_of_a_run_agrees(script, run, best, tmp_path):
+    """In ``metrics.csv``, TensorBoard, ``--json`` and the page of ``--report``."""
+    page, out = tmp_path / "report.html", tmp_path / "a.json"
+    script.main([str(run), "--json", str(out), "--report", str(page)])
+    values = json.loads(out.read_text())
+    text = page.read_text()
+    (numbers,) = re.findall(r'<script type="application/json" id="numbers">(.*?)</script>', text)
+    assert json.loads(numbers) == values
+    board = events(run / "validation")
+    step = int(best["step"])
+    tags = {"mAP": values["summary"]["mAP"]}
+    tags |= {f"AP/{name}": row["AP"] for name, row in values["classes"].items()}
+    for tag, value in tags.items():
+        assert float(best[tag]) == pytest.approx(value, abs=1e-6)
+        assert dict(board[tag])[step] == pytest.approx(value, abs=1e-6)
+        assert f"{value:.4f}" in text  # as people read it
+    analysed = values["analysis"]
+    assert analysed["mAP"] == analysed["mAP_by_iou"]["0.50"] == values["summary"]["mAP"]
 
 
 def test_a_file_scores_as_the_run_it_was_saved_from(script, run, best, tmp_path):
@@ -140,6 +162,7 @@ def test_a_detector_of_shapes_is_scored_on_the_folder_that_is_named(script):
         ("RUN --json no/folder/a.json", "there is no folder no/folder"),
         ("RUN --json .", "it is a folder; give the name of a file"),
         ("RUN --json there.json", "there.json exists already"),
+        ("RUN --report there.json", "there.json exists already"),
         ("RUN --metric coco --split other", "COCO AP needs pycocotools"),  # before data is looked for
     ],
 )

@@ -1,0 +1,70 @@
+"""What is computed beside the score: AP by IoU and size, and the numbers for JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from support import found, truth
+
+from frcnn.evaluation import analysis
+from frcnn.evaluation.coco_ap import coco_ap
+from frcnn.evaluation.voc_ap import voc_ap
+
+SMALL, MEDIUM, LARGE = [0, 0, 20, 20], [100, 0, 150, 50], [200, 0, 300, 100]
+
+
+def test_ap_by_size_by_hand():
+    # The small and the large object are found; a false detection of medium size comes first.
+    detections = [found([[400, 0, 450, 50], SMALL, LARGE])]
+    result = analysis.analyse(detections, [truth([SMALL, MEDIUM, LARGE])], 1)
+    assert result.by_size[:, 0].tolist() == [1.0, 0.0, 1.0]
+    assert np.array_equal(result.by_size[:, -1], result.by_size[:, 0])  # one class: the mean is its own
+
+
+def test_ap_by_size_agrees_with_pycocotools_at_one_iou():
+    """With boxes that fit exactly and no two near each other, both ways of matching agree.
+
+    Every precision is 1, so that the two ways to interpolate agree, too.
+    """
+    pytest.importorskip("pycocotools")
+    detections = [found([SMALL, LARGE])]
+    truths = [truth([SMALL, MEDIUM, LARGE, [400, 0, 500, 100]])]
+    summary = coco_ap(detections, truths, 1).summary
+    result = analysis.analyse(detections, truths, 1)
+    assert result.by_size[:, -1] == pytest.approx(
+        [summary[name] for name in ("APs", "APm", "APl")], abs=0.01
+    )
+
+
+def test_the_area_of_a_mask_goes_before_that_of_the_box():
+    truths = [truth([LARGE]) | {"area": np.array([900.0])}]
+    result = analysis.analyse([found([LARGE])], truths, 1)
+    assert result.by_size[0, 0] == 1.0 and np.isnan(result.by_size[2, 0])
+
+
+def test_map_by_iou_is_that_of_voc_ap():
+    detections, truths = (
+        [found([[0, 0, 10, 13], [50, 0, 60, 10]])],
+        [truth([[0, 0, 10, 10], [50, 0, 60, 10]])],
+    )
+    result = analysis.analyse(detections, truths, 1)
+    expected = [voc_ap(detections, truths, 1, iou).mean_ap for iou in analysis.IOU_THRESHOLDS]
+    assert result.by_iou.tolist() == expected and len(set(expected)) == 2
+    assert result.values()["mAP_by_iou"]["0.50"] == expected[0]
+
+
+def test_values_are_json_without_nan():
+    result = analysis.analyse([found([])], [truth([])], 1)
+    values = json.loads(json.dumps(result.values(), allow_nan=False))
+    assert values["mAP"] is None and values["best_f1"]["f1"] is None
+    assert "label errors" not in analysis.format_tables(result)
+
+
+def test_the_first_batch_is_no_part_of_the_speed():
+    speed = analysis.Speed()
+    for images, seconds in ((1, 9.0), (2, 0.2), (2, 0.4), (1, 0.3)):
+        speed.add(images, seconds)
+    assert speed.values() == {
+        "milliseconds per image": pytest.approx(200),
+        "images per second": pytest.approx(5),
+    }
