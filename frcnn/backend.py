@@ -7,7 +7,8 @@ installed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+import contextvars
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -28,6 +29,26 @@ else:
 
 Tensor = Any  # of the backend
 Shape = Sequence[int | None]  # None: a size that changes from call to call
+
+_portable = contextvars.ContextVar("portable kernels", default=False)
+
+
+@contextlib.contextmanager
+def portable_kernels() -> Iterator[None]:
+    """Trace only operations that ONNX and LiteRT know, within this context (``frcnn.export``).
+
+    Neither knows ``CropAndResize`` and ``CombinedNonMaxSuppression``.
+    """
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+def has_native_kernels() -> bool:
+    """Return whether any kernel of TensorFlow may be used here."""
+    return IS_TENSORFLOW and not _portable.get()
 
 
 def compiled(function: Callable, shapes: Sequence[Shape] | None = None) -> Callable:
@@ -214,6 +235,46 @@ def native_crop_and_resize(images: Tensor, boxes: Tensor, box_indices: Tensor, c
         (N, crop_size, crop_size, C) bilinear samples.
     """
     return tf.image.crop_and_resize(images, boxes, box_indices, (crop_size, crop_size))
+
+
+def padded_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: int) -> Tensor:
+    """Run greedy NMS on one image by the TensorFlow operation that other formats have, too.
+
+    Args:
+        boxes, scores, iou_threshold, max_output: as of ``native_nms``.
+
+    Returns:
+        (max_output,) int32 indices, best first, -1 where fewer are kept.
+    """
+    kept, count = tf.raw_ops.NonMaxSuppressionV4(
+        boxes=boxes,
+        scores=scores,
+        max_output_size=max_output,
+        iou_threshold=iou_threshold,
+        score_threshold=tf.float32.min,  # minus infinity is skipped
+        pad_to_max_output_size=True,
+    )
+    return tf.where(tf.range(max_output) < count, kept, -1)
+
+
+def map_images(function: Callable, arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Apply a function to the arrays of each image of a batch.
+
+    Where kernels must be portable and the batch is of known size, there is no loop in the graph:
+    converters do not know all loops, and runtimes are slow in them.
+
+    Args:
+        function: from a tuple of arrays of one image to a tuple of arrays.
+        arrays: the first axis is that of the images.
+
+    Returns:
+        The results, stacked along a first axis.
+    """
+    count = arrays[0].shape[0]
+    if not IS_TENSORFLOW or has_native_kernels() or count is None:
+        return keras.ops.map(function, arrays)
+    rows = [function(tuple(array[number] for array in arrays)) for number in range(count)]
+    return tuple(tf.stack(column) for column in zip(*rows))
 
 
 def sum_of_squares(tensor: Tensor) -> Tensor:

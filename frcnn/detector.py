@@ -17,6 +17,8 @@ from frcnn.data.recognise import recognise
 from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.evaluation import evaluator
+from frcnn.export import formats
+from frcnn.export.runner import FileModels
 from frcnn.files import outputs
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops import tiles
@@ -29,12 +31,12 @@ class Detector:
     """Detects objects with the sub-models of a run.
 
     Args:
-        models: ``frcnn.models.faster_rcnn.FasterRCNN``.
+        models: ``frcnn.models.faster_rcnn.FasterRCNN``, or ``FileModels`` of an exported file.
         config: the ``Config`` they were built from.
         classes: the object classes' names.
     """
 
-    def __init__(self, models: FasterRCNN, config: Config, classes: Iterable[str]):
+    def __init__(self, models: FasterRCNN | FileModels, config: Config, classes: Iterable[str]):
         self.models = models
         self.config = config
         self.classes = tuple(classes)
@@ -46,10 +48,10 @@ class Detector:
         weights: str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Detector:
-        """Return the detector in a training run's folder or in a file that ``save`` wrote.
+        """Return the detector in a training run's folder, or in a file that ``save`` or export wrote.
 
         Args:
-            path: the folder or the file.
+            path: the folder or the file; a file of ``frcnn export`` runs in its own runtime.
             weights: which of a folder's weight files; None: ``best.weights.h5``.
             settings: changes of what is detected: {key: value} of settings whose key begins with
                 ``detection.``, such as ``{"detection.score_threshold": 0.5}``.
@@ -66,6 +68,13 @@ class Detector:
             raise ConfigError(f"{others[0]} belongs to the weights; only detection.* can be changed")
         if weights and pathlib.Path(path).is_file():
             raise ConfigError(f"{path} is a file of weights itself, in which {weights} cannot be chosen")
+        if exported := formats.load_models(pathlib.Path(path)):
+            if settings:
+                raise ConfigError(
+                    f"{path} is an exported file, in which {next(iter(settings))} is fixed"
+                )
+            models, description = exported
+            return cls(models, description.full_config(path), description.classes)
         file = in_weights.file_of(path, weights or "best.weights.h5")
         if not file.is_file():
             raise WeightsError(f"{path} is not a training run or a saved detector: there is no {file}")
@@ -90,6 +99,8 @@ class Detector:
         Raises:
             OutputError: the file exists, or cannot be written.
         """
+        if isinstance(self.models, FileModels):
+            raise WeightsError("an exported file cannot be saved as a detector's file: copy it instead")
         path = outputs.new_file(path, overwrite)
         with outputs.writing(path):
             detector_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)

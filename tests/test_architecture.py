@@ -24,6 +24,7 @@ ORDER = (
     "logging",
     "runs",
     "evaluation",
+    "export",
     "detector",
     "convert",
     "inspection",

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("train", "train a detector on a folder of labelled images"),
     "evaluate": ("evaluate", "score a trained detector on labelled images"),
     "predict": ("predict", "detect objects in images and draw them"),
+    "export": ("export", "write a detector as SavedModel, ONNX, LiteRT or OpenVINO, and check the file"),
     "inspect": ("inspect", "report on a data set before training: faults, sizes, anchors"),
     "convert": ("convert", "write labelled images in another format; merge, divide, filter"),
     "import": ("import_weights", "turn torchvision's or keras-frcnn's weights into a detector's file"),

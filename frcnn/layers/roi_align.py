@@ -13,7 +13,7 @@ import math
 import keras
 from keras import ops
 
-from frcnn.backend import IS_TENSORFLOW, native_crop_and_resize
+from frcnn.backend import IS_TENSORFLOW, has_native_kernels, native_crop_and_resize
 from frcnn.ops import boxes as box_ops
 
 # A RoI of this side, the size of ImageNet's training images, belongs to the level of stride 16.
@@ -48,7 +48,7 @@ class RoIAlign(keras.layers.Layer):
         batch, count = ops.shape(rois)[:2]
         image, rois, level = flatten_rois(rois, self.strides)
         first, step = self._sample_grid(rois, level)
-        sample = crop_samples if IS_TENSORFLOW else gather_samples
+        sample = crop_samples if has_native_kernels() else gather_samples
         values = sample(features, level, image, first, step, self.pool_size * self.samples)
         pooled = ops.average_pool(values, self.samples, self.samples)
         return ops.reshape(pooled, (batch, count, *pooled.shape[1:]))

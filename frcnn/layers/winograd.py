@@ -39,8 +39,8 @@ def conv(x, kernel, tiles_from=None):
     Returns:
         (B, h, w, K) in the dtype of ``x``.
     """
-    if not backend.computes_on_cpu():
-        return sliding(x, kernel)
+    if not backend.has_native_kernels() or not backend.computes_on_cpu():
+        return sliding(x, kernel)  # another runtime has its own fast way
     if tiles_from is None:
         tiles_from = conv_ways.default(keras.backend.standardize_dtype(x.dtype))
     least = conv_ways.least_tiles(tiles_from, min(kernel.shape[2:]))

@@ -7,7 +7,7 @@ kept, then settled within itself. Both give the greedy result exactly.
 
 from keras import ops
 
-from frcnn.backend import IS_TENSORFLOW, native_nms
+from frcnn.backend import IS_TENSORFLOW, has_native_kernels, native_nms, padded_nms
 from frcnn.ops import boxes as box_ops
 
 BLOCK = 256
@@ -25,6 +25,8 @@ def nms(boxes, scores, iou_threshold, max_output):
     Returns:
         (M,) int32 indices into ``boxes``, -1 where fewer are kept.
     """
+    if IS_TENSORFLOW and not has_native_kernels():
+        return padded_nms(boxes, scores, iou_threshold, max_output)
     if IS_TENSORFLOW:
         kept = native_nms(boxes, scores, iou_threshold, max_output)
         filler = ops.full((max_output,), -1, dtype="int32")

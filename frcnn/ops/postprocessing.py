@@ -10,6 +10,7 @@ from typing import Any
 
 from keras import ops
 
+from frcnn.backend import map_images
 from frcnn.ops import boxes as box_ops
 from frcnn.ops.nms import nms_by_class
 
@@ -80,7 +81,7 @@ def postprocess(
         kept_labels = ops.where(kept_scores > 0.0, ops.take(image_labels, index), -1)
         return ops.take(image_boxes, index, axis=0), kept_scores, kept_labels
 
-    return ops.map(suppress, (boxes, scores, labels))
+    return map_images(suppress, (boxes, scores, labels))
 
 
 def classes_above(score: float, classes: int) -> int:

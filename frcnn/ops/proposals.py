@@ -8,6 +8,7 @@ Letters: B images, N anchors, P proposals.
 
 from keras import ops
 
+from frcnn.backend import map_images
 from frcnn.ops import boxes as box_ops
 from frcnn.ops.nms import nms
 
@@ -64,7 +65,7 @@ def propose(
         kept_scores = ops.where(exists, ops.take(image_scores, place), 0.0)
         return ops.where(exists[:, None], kept_boxes, 0.0), kept_scores
 
-    return ops.map(thin, (boxes, ranked, scores))
+    return map_images(thin, (boxes, ranked, scores))
 
 
 def _best_of_level(anchors, logits, deltas, start, count, pre_nms):

@@ -8,13 +8,25 @@ import sys
 import pytest
 
 import frcnn
-from frcnn.cli import convert, download, evaluate, import_weights, inspect, main, options, predict, train
+from frcnn.cli import (
+    convert,
+    download,
+    evaluate,
+    export,
+    import_weights,
+    inspect,
+    main,
+    options,
+    predict,
+    train,
+)
 from frcnn.config import Config
 
 MODULES = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
     "inspect": inspect,
     "convert": convert,
     "import": import_weights,
@@ -105,7 +117,7 @@ def test_help_of_a_subcommand_by_its_name(capsys):
         ("eval", "there is no command 'eval', did you mean 'evaluate'?"),
         (
             "zzz",
-            "there is no command 'zzz'; the commands are train, evaluate, predict, inspect, convert, ",
+            "there is no command 'zzz'; the commands are train, evaluate, predict, export, inspect, ",
         ),
         ("a\x1b[2J", "there is no command 'a\\x1b[2J'; the commands are "),
     ],

@@ -1,0 +1,213 @@
+"""Compare an exported file with the Keras detector that it was made from: detections, AP and speed.
+
+Both get the same network inputs, so that only the file's own arithmetic can differ. Different runtimes
+round differently in the last bits. Now and then that decides between two boxes of nearly equal score
+in a suppression, so one detection in a hundred may be another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from frcnn.data import transforms
+from frcnn.data.sample import Dataset
+from frcnn.evaluation import evaluator
+from frcnn.export.formats import Format, files_of, format_of, open_exported
+from frcnn.export.metadata import Metadata
+from frcnn.export.runner import FileModels
+from frcnn.models.faster_rcnn import FasterRCNN
+
+MAX_BOX_ERROR = 0.5  # pixels of the image
+MAX_SCORE_ERROR = 1e-3
+MAX_STRAYS = 0.01  # share of the detections
+# Largest loss of AP, points of 100, by the precision of the stored weights.
+MAX_AP_LOSS = {"float32": 0.1, "float16": 0.5, "int8": 2.0}
+AGREEMENT_IMAGES = 20
+LATENCY_RUNS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How well the detections of two detectors agree.
+
+    Attributes:
+        images: number of images.
+        detections: of both detectors together.
+        strays: those without a partner of the same label within the tolerances.
+        box_error: largest difference of a coordinate between partners, pixels.
+        score_error: largest difference of their scores.
+    """
+
+    images: int
+    detections: int
+    strays: int
+    box_error: float
+    score_error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The result of a check.
+
+    Attributes:
+        description: of the file.
+        file_format: its format.
+        megabytes: its size.
+        agreement: of the detections.
+        latency, keras_latency: median seconds per call.
+        input_shape: of that call's images.
+        ap: mean AP of the file, of Keras on the same inputs and of Keras at its own input sizes; None:
+            there were no labels.
+        ap_images: number of images that AP is of.
+    """
+
+    description: Metadata
+    file_format: Format
+    megabytes: float
+    agreement: Agreement
+    latency: float
+    keras_latency: float
+    input_shape: tuple[int, ...]
+    ap: tuple[float, float, float] | None
+    ap_images: int
+
+    def faults(self) -> list[str]:
+        """Return what does not agree; an empty list is a pass."""
+        found, weights = [], self.description.weights
+        if weights == "float32" and self.agreement.strays > MAX_STRAYS * self.agreement.detections:
+            found.append(
+                f"{self.agreement.strays} of {self.agreement.detections} detections have no partner "
+                f"within {MAX_BOX_ERROR} px and {MAX_SCORE_ERROR:g} of score"
+            )
+        if self.ap is not None:
+            loss = 100 * (self.ap[1] - self.ap[0])
+            # More AP than Keras would be a fault of float32 weights as well.
+            if max(loss, -loss if weights == "float32" else 0.0) > MAX_AP_LOSS[weights]:
+                found.append(
+                    f"AP is {100 * self.ap[0]:.2f}, that of Keras {100 * self.ap[1]:.2f}; "
+                    f"{MAX_AP_LOSS[weights]} points may be lost with {weights} weights"
+                )
+        return found
+
+
+def check(
+    detector: Any,
+    path: pathlib.Path,
+    images: Sequence[Any],
+    dataset: Dataset | None = None,
+    latency_runs: int = LATENCY_RUNS,
+) -> Report:
+    """Run an exported file and compare it.
+
+    Args:
+        detector: the Keras ``frcnn.detector.Detector``.
+        path: the file.
+        images: of any kind that ``Detector.predict`` takes.
+        dataset: labelled images for AP.
+        latency_runs: calls whose median is the latency.
+    """
+    opened, file_format = open_exported(path), format_of(path)
+    assert opened is not None and file_format is not None  # the writer has given it its suffix
+    description = opened[0]
+    exported = _with_models(detector, FileModels(*opened))
+    same_input = _with_models(detector, FileModels(description, _keras(detector.models)))
+    arrays = _network_input(exported, images[0])
+    latency, keras_latency = _latencies(exported.models, same_input.models, arrays, latency_runs)
+    return Report(
+        description,
+        file_format,
+        sum(file.stat().st_size for file in files_of(path)) / 1e6,
+        compare(same_input.predict(list(images)), exported.predict(list(images))),
+        latency,
+        keras_latency,
+        _shape(description, arrays[0]),
+        None if dataset is None else _ap([exported, same_input, detector], dataset),
+        0 if dataset is None else len(dataset),
+    )
+
+
+def _with_models(detector, models):
+    """Return a detector with the same settings on another network."""
+    return type(detector)(models, detector.config, detector.classes)
+
+
+def _keras(models: FasterRCNN):
+    """Return a function that runs the Keras detector as a file is run."""
+
+    def run(images, sizes):
+        return models.detector.predict_on_batch([images.astype("float32"), sizes])
+
+    return run
+
+
+def compare(reference: Sequence[dict], others: Sequence[dict]) -> Agreement:
+    """Compare detections, image by image.
+
+    Args:
+        reference, others: dicts per image with ``boxes``, ``scores`` and ``labels``, best first.
+    """
+    total, strays, box_error, score_error = 0, 0, 0.0, 0.0
+    for one, other in zip(reference, others):
+        total += len(one["scores"]) + len(other["scores"])
+        free = np.ones(len(other["scores"]), bool)
+        for box, score, label in zip(one["boxes"], one["scores"], one["labels"]):
+            box_errors = np.abs(other["boxes"] - box).max(axis=1, initial=0.0)
+            score_errors = np.abs(other["scores"] - score)
+            fits = free & (other["labels"] == label)
+            fits &= (box_errors <= MAX_BOX_ERROR) & (score_errors <= MAX_SCORE_ERROR)
+            if not fits.any():
+                strays += 1
+                continue
+            partner = np.flatnonzero(fits)[np.argmin(box_errors[fits])]
+            free[partner] = False
+            box_error = max(box_error, float(box_errors[partner]))
+            score_error = max(score_error, float(score_errors[partner]))
+        strays += int(free.sum())
+    return Agreement(len(reference), total, strays, box_error, score_error)
+
+
+def _ap(detectors, dataset):
+    """Return the mean AP of each detector; the last two are the same where the input size is open."""
+    config = detectors[-1].config
+    names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
+    metric = names[evaluator.ap_interpolation(config.detection, dataset)]
+    if detectors[0].models.description.height is None:
+        detectors = detectors[:2]
+    values = []
+    for detector in detectors:
+        found, truths = evaluator.detect(detector, dataset)
+        scores = evaluator.score(found, truths, detector.classes, metric, config.detection.ap_iou)
+        values.append(scores.mean_ap)
+    return tuple((values + values[-1:])[:3])
+
+
+def _network_input(detector, image):
+    """Return an image as Detector resizes and pads it, and its size: a batch of one."""
+    pixels = transforms.load(image) if isinstance(image, (str, pathlib.Path)) else np.asarray(image)
+    resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), detector.config.data)
+    padded = transforms.pad([resized], detector.models.size_multiple)
+    return padded, np.array([resized.shape[:2]], "float32")
+
+
+def _latencies(models, keras_models, arrays, runs):
+    """Return the median seconds of both, run in turn so that a busy machine slows both."""
+    seconds: dict[Any, list[float]] = {models: [], keras_models: []}
+    for number in range(runs + 1):
+        for one in seconds:
+            start = time.perf_counter()
+            one.predict_on_batch(arrays)
+            if number:  # the first call prepares
+                seconds[one].append(time.perf_counter() - start)
+    return statistics.median(seconds[models]), statistics.median(seconds[keras_models])
+
+
+def _shape(description, images):
+    height, width = description.height or images.shape[1], description.width or images.shape[2]
+    return (description.batch or 1, height, width, 3)

@@ -1,0 +1,135 @@
+"""Write a detector in a format, check the file, and give it its name only if it agrees."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from frcnn.data.sample import Dataset
+from frcnn.errors import ConfigError, OutputError
+from frcnn.export.check import Report, check
+from frcnn.export.formats import FORMATS, Format, files_of, format_of, require
+from frcnn.export.metadata import Dtype, Weights
+from frcnn.export.table import table
+from frcnn.files import outputs, safe_write
+
+DISAGREES = ".disagrees"
+TABLE = ".check.md"
+
+
+def check_request(
+    name: str, out: pathlib.Path, size: object, dynamic: bool, weights: str, overwrite: bool
+) -> Format:
+    """Check what can be checked before any network is built, and return the format.
+
+    Args:
+        name: of the format.
+        out: the file.
+        size: of the input, or None.
+        dynamic: whether height, width and batch are open.
+        weights: precision of the stored weights.
+        overwrite: whether an earlier export may be replaced.
+
+    Raises:
+        ConfigError: the options do not fit together or a package is missing.
+        OutputError: the file cannot be written.
+    """
+    found = FORMATS[name]
+    if dynamic and size:
+        raise ConfigError("--dynamic leaves the input's size open, which --size fixes: give one of them")
+    if dynamic and not found.dynamic:
+        raise ConfigError(f"a file of {found.title} has a fixed input: leave out --dynamic")
+    if weights not in found.weights:
+        raise ConfigError(
+            f"{found.title} is written with {' or '.join(found.weights)} weights here, not {weights}"
+        )
+    require(tuple(dict.fromkeys(found.to_write + found.to_run)), f"--format {name}")
+    if name == "saved_model":
+        outputs.check_folder(out)
+        is_ours = overwrite and format_of(out) is found
+        if out.exists() and not is_ours:
+            raise OutputError(f"{out} exists already; give another name, or --overwrite")
+    else:
+        if out.suffix.lower() != found.suffix:
+            raise ConfigError(
+                f"the name of a file of {found.title} ends in {found.suffix}, not as {out}"
+            )
+        outputs.new_file(out, overwrite)
+    return found
+
+
+def export(
+    detector: Any,
+    name: str,
+    out: pathlib.Path,
+    images: Sequence[Any],
+    dataset: Dataset | None = None,
+    size: tuple[int, int] | None = None,
+    dynamic: bool = False,
+    weights: Weights = "float32",
+) -> tuple[Report, pathlib.Path]:
+    """Write, check and name a file, and write the check's table beside it.
+
+    Args:
+        detector: the Keras ``frcnn.detector.Detector``; its network may be replaced by one in float32.
+        name: of the format, a key of ``FORMATS``.
+        out: the file, which ``check_request`` has checked.
+        images: at least one, of any kind that ``Detector.predict`` takes, for the comparison.
+        dataset: labelled images for AP.
+        size: height and width of the input; None: see ``graph.fixed_shape``.
+        dynamic: whether height, width and batch are open.
+        weights: precision of the stored weights.
+
+    Returns:
+        The report, and the path of the file, which ends in ``.disagrees`` if it does not agree.
+
+    Raises:
+        ConfigError: the size does not fit the network.
+        OutputError: a file cannot be written.
+
+    Example:
+        >>> report, path = export(detector, "onnx", Path("detector.onnx"), ["photo.jpg"])
+    """
+    from frcnn.export import graph
+
+    found = FORMATS[name]
+    detector = type(detector)(graph.in_float32(detector.models), detector.config, detector.classes)
+    shape = graph.InputShape(None, None, None) if dynamic else graph.fixed_shape(detector.models, size)
+    dtype: Dtype = "uint8" if detector.config.data.uint8_images else "float32"
+    description = graph.describe(detector, shape, dtype, weights)
+    traced = graph.ExportedGraph(detector.models, shape, dtype, found.native)
+    unchecked = out.with_name(f"unchecked-{out.name}")
+    try:
+        with outputs.writing(out):
+            found.load().write(traced, description, unchecked)
+        report = check(detector, unchecked, images, dataset)
+        out = out.with_name(out.name + DISAGREES) if report.faults() else out
+        with outputs.writing(out):
+            _rename(unchecked, out)
+            text = table(report, out.name) + "\n"
+            safe_write.replace(out.with_name(out.name + TABLE), text.encode())
+    finally:
+        _remove(unchecked)
+    return report, out
+
+
+def _rename(path: pathlib.Path, out: pathlib.Path) -> None:
+    """Give an exported detector its name; what has the name is replaced."""
+    _remove(out)
+    if path.suffix == FORMATS["openvino"].suffix:
+        weights = (
+            out.with_suffix(".bin") if out.suffix == path.suffix else out.with_name(f"{out.name}.bin")
+        )
+        path.with_suffix(".bin").replace(weights)
+    path.rename(out)
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Delete an exported detector, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        for file in files_of(path):
+            file.unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""The formats of exported files: their names, what they need, and how to tell them by a path."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import pathlib
+from typing import Any
+
+from frcnn.errors import ConfigError, WeightsError
+from frcnn.export.metadata import Metadata
+from frcnn.export.runner import FileModels, Run
+from frcnn.files import untrusted
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes:
+        title: its name in messages.
+        suffix: of its files.
+        module: in ``frcnn.export``, with ``write`` and ``open_file``.
+        to_write, to_run: packages that writing and running a file need.
+        native: whether TensorFlow's own kernels may be in the graph.
+        dynamic: whether height, width and batch may be open.
+        weights: precisions in which weights can be stored.
+    """
+
+    title: str
+    suffix: str
+    module: str
+    to_write: tuple[str, ...]
+    to_run: tuple[str, ...]
+    native: bool = False
+    dynamic: bool = True
+    weights: tuple[str, ...] = ("float32",)
+
+    def load(self) -> Any:
+        """Import the module."""
+        return importlib.import_module(f"frcnn.export.{self.module}")
+
+
+FORMATS = {
+    "saved_model": Format(
+        "SavedModel", ".saved_model", "saved_model", ("tensorflow",), ("tensorflow",), native=True
+    ),
+    "onnx": Format(
+        "ONNX",
+        ".onnx",
+        "onnx_file",
+        ("onnx", "tf2onnx", "onnxruntime"),
+        ("onnxruntime",),
+        weights=("float32", "float16", "int8"),
+    ),
+    "litert": Format(
+        "LiteRT",
+        ".tflite",
+        "litert_file",
+        ("tensorflow", "ai_edge_litert"),
+        ("ai_edge_litert",),
+        dynamic=False,
+        weights=("float32", "float16", "int8"),
+    ),
+    "openvino": Format(
+        "OpenVINO",
+        ".xml",
+        "openvino_file",
+        ("onnx", "tf2onnx", "openvino"),
+        ("openvino",),
+        dynamic=False,
+        weights=("float32", "float16"),
+    ),
+}
+
+
+def require(packages: tuple[str, ...], purpose: str) -> None:
+    """Check that packages are installed.
+
+    Raises:
+        ConfigError: one is missing; the message says what to install.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " ".join(name.replace("_", "-") for name in missing)
+        raise ConfigError(f"{purpose} needs {', '.join(missing)}: pip install {names}, or frcnn[export]")
+
+
+def format_of(path: pathlib.Path) -> Format | None:
+    """Return the format of an exported file or folder, None for anything else."""
+    if (path / "saved_model.pb").is_file():
+        return FORMATS["saved_model"]
+    by_suffix = {found.suffix: found for found in FORMATS.values()}
+    return by_suffix.get(path.suffix.lower()) if not path.is_dir() else None
+
+
+def files_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """Return all files of an exported detector: those of its folder, or itself and its weights."""
+    if path.is_dir():
+        return [file for file in path.rglob("*") if file.is_file()]
+    return [path, path.with_suffix(".bin")] if path.suffix == FORMATS["openvino"].suffix else [path]
+
+
+def open_exported(path: pathlib.Path) -> tuple[Metadata, Run] | None:
+    """Load an exported file.
+
+    Args:
+        path: any path.
+
+    Returns:
+        Its description and a function that runs it; None: the path is not that of an exported file.
+
+    Raises:
+        WeightsError: it is missing, damaged or foreign.
+        ConfigError: the runtime of its format is not installed.
+    """
+    found = format_of(path)
+    if found is None:
+        return None
+    if not path.is_dir() and (reason := untrusted.why_unreadable(path)):
+        raise WeightsError(f"{path} cannot be read: {reason}")
+    require(found.to_run, f"{path}, of the format {found.title},")
+    return found.load().open_file(path)
+
+
+def load_models(path: pathlib.Path) -> tuple[FileModels, Metadata] | None:
+    """Load an exported file as what takes a network's place in ``Detector``; see ``open_exported``."""
+    opened = open_exported(path)
+    return opened and (FileModels(*opened), opened[0])

@@ -1,0 +1,137 @@
+"""A detector as one TensorFlow function with named inputs and outputs, which all formats start from.
+
+Input ``images`` (B, H, W, 3) raw RGB, 0 to 255, padded at the right and the bottom; ``image_sizes``
+(B, 2) height and width without padding, pixels. Output ``boxes`` (B, M, 4) pixels of the input,
+``scores`` (B, M) falling, ``labels`` (B, M) int32, -1 for padding, ``num_detections`` (B,) int32.
+
+The network is the one that is trained: the same layers, traced once more. Where a format lacks
+TensorFlow's kernels, the layers choose others (``frcnn.backend.portable_kernels``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from frcnn.backend import portable_kernels
+from frcnn.data.transforms import PADDING_RGB
+from frcnn.errors import ConfigError
+from frcnn.export.metadata import Dtype, Metadata, Weights
+from frcnn.models.faster_rcnn import FasterRCNN
+
+INPUTS = ("images", "image_sizes")
+OUTPUTS = ("boxes", "scores", "labels", "num_detections")
+
+
+@dataclasses.dataclass(frozen=True)
+class InputShape:
+    """The input of an exported file.
+
+    Attributes:
+        height, width: pixels; None: any.
+        batch: images; None: any number.
+    """
+
+    height: int | None
+    width: int | None
+    batch: int | None = 1
+
+
+class ExportedGraph(tf.Module):
+    """A detector's graph, with the variables that it reads.
+
+    Args:
+        models: the network, in float32.
+        shape: of the input.
+        dtype: of the input ``images``: ``"uint8"`` or ``"float32"``.
+        native: whether any kernel of TensorFlow may be used.
+
+    Attributes:
+        serve: the ``tf.function``.
+
+    Example:
+        >>> graph = ExportedGraph(models, InputShape(608, 800), "uint8", native=False)
+        >>> found = graph.serve(images, image_sizes)  # a dict of OUTPUTS
+    """
+
+    def __init__(self, models: FasterRCNN, shape: InputShape, dtype: Dtype, native: bool):
+        super().__init__()
+        detector = models.detector
+        self.tracked = [variable.value for variable in detector.variables]  # a SavedModel wants them
+
+        def serve(images: tf.Tensor, image_sizes: tf.Tensor) -> dict[str, tf.Tensor]:
+            with contextlib.nullcontext() if native else portable_kernels():
+                pixels = tf.cast(images, tf.float32)
+                boxes, scores, labels = detector([pixels, image_sizes], training=False)
+            count = tf.reduce_sum(tf.cast(scores > 0.0, tf.int32), axis=1)
+            return dict(zip(OUTPUTS, (boxes, scores, labels, count)))
+
+        images = tf.TensorSpec((shape.batch, shape.height, shape.width, 3), dtype, "images")
+        sizes = tf.TensorSpec((shape.batch, 2), tf.float32, "image_sizes")
+        self.serve = tf.function(serve, input_signature=[images, sizes], autograph=False)
+
+
+def in_float32(models: FasterRCNN) -> FasterRCNN:
+    """Return the network computing in float32: itself, or a copy of one of mixed precision."""
+    if models.config.train.precision == "float32":
+        return models
+    config = models.config.replace({"train.precision": "float32"})
+    copy = FasterRCNN.from_config(config, models.num_classes, allow_random_frozen=True)
+    copy.detector.set_weights(models.detector.get_weights())
+    return copy
+
+
+def fixed_shape(models: FasterRCNN, size: tuple[int, int] | None) -> InputShape:
+    """Return the shape of one image per call.
+
+    Args:
+        models: whose ``size_multiple`` the sides must be multiples of.
+        size: height and width; None: the short and the long side that images are resized to, for images
+            that are wider than high.
+
+    Raises:
+        ConfigError: a side is not such a multiple.
+    """
+    multiple = models.size_multiple
+    if size is None:
+        data = models.config.data
+        short, long = min(data.short_side, data.long_side), data.long_side
+        return InputShape(*(-(-side // multiple) * multiple for side in (short, long)))
+    for side in size:
+        if side < multiple or side % multiple:
+            raise ConfigError(
+                f"the input of {size[0]}x{size[1]} pixels does not fit {models.config.model.backbone}: "
+                f"its sides must be multiples of {multiple}"
+            )
+    return InputShape(*size)
+
+
+def describe(detector: Any, shape: InputShape, dtype: Dtype, weights: Weights) -> Metadata:
+    """Return the description of an exported detector.
+
+    Args:
+        detector: ``frcnn.detector.Detector``.
+        shape, dtype: of the input.
+        weights: precision of the stored weights.
+    """
+    config = detector.config.replace({"data.classes": detector.classes, "train.precision": "float32"})
+    return Metadata(
+        classes=detector.classes,
+        height=shape.height,
+        width=shape.width,
+        batch=shape.batch,
+        size_multiple=detector.models.size_multiple,
+        dtype=dtype,
+        weights=weights,
+        preprocessing=config.model.preprocessing,
+        short_side=config.data.short_side,
+        long_side=config.data.long_side,
+        padding=PADDING_RGB,
+        score_threshold=config.detection.score_threshold,
+        nms_iou=config.detection.nms_iou,
+        max_detections=config.detection.max_detections,
+        config=config.to_json(),
+    )

@@ -1,0 +1,78 @@
+"""ONNX: a file for ONNX Runtime and many others.
+
+``tf2onnx`` turns the graph into operations of the ONNX standard. Suppression is ONNX's own
+``NonMaxSuppression``.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import warnings
+from typing import Any
+
+import numpy as np
+
+from frcnn.errors import WeightsError
+from frcnn.export import metadata, onnx_weights
+from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
+from frcnn.export.metadata import Metadata
+from frcnn.export.runner import Run
+from frcnn.files import safe_write
+
+OPSET = 17
+
+
+def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> None:
+    """Write a file.
+
+    Args:
+        graph: with portable kernels.
+        description: goes to the model's ``metadata_props``; its ``weights`` are what is stored.
+        path: the file.
+    """
+    model = _converted(graph)
+    onnx_weights.reduce(model.graph, description.weights)
+    model.producer_name = "frcnn"
+    entry = model.metadata_props.add()
+    entry.key, entry.value = metadata.KEY, metadata.to_text(description)
+    safe_write.replace(path, model.SerializeToString())
+
+
+def _converted(graph: ExportedGraph) -> Any:
+    """Return the graph as an ``onnx.ModelProto``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tf2onnx
+        from keras.src.export.tf2onnx_lib import patch_tf2onnx
+
+        patch_tf2onnx()  # for numpy 2, as Keras' own ONNX export does
+        logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+        model, _ = tf2onnx.convert.from_function(
+            graph.serve, input_signature=graph.serve.input_signature, opset=OPSET
+        )
+    return model
+
+
+def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
+    """Load a file into ONNX Runtime.
+
+    Raises:
+        WeightsError: it is damaged, or was not written by ``write``.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its warnings are about its own optimizations
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, onnxruntime.get_available_providers())
+    except Exception as error:  # of classes that onnxruntime makes at run time
+        reason = str(error).strip().partition("\n")[0]
+        raise WeightsError(f"{path} is not a whole ONNX file: {reason}") from error
+    text = session.get_modelmeta().custom_metadata_map.get(metadata.KEY)
+    description = metadata.from_text(text, path)
+
+    def run(images: np.ndarray, image_sizes: np.ndarray) -> list[np.ndarray]:
+        return session.run(list(OUTPUTS), dict(zip(INPUTS, (images, image_sizes))))
+
+    return description, run

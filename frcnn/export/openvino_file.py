@@ -1,0 +1,60 @@
+"""OpenVINO: a pair of files, ``.xml`` and ``.bin``, for Intel's runtime, made from the ONNX graph."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import numpy as np
+
+from frcnn.errors import WeightsError
+from frcnn.export import metadata, onnx_file
+from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
+from frcnn.export.metadata import Metadata
+from frcnn.export.runner import Run
+
+
+def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> None:
+    """Write the two files.
+
+    Args:
+        graph: with portable kernels.
+        description: goes to the model's ``rt_info``; its ``weights`` are what is stored.
+        path: the ``.xml`` file.
+    """
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "detector.onnx")
+        onnx_file.write(graph, description.model_copy(update={"weights": "float32"}), file)
+        model = openvino.Core().read_model(file)
+        model.set_rt_info(metadata.to_text(description), [metadata.KEY])
+        openvino.save_model(model, path, compress_to_fp16=description.weights == "float16")
+
+
+def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
+    """Compile the model for the CPU.
+
+    Raises:
+        WeightsError: it is damaged, or was not written by ``write``.
+    """
+    import openvino
+
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+        text = (
+            model.get_rt_info([metadata.KEY]).astype(str) if model.has_rt_info([metadata.KEY]) else None
+        )
+        description = metadata.from_text(text, path)
+        # float32 throughout, as the check demands; the default may be bfloat16 on new processors.
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        raise WeightsError(f"{path} is not a whole OpenVINO model: {reason}") from error
+
+    def run(images: np.ndarray, image_sizes: np.ndarray) -> list[np.ndarray]:
+        found = compiled(dict(zip(INPUTS, (images, image_sizes))))
+        return [found[name] for name in OUTPUTS]
+
+    return description, run

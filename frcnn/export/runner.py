@@ -1,0 +1,90 @@
+"""An exported file in the place of a network's ``detector``, so that ``Detector`` can use it.
+
+A file of fixed size holds images of one size, one or a few per call. Here a batch of any size is cut,
+shrunk where it is too large, padded, and run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from frcnn.data import transforms
+from frcnn.export.metadata import Metadata
+
+# From images and image sizes, as frcnn.export.graph describes them, to its outputs in their order.
+Run = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
+
+
+class FileModels:
+    """What ``frcnn.detector.Detector`` needs of a ``FasterRCNN``, computed by an exported file.
+
+    Args:
+        description: of the file.
+        run: function that runs it.
+
+    Attributes:
+        size_multiple: sides of images must be multiples of this, pixels.
+        detector: this object, for ``detector.predict_on_batch``.
+    """
+
+    def __init__(self, description: Metadata, run: Run):
+        self.description, self.run = description, run
+        self.size_multiple = description.size_multiple
+
+    @property
+    def detector(self) -> FileModels:
+        """This object: its ``predict_on_batch`` is that of the detector."""
+        return self
+
+    def predict_on_batch(self, inputs: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        """Return the detections in a batch.
+
+        Args:
+            inputs: images (B, H, W, 3) and image sizes (B, 2), as ``FasterRCNN.detector`` takes them.
+
+        Returns:
+            boxes (B, M, 4) pixels of ``images``, scores (B, M), labels (B, M).
+        """
+        images, sizes = np.asarray(inputs[0]), np.asarray(inputs[1], "float32")
+        if self.description.dtype == "uint8" and images.dtype != np.uint8:
+            images = np.clip(np.rint(images), 0, 255)
+        scales = np.ones((len(images), 2), "float32")
+        if self.description.height is not None:
+            images, sizes, scales = self._fit(images, sizes)
+        images = images.astype(self.description.dtype, copy=False)
+        step = self.description.batch or len(images)
+        starts = range(0, len(images), step)
+        found = [self._run(images[at : at + step], sizes[at : at + step]) for at in starts]
+        boxes, scores, labels = (np.concatenate(part) for part in zip(*found))
+        return boxes / np.tile(scales, 2)[:, None], scores, labels
+
+    def _run(self, images, sizes):
+        """Run one call; the last is filled up with copies of its last image."""
+        missing = (self.description.batch or len(images)) - len(images)
+        if missing:
+            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+            sizes = np.concatenate([sizes, np.repeat(sizes[-1:], missing, axis=0)])
+        return [part[: len(images) - missing] for part in self.run(images, sizes)[:3]]
+
+    def _fit(self, images, sizes):
+        """Put images into the file's height and width; those that are too large are shrunk.
+
+        Returns:
+            Images, their sizes without padding, and (B, 2) factors that x and y were scaled by.
+        """
+        height, width = self.description.height, self.description.width
+        fitted, new_sizes, scales = [], [], []
+        for image, size in zip(images, sizes):
+            image = image[: int(size[0]), : int(size[1])]
+            scale = min(1.0, height / image.shape[0], width / image.shape[1])
+            if scale < 1.0:
+                new = [max(1, int(side * scale)) for side in image.shape[1::-1]]
+                image = cv2.resize(image, new, interpolation=cv2.INTER_AREA)
+            fitted.append(transforms.pad([image], 1, [(height, width)])[0])
+            new_sizes.append(image.shape[:2])
+            scales.append(image.shape[1::-1] / size[::-1])
+        return np.stack(fitted), np.array(new_sizes, "float32"), np.array(scales, "float32")

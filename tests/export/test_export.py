@@ -1,0 +1,239 @@
+"""Exported files against the Keras detector that they were made from."""
+
+import functools
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from frcnn.cli import evaluate, export, predict
+from frcnn.cli.common import run
+from frcnn.data.transforms import load
+from frcnn.detector import Detector
+from frcnn.errors import ConfigError, OutputError, WeightsError
+from frcnn.export import check, exporter, metadata, onnx_weights
+from frcnn.export.formats import FORMATS
+from frcnn.models.faster_rcnn import FasterRCNN
+
+NEEDS = {"onnx": "tf2onnx onnxruntime", "litert": "ai_edge_litert", "openvino": "tf2onnx openvino"}
+FILES = {
+    "saved_model": "detector.saved_model",
+    "onnx": "d.onnx",
+    "litert": "d.tflite",
+    "openvino": "d.xml",
+}
+
+
+def skip_without(name):
+    """Skip a test where a format's packages, the extra ``export``, are not installed."""
+    for package in NEEDS.get(name, "").split():
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install frcnn[export]")
+
+
+@pytest.fixture(scope="module")
+def detector(small_config):
+    """Return a detector of random weights, most of whose scores pass the threshold."""
+    config = small_config.replace({"model.weights": "none", "data.classes": ("disc", "box", "star")})
+    return Detector(FasterRCNN.from_config(config), config, config.data.classes)
+
+
+@pytest.fixture(scope="module")
+def photos(shapes_folder):
+    """Return the paths of four images."""
+    return sorted(str(path) for path in (shapes_folder / "JPEGImages").iterdir())[:4]
+
+
+@pytest.fixture(scope="module")
+def saved(detector, tmp_path_factory):
+    """Return the detector's own file."""
+    path = tmp_path_factory.mktemp("saved") / "detector.h5"
+    detector.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(detector, photos, tmp_path_factory):
+    """Return a function from a format to its report and its file, which tests may read."""
+
+    @functools.cache
+    def export_once(name):
+        skip_without(name)
+        return exporter.export(detector, name, tmp_path_factory.mktemp(name) / FILES[name], photos)
+
+    return export_once
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_a_file_of_each_format_finds_the_same(exported, detector, photos, tmp_path, name):
+    report, path = exported(name)
+    assert not report.faults() and report.agreement.detections > 40
+    assert "The file agrees." in path.with_name(f"{FILES[name]}.check.md").read_text()
+    # The same interface, as from Keras, and images of another size than the file's.
+    loaded = Detector.load(path)
+    assert loaded.classes == detector.classes and loaded.config.data.short_side == 80
+    found = loaded.predict([load(photos[0]), np.zeros((200, 100, 3), "uint8")], batch_size=2)
+    assert found[0]["boxes"].shape[1] == 4 and found[0]["names"] and found[1]["boxes"].max() > 100
+    with pytest.raises(WeightsError, match="cannot be saved"):
+        loaded.save(tmp_path / "again.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "saved_model"])
+def test_an_open_input_serves_any_batch_and_size(detector, photos, tmp_path, name):
+    skip_without(name)
+    report, path = exporter.export(detector, name, tmp_path / FILES[name], photos, dynamic=True)
+    assert not report.faults()
+    images = [load(photo) for photo in photos]
+    images += [image[:50] for image in images] + [image[:, :40] for image in images]
+    loaded = Detector.load(path)
+    for batch_size in (1, 4):
+        agreement = check.compare(
+            detector.predict(images, batch_size), loaded.predict(images, batch_size)
+        )
+        assert agreement.detections > 100 and agreement.strays <= 0.01 * agreement.detections
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["float16", "int8"])
+@pytest.mark.parametrize("name", ["onnx", "litert"])
+def test_smaller_weights_make_a_smaller_file(exported, detector, photos, tmp_path, name, weights):
+    skip_without(name)
+    report, _ = exporter.export(detector, name, tmp_path / FILES[name], photos[:1], weights=weights)
+    assert report.agreement.detections and not report.faults()
+    share = {"float16": 0.7, "int8": 0.5}[weights]
+    assert report.megabytes < share * exported(name)[0].megabytes
+
+
+def test_quantized_weights_are_near_the_weights():
+    array = np.random.default_rng(0).normal(size=(7, 5)).astype("float32")
+    rounded, scales = onnx_weights.quantize(array, axis=1)
+    assert scales.shape == (5,)
+    assert np.abs(rounded * scales - array).max() <= 0.5 * scales.max() + 1e-6
+
+
+def test_what_does_not_agree_is_renamed(saved, shapes_folder, tmp_path, monkeypatch, capsys):
+    run_command = ["--format", "saved_model", "--images", str(shapes_folder / "JPEGImages")]
+    monkeypatch.setattr(check, "MAX_BOX_ERROR", -1.0)
+    out = tmp_path / "detector.saved_model"
+    assert export.main([str(saved), *run_command, "--out", str(out), "--check-images", "1"]) == 3
+    assert not out.exists() and out.with_name("detector.saved_model.disagrees").is_dir()
+    assert "DISAGREES: " in capsys.readouterr().out
+
+
+def test_the_command_and_what_takes_its_file(saved, tmp_path, photos, capsys):
+    out = tmp_path / "detector.saved_model"
+    assert export.main([str(saved), "--format", "saved_model", "--out", str(out)]) is None
+    assert "AP on 4 images" in capsys.readouterr().out
+    scores = tmp_path / "scores.json"
+    assert evaluate.main([str(out), "--json", str(scores)]) is None
+    assert json.loads(scores.read_text())["images"] == 4
+    assert predict.main([str(out), photos[0], "--score", "0", "--out", str(tmp_path / "drawn")]) == 0
+
+
+def test_a_signature_answers_what_tensorflow_serving_sends(exported):
+    import tensorflow as tf
+
+    _, path = exported("saved_model")
+    image, size = np.zeros((80, 120, 3), int).tolist(), [80.0, 120.0]
+    body = json.loads(json.dumps({"instances": [{"images": image, "image_sizes": size}]}))
+    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+    kinds = signature.structured_input_signature[1]
+    columns = {
+        name: tf.constant([row[name] for row in body["instances"]], kind.dtype)
+        for name, kind in kinds.items()
+    }
+    found = signature(**columns)
+    assert set(found) == {"boxes", "scores", "labels", "num_detections"}
+    assert found["num_detections"].numpy().tolist() == [int((found["scores"] > 0).numpy().sum())]
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("content", [b"", b"no such file at all", b"PK\3\4" + bytes(100)])
+def test_a_foreign_file_is_one_line(tmp_path, capsys, name, content):
+    skip_without(name)
+    path = tmp_path / FILES[name]
+    file = path
+    if name == "saved_model":
+        path.mkdir()
+        file = path / "saved_model.pb"
+    file.write_bytes(content)
+    with pytest.raises(SystemExit) as status:
+        run(lambda: predict.main([str(path), "photo.jpg", "--out", str(tmp_path / "drawn")]))
+    assert status.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert str(path) in error and "\n" not in error
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_a_damaged_file_is_one_line(exported, tmp_path, name):
+    _, whole = exported(name)
+    path = tmp_path / FILES[name]
+    (shutil.copytree if whole.is_dir() else shutil.copy)(whole, path)
+    file = path / "saved_model.pb" if path.is_dir() else path
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsError, match=str(path)) as raised:
+        Detector.load(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_description_is_one_line():
+    with pytest.raises(WeightsError, match="description in x.onnx is damaged"):
+        metadata.from_text('{"classes": []}', "x.onnx")
+    with pytest.raises(WeightsError, match="was not written by frcnn export"):
+        metadata.from_text(None, "x.onnx")
+
+
+@pytest.mark.parametrize(
+    "name, out, options, message",
+    [
+        ("litert", "d.tflite", {"dynamic": True}, "fixed input"),
+        ("saved_model", "d", {"dynamic": True, "size": (64, 64)}, "give one of them"),
+        ("saved_model", "d", {"weights": "int8"}, "float32 weights"),
+        ("onnx", "d.tflite", {}, "ends in .onnx"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, monkeypatch, name, out, options, message):
+    monkeypatch.setattr("frcnn.export.exporter.require", lambda *_: None)
+    request = {"size": None, "dynamic": False, "weights": "float32", "overwrite": False} | options
+    with pytest.raises(ConfigError, match=message):
+        exporter.check_request(name, tmp_path / out, **request)
+
+
+def test_places_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("frcnn.export.exporter.require", lambda *_: None)
+    request = {"size": None, "dynamic": False, "weights": "float32", "overwrite": True}
+    with pytest.raises(OutputError, match="no folder"):
+        exporter.check_request("onnx", tmp_path / "none" / "d.onnx", **request)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(OutputError, match="exists already"):
+        exporter.check_request("saved_model", tmp_path / "mine", **request)
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    request = {"size": None, "dynamic": False, "weights": "float32", "overwrite": False}
+    with pytest.raises(ConfigError, match="pip install onnx tf2onnx onnxruntime"):
+        exporter.check_request("onnx", tmp_path / "d.onnx", **request)
+
+
+def test_a_size_that_the_network_does_not_take(detector, photos, tmp_path):
+    with pytest.raises(ConfigError, match="multiples of 8"):
+        exporter.export(detector, "saved_model", tmp_path / "d", photos, size=(60, 64))
+
+
+def test_compare_counts_what_has_no_partner():
+    one = {
+        "boxes": np.array([[0, 0, 10, 10], [5, 5, 9, 9]], "float32"),
+        "scores": np.array([0.9, 0.5]),
+        "labels": np.array([0, 1]),
+    }
+    moved = one | {"boxes": one["boxes"] + np.array([[0.25], [3.0]], "float32")}
+    agreement = check.compare([one], [moved])
+    assert (agreement.images, agreement.detections, agreement.strays) == (1, 4, 2)
+    assert agreement.box_error == 0.25 and agreement.score_error == 0.0
+    other = one | {"labels": np.array([0, 0])}
+    assert check.compare([one], [other]).strays == 2
