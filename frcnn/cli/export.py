@@ -12,7 +12,7 @@ from frcnn.files import outputs
 from frcnn.text import echo, shown
 
 EXAMPLES = (
-    "frcnn export runs/my_images-vgg16-20260101-120000 --format onnx",
+    "frcnn export runs/my_images-vgg16-20260101-120000",
     "frcnn export detector.h5 --format litert --size 320x320 --weight-type int8 --images photos",
     "frcnn predict runs/.../detector.onnx photo.jpg",
 )
@@ -35,8 +35,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--format",
         choices=["saved_model", "onnx", "litert", "openvino"],
-        required=True,
-        help="saved_model, onnx, litert or openvino",
+        default="onnx",
+        help="saved_model, onnx, litert or openvino (default: onnx)",
     )
     parser.add_argument(
         "--out", metavar="OUT", help="the new file (default: detector.SUFFIX in RUN, or beside FILE)"
