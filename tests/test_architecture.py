@@ -29,6 +29,7 @@ ORDER = (
     "convert",
     "inspection",
     "report",
+    "prediction",
     "distributed",
     "training",
     "api",

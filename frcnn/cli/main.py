@@ -17,7 +17,7 @@ from frcnn.text import did_you_mean, shown
 COMMANDS = {
     "train": ("train", "train a detector on a folder of labelled images"),
     "evaluate": ("evaluate", "score a trained detector on labelled images"),
-    "predict": ("predict", "detect objects in images and draw them"),
+    "predict": ("predict", "detect objects in images, folders and videos"),
     "export": ("export", "write a detector as SavedModel, ONNX, LiteRT or OpenVINO, and check the file"),
     "inspect": ("inspect", "report on a data set before training: faults, sizes, anchors"),
     "convert": ("convert", "write labelled images in another format; merge, divide, filter"),

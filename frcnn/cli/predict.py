@@ -1,96 +1,162 @@
-"""``frcnn predict``: detect objects in images and draw them."""
+"""``frcnn predict``: detect objects in images, folders, videos and cameras, and write the results."""
 
 import argparse
 import pathlib
 import sys
+from typing import Any
 
 from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
-from frcnn.errors import ConfigError, DataError
+from frcnn.config.schema import typed
+from frcnn.errors import ConfigError
 from frcnn.files import outputs
 from frcnn.text import echo
 
 EXAMPLES = (
-    "frcnn predict runs/my_images-vgg16-20260101-120000 photo.jpg",
-    "frcnn predict detector.h5 photos/*.jpg --score 0.8 --out drawn",
-    "frcnn predict RUN photo.jpg --weights last.weights.h5",
+    "frcnn predict RUN photo.jpg clip.mp4 --score 0.7",
+    "frcnn predict RUN 'photos/**/*.jpg' --save drawn,voc,csv --out results --batch-size 8",
+    "frcnn predict detector.h5 aerial.tif --tile 1024 --overlap 0.2 --classes car,truck",
 )
+# Option -> the setting that it changes.
+SETTINGS = {
+    "--score": "detection.score_threshold",
+    "--nms-iou": "detection.nms_iou",
+    "--max-detections": "detection.max_detections",
+    "--classes": "detection.classes",
+}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(
         "predict",
-        "Detect objects in images and draw them.",
+        "Detect objects in images, videos and cameras; draw them or write them down.",
         EXAMPLES,
-        "The exit status is 1 if an image could not be read. An image that was drawn before is drawn "
-        "again; other files are not replaced.",
+        "The exit status is 1 if a source could not be read; the others are done. A picture that this "
+        "command drew of the same image is drawn again; other files are not replaced. Ctrl-C ends a "
+        "camera and completes the files.",
     )
     parser.add_argument("run", metavar="RUN_OR_FILE", help="run directory, or the file of a detector")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
     parser.add_argument(
-        "--score",
-        default="0.5",
-        metavar="X",
-        help="show detections with at least this score (default: 0.5)",
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="image or video file; folder, without the folders in it; pattern in quotes, such as "
+        "'photos/**/*.jpg'; camera:0",
     )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="folder for the drawn images (default: predictions, in RUN or beside FILE)",
+    parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
+    found = parser.add_argument_group("what is detected")
+    for flag, metavar, text in (
+        ("--score", "X", "a detection scores above this (default: 0.5)"),
+        ("--nms-iou", "X", "IoU above which NMS removes a box of the same class (default: the run's)"),
+        ("--max-detections", "N", "detections per image (default: the run's)"),
+        ("--classes", "A,B", "names of the classes to detect (default: all)"),
+    ):
+        found.add_argument(flag, metavar=metavar, help=text)
+    found.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="cut larger images into tiles of N pixels, for small objects (default: off)",
+    )
+    found.add_argument(
+        "--overlap",
+        type=float,
+        default=0.2,
+        metavar="X",
+        help="share of a tile that its neighbour repeats (default: 0.2)",
+    )
+    found.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images per batch (default: 1)"
+    )
+    found.add_argument(
+        "--max-frames", type=int, metavar="N", help="per video or camera, at most (default: all)"
+    )
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "--save",
+        default="drawn",
+        metavar="A,B",
+        help="drawn (pictures, videos), jsonl, csv, coco, voc, yolo (default: drawn)",
+    )
+    results.add_argument(
+        "--out", metavar="DIR", help="folder for them (default: predictions, in RUN or beside FILE)"
+    )
+    results.add_argument(
+        "--coco-ids",
+        metavar="JSON",
+        help="COCO file whose ids of images and categories --save coco takes (default: from 1)",
+    )
+    results.add_argument(
+        "--overwrite", action="store_true", help="replace results of an earlier command (default: off)"
     )
     return parser.parse_args(argv)
 
 
-def score_of(text: str) -> float:
-    """Return the number in an option's text."""
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return {setting: value} of the options that change what is detected.
+
+    Raises:
+        ConfigError: a value does not fit; the message names the option.
+    """
+    given = {flag: getattr(arguments, flag[2:].replace("-", "_")) for flag in SETTINGS}
+    given["--score"] = given["--score"] or "0.5"
     try:
-        score = float(text)
-    except ValueError:
-        score = -1.0
-    if not 0.0 <= score <= 1.0:  # NaN is not
-        raise ConfigError(f"--score must be a number from 0 to 1, not {text}")
-    return score
+        return typed({SETTINGS[flag]: text for flag, text in given.items() if text is not None})
+    except ConfigError as error:
+        message = str(error)
+        for flag, key in SETTINGS.items():
+            message = message.replace(key, flag)
+        raise ConfigError(message) from error
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise ``ConfigError`` for options that do not fit together or have impossible values."""
+    for name in ("batch_size", "max_frames"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
+    if arguments.coco_ids and "coco" not in arguments.save:
+        raise ConfigError("--coco-ids goes with --save coco")
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    """Draw the detections of each image, and return the exit status."""
+    """Predict, write the results and return the exit status."""
     arguments = parse(argv)
-    least = score_of(arguments.score)
+    settings = settings_of(arguments)
+    check(arguments)
     run_dir = pathlib.Path(arguments.run)
     run_dir = run_dir if run_dir.is_dir() else run_dir.parent
     out = pathlib.Path(arguments.out or run_dir / "predictions")
-    outputs.check_folder(out)
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import backend
-        from frcnn.data.transforms import load
         from frcnn.detector import Detector
-        from frcnn.inspection.draw import draw
+        from frcnn.ops import tiles
+        from frcnn.prediction import make_sinks, run, sinks, sources
 
+    formats = sinks.formats_of(arguments.save)
+    sinks.check(out, formats, arguments.overwrite)
+    if arguments.tile is not None:
+        tiles.windows(1, 1, arguments.tile, arguments.overlap)
+    found = sources.find(arguments.sources)
     backend.prepare_device()
-    detector = Detector.load(arguments.run, arguments.weights)
+    detector = Detector.load(arguments.run, arguments.weights, settings)
     outputs.new_folder(out)
-    failed, taken = [], set()
-    for path in arguments.images:
-        try:
-            pixels = load(path)
-        except DataError as error:
-            echo(f"{path} skipped")
-            failed.append(error)
-            continue
-        (found,) = detector.predict([pixels])
-        shown = found["scores"] >= least
-        boxes, scores, labels = found["boxes"][shown], found["scores"][shown], found["labels"][shown]
-        picture = draw(pixels, boxes, labels, scores, detector.classes)
-        drawn = outputs.save_picture(
-            picture, out, pathlib.Path(path).stem, "frcnn predict", source=path, taken=taken
-        )
-        echo(f"{path} -> {drawn}")
-        for box, score, label in zip(boxes, scores, labels):
-            corners = ", ".join(f"{value:.0f}" for value in box)
-            echo(f"  {detector.classes[label]} {score:.2f} [{corners}]")
-    for error in failed:
+    taken = make_sinks.make(
+        formats, out, detector.classes, found, arguments.coco_ids, arguments.overwrite
+    )
+    summary = run.predict(
+        detector,
+        found,
+        taken,
+        batch_size=arguments.batch_size,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
+        max_frames=arguments.max_frames,
+        report=echo,
+    )
+    echo(f"{summary} -> {out}")
+    for error in summary.faults:
         echo(f"skipped: {error}", sys.stderr)
-    return int(bool(failed))
+    return int(bool(summary.faults))

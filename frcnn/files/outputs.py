@@ -132,6 +132,11 @@ def save_picture(
     return path
 
 
+def made_by(path: pathlib.Path) -> str | None:
+    """Return the name of the command that drew a picture, None if it is not such a picture."""
+    return _mark(path)[0]
+
+
 def _mark(path: pathlib.Path) -> tuple[str | None, str | None]:
     """Return the command that made a PNG and the digest of its source; None for each that it lacks."""
     try:
@@ -141,9 +146,9 @@ def _mark(path: pathlib.Path) -> tuple[str | None, str | None]:
         return None, None
 
 
-def remove_pictures(folder: pathlib.Path, made_by: str) -> None:
+def remove_pictures(folder: pathlib.Path, command: str) -> None:
     """Delete the PNG files in a folder that a command made, and nothing else."""
     for path in folder.glob("*.png"):
-        if path.is_file() and not path.is_symlink() and _mark(path)[0] == made_by:
+        if path.is_file() and not path.is_symlink() and _mark(path)[0] == command:
             with writing(path):
                 path.unlink()

@@ -141,7 +141,7 @@ def test_an_unknown_subcommand_gets_the_nearest(word, text):
         ("inspect --imgs 3", "there is no option --imgs, did you mean --images?"),
         ("evaluate RUN --metric cocoo", "--metric is 'cocoo', did you mean 'coco'?"),
         ("evaluate RUN --metric x", "--metric is 'x'; expected voc07, voc12, coco"),
-        ("predict RUN", "the following arguments are required: IMAGE"),
+        ("predict RUN", "the following arguments are required: SOURCE"),
         ("download voc2008", "NAME is 'voc2008', did you mean 'voc2007'?"),
         ("download imagenet", "NAME is 'imagenet'; expected voc2007, voc2012"),
         ("import", "the following arguments are required: KIND"),

@@ -1,37 +1,31 @@
 """``predict.py`` as a user calls it, with a detector that always finds the same."""
 
-import numpy as np
+import shlex
+from pathlib import Path
+
 import pytest
 from PIL import Image
+from prediction.fakes import Finds
 from support import load_script
 
 from frcnn.cli import common
 from frcnn.detector import Detector
 
 
-class Finds:
-    """Stands in for a ``Detector``: one box in every image, of a class that not every console knows."""
-
-    classes = ("\u732b",)
-
-    def predict(self, images):
-        found = {"boxes": np.array([[1, 1, 9, 9]], "float32"), "scores": np.array([0.9]), "labels": [0]}
-        return [{key: np.asarray(value) for key, value in found.items()} for _ in images]
-
-
 @pytest.fixture
 def predict(tmp_path, monkeypatch):
     """Return a function from a command line to the exit status; it runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Detector, "load", lambda *_: Finds())
+    monkeypatch.setattr(Detector, "load", lambda *loaded: given.append(loaded) or Finds())
     (tmp_path / "run").mkdir()
-    script = load_script("predict")
+    script, given = load_script("predict"), []
 
     def run(line):
         with pytest.raises(SystemExit) as caught:
-            common.run(lambda: script.main(line.split()))
+            common.run(lambda: script.main(shlex.split(line)))
         return caught.value.code
 
+    run.given = given
     return run
 
 
@@ -76,9 +70,18 @@ def test_a_bad_file_does_not_keep_the_others_from_being_looked_at(predict, tmp_p
 @pytest.mark.parametrize(
     "line, says",
     [
-        ("run p.png --score nan", "--score must be a number from 0 to 1, not nan"),
-        ("run p.png --score 1.5", "--score must be a number from 0 to 1, not 1.5"),
-        ("run p.png --score high", "--score must be a number from 0 to 1, not high"),
+        ("run p.png --score nan", "--score"),
+        ("run p.png --score 1.5", "--score"),
+        ("run p.png --nms-iou high", "--nms-iou"),
+        ("run p.png --max-detections 0", "--max-detections"),
+        ("run p.png --batch-size 0", "--batch-size must be 1 or more, not 0"),
+        ("run p.png --max-frames 0", "--max-frames must be 1 or more, not 0"),
+        ("run p.png --tile 3", "tile must be 32 pixels or more, not 3"),
+        ("run p.png --tile 512 --overlap 1", "overlap must be from 0 to 0.9"),
+        ("run p.png --save drawing", "there is no result format 'drawing', did you mean 'drawn'"),
+        ("run p.png --coco-ids a.json", "--coco-ids goes with --save coco"),
+        ("run http://a.b/c.png", "http://a.b/c.png is a URL"),
+        ("run '*.tif'", "*.tif has no image and no video"),
         ("run p.png --out p.png", "p.png is not a folder; give a folder"),
         ("run p.png --out p.png/below", "p.png is not a folder; give a folder"),
     ],
@@ -97,3 +100,45 @@ def test_it_hides_what_tensorflow_says_at_its_start(predict, tmp_path, monkeypat
     monkeypatch.setattr(script, "quiet_import", lambda: quiet.append(1) or common.quiet_import())
     photo(tmp_path / "p.png")
     assert script.main(["run", "p.png"]) == 0 and quiet == [1]
+
+
+def test_options_change_what_is_detected_and_not_only_what_is_shown(predict, tmp_path):
+    photo(tmp_path / "p.png")
+    assert predict("run p.png") == 0
+    line = "run p.png --score 0.3 --nms-iou 0.6 --max-detections 7 --classes 'cat, dog'"
+    assert predict(f"{line} --weights last.weights.h5") == 0
+    assert predict.given == [
+        ("run", None, {"detection.score_threshold": 0.5}),
+        (
+            "run",
+            "last.weights.h5",
+            {
+                "detection.score_threshold": 0.3,
+                "detection.nms_iou": 0.6,
+                "detection.max_detections": 7,
+                "detection.classes": ("cat", "dog"),
+            },
+        ),
+    ]
+
+
+def test_a_folder_with_results_in_several_formats(predict, tmp_path, capsys):
+    photo(tmp_path / "photos" / "a.png")
+    photo(tmp_path / "photos" / "b.png")
+    assert predict("run photos --save jsonl,voc --out o") == 0
+    files = {str(path.relative_to(tmp_path / "o")) for path in (tmp_path / "o").rglob("*.*")}
+    assert files == {"detections.jsonl", "voc/a.xml", "voc/b.xml"}
+    assert "2 detections in 2 images" in capsys.readouterr().out.splitlines()[-1]
+    assert predict("run photos --save jsonl --out o") == 2
+    assert "detections.jsonl exists already" in capsys.readouterr().err
+    assert predict("run photos --save jsonl --out o --overwrite") == 0
+
+
+def test_the_reported_case_of_images_of_one_name(predict, tmp_path):
+    case = Path(__file__).resolve().parents[3] / "shared" / "cases" / "predict-same-stem"
+    if not case.is_dir():
+        pytest.skip(f"there is no {case}")
+    images = " ".join(f"{case}/{name}" for name in ("x/p.jpg", "y/p.jpg", "x/p.png"))
+    assert predict(f"run {images} --out o") == 0
+    names = ["p-2.png", "p-3.png", "p.png"]
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == names
