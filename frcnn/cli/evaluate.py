@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int | None:
         from frcnn import backend
         from frcnn.data import build
         from frcnn.detector import Detector
-        from frcnn.evaluation import analysis, evaluator
+        from frcnn.evaluation import analysis, evaluator, label_errors
         from frcnn.report import evaluation_page
 
     device = backend.prepare_device()
@@ -137,8 +137,12 @@ def main(argv: list[str] | None = None) -> int | None:
     echo(f"\n{analysis.format_tables(analysed)}")
     for row in skipped:
         echo(f"skipped: {row[1]} {row[2]}")
-    values = {"detector": str(arguments.run), "dataset": dataset.name} | scores.values
+    values = {"detector": str(arguments.run), "dataset": dataset.name, "split": config.data.val_split}
+    values |= scores.values
     values |= {"analysis": analysed.values(), "speed": speed.values()}
+    values["label_errors"] = label_errors.listed(
+        analysed.label_errors, [sample.name for sample in samples], found, truths, detector.classes
+    )
     values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
     if out:
         with outputs.writing(out):

@@ -17,6 +17,7 @@ from frcnn.text import did_you_mean, shown
 COMMANDS = {
     "train": ("train", "train a detector on a folder of labelled images"),
     "evaluate": ("evaluate", "score a trained detector on labelled images"),
+    "compare": ("compare", "put training runs side by side"),
     "predict": ("predict", "detect objects in images, folders and videos"),
     "export": ("export", "write a detector as SavedModel, ONNX, LiteRT or OpenVINO, and check the file"),
     "inspect": ("inspect", "report on a data set before training: faults, sizes, anchors"),

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,35 @@ def find_label_errors(
     for image, (found, truth) in enumerate(zip(detections, truths, strict=True)):
         errors += _in_image(image, found, truth, score_threshold)
     return tuple(sorted(errors, key=lambda error: -error.doubt))
+
+
+def listed(
+    errors: Sequence[LabelError],
+    names: Sequence[str],
+    detections: Sequence[ImageArrays],
+    truths: Sequence[ImageArrays],
+    classes: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Return the errors for JSON: image, kind, doubt, the detection, and the label if there is one.
+
+    Args:
+        errors: of ``find_label_errors``.
+        names: of the images.
+        detections, truths: as of ``find_label_errors``.
+        classes: names of the object classes.
+    """
+    rows = []
+    for one in errors:
+        found, truth = detections[one.image], truths[one.image]
+        box = np.asarray(found["boxes"][one.detection], "float64").tolist()
+        row = {"image": names[one.image], "kind": one.kind, "doubt": one.doubt}
+        row["detection"] = {"class": classes[one.label], "score": one.score, "box": box}
+        row["label"] = None
+        if one.object is not None:
+            box = np.asarray(truth["boxes"][one.object], "float64").tolist()
+            row["label"] = {"class": classes[truth["labels"][one.object]], "box": box}
+        rows.append(row)
+    return rows
 
 
 def _in_image(image, found, truth, score_threshold):

@@ -219,6 +219,8 @@ function buildGallery(place) {
     add();
     list.children[first].querySelector("button").focus();
   });
+  classLabel.hidden = className.options.length < 3; // all and one class: nothing to choose
+  list.classList.toggle("wide", cards[0].views.length > 1);
   const filters = make("form", { class: "filters" }, kindLabel, classLabel,
     make("label", {}, "Image ", search));
   filters.addEventListener("submit", (event) => event.preventDefault());

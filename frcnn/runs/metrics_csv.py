@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -77,6 +78,30 @@ def drop_after(path: pathlib.Path | str, step: int) -> list[str]:
 def has_rows(path: pathlib.Path | str) -> bool:
     """Return whether a file has more lines than the header."""
     return len(_read(pathlib.Path(path)).splitlines()) > 1
+
+
+def read_numbers(path: pathlib.Path | str) -> list[dict[str, float | None]]:
+    """Return each row as {column: number}; None for a field that is empty or no finite number.
+
+    A file that is missing, or whose rows cannot be read, has no rows. A partial last row is left out.
+
+    Args:
+        path: the file.
+    """
+    text = _read(pathlib.Path(path))
+    try:
+        header, *rows = _fields(text[: text.rfind("\n") + 1]) or [[]]
+    except csv.Error:
+        return []
+    return [{name: _number(field) for name, field in zip(header, fields)} for fields in rows]
+
+
+def _number(field):
+    try:
+        value = float(field)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _step(header, fields):

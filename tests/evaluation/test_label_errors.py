@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support import found, truth
 
-from frcnn.evaluation.label_errors import find_label_errors
+from frcnn.evaluation.label_errors import find_label_errors, listed
 
 CAT, DOG = 0, 1
 
@@ -66,3 +66,13 @@ def test_images_are_sorted_together():
     detections = [found([square(0)], [0.6]), found([], []), found([square(0)], [0.8])]
     errors = find_label_errors(detections, [truth([])] * 3)
     assert [(one.image, one.score) for one in errors] == [(2, 0.8), (0, np.float64(0.6))]
+
+
+def test_json_has_the_detection_and_the_label():
+    detections = [found([square(0), square(1)], [0.9, 0.8], [CAT, DOG])]
+    truths = [truth([square(0)], [DOG])]
+    errors = find_label_errors(detections, truths)
+    swapped, unlabelled = listed(errors, ["one"], detections, truths, ("cat", "dog"))
+    assert swapped["label"] == {"class": "dog", "box": square(0)}
+    assert swapped["detection"] == {"class": "cat", "score": 0.9, "box": square(0)}
+    assert (unlabelled["image"], unlabelled["kind"], unlabelled["label"]) == ("one", "unlabelled", None)
