@@ -9,6 +9,7 @@ import pytest
 
 import frcnn
 from frcnn.cli import (
+    compare,
     convert,
     download,
     evaluate,
@@ -25,6 +26,7 @@ from frcnn.config import Config
 MODULES = {
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "predict": predict,
     "export": export,
     "inspect": inspect,
@@ -117,7 +119,7 @@ def test_help_of_a_subcommand_by_its_name(capsys):
         ("eval", "there is no command 'eval', did you mean 'evaluate'?"),
         (
             "zzz",
-            "there is no command 'zzz'; the commands are train, evaluate, predict, export, inspect, ",
+            "there is no command 'zzz'; the commands are train, evaluate, compare, predict, export, ",
         ),
         ("a\x1b[2J", "there is no command 'a\\x1b[2J'; the commands are "),
     ],
