@@ -12,7 +12,7 @@ from frcnn.text import echo
 EXAMPLES = (
     "frcnn compare runs/a runs/b",
     "frcnn compare runs/a runs/b --images",
-    "frcnn compare runs/* --report compared.html",
+    "frcnn compare runs/a runs/b runs/c --report compared.html",
 )
 MAX_LISTED = 20  # images in the console; the page has more
 
