@@ -40,11 +40,25 @@ class Found:
     name: str
     tree: FileTree
     source: str
+    _parsed: dict[str | None, LabelledSplit] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def reader(self) -> ModuleType:
         """The module that reads the format."""
         return FORMATS[self.name]
+
+    def parsed(self, split: str | None) -> LabelledSplit:
+        """Return what the labels of one of the reader's splits say; they are parsed once.
+
+        Raises:
+            DataError: as the reader, or the split has no image.
+        """
+        if split not in self._parsed:
+            whole = self.reader.read(self.tree, split)
+            if not whole.images:
+                raise DataError(f"{whole.name}: {self.tree.path(self.source)} lists no image")
+            self._parsed[split] = whole
+        return self._parsed[split]
 
     def splits(self) -> tuple[str, str]:
         """Return the names of the splits to train on and to validate on.
@@ -122,14 +136,14 @@ def read(found: Found, split: str, divide: bool = True) -> LabelledSplit:
     """
     there = found.reader.splits(found.tree)
     if split == "all" and None in there:
-        return _checked(found.reader.read(found.tree, None), found)
+        return found.parsed(None)
     named = [name for name in there if name]
     own = match_split(split, named)
     is_val = split.lower() in ALIASES["val"]
     if own is not None and (
         not divide or split.lower() not in ALIASES["train"] or _has_validation(named)
     ):
-        return _checked(found.reader.read(found.tree, own), found)
+        return found.parsed(own)
     source = own or match_split("train", named) or (None if None in there else "")
     divisible = is_val or split.lower() in ALIASES["train"]
     if source == "" or not divisible or (is_val and _has_validation(named)):
@@ -138,8 +152,7 @@ def read(found: Found, split: str, divide: bool = True) -> LabelledSplit:
             f"{found.tree.root} ({found.name}) has no split {shown(split)}; the splits are: {names}"
             f"{did_you_mean(split, named)}"
         )
-    whole = _checked(found.reader.read(found.tree, source), found)
-    return _divided(whole, is_val, source)
+    return _divided(found.parsed(source), is_val, source)
 
 
 def _has_validation(named: list[str]) -> bool:
@@ -166,9 +179,3 @@ def _divided(whole: LabelledSplit, is_val: bool, source: str | None) -> Labelled
         notes=[*whole.notes, note],
         made=True,
     )
-
-
-def _checked(split: LabelledSplit, found: Found) -> LabelledSplit:
-    if not split.images:
-        raise DataError(f"{split.name}: {found.tree.path(found.source)} lists no image")
-    return split

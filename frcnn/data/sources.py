@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from frcnn.data import formats, voc, voc_layout
+from frcnn.data import formats, label_cache, voc, voc_layout
 from frcnn.data.faults import Fault
 from frcnn.data.labels import Choice
 from frcnn.data.sample import Dataset
@@ -58,9 +60,33 @@ class Source:
         Raises:
             DataError: no such split, or labels that cannot be read at all.
         """
+        rename = sorted(choice.rename.items())
+        asked = (choice.classes, choice.only, rename, choice.clip, choice.advice)
+        place = (str(self.root), os.path.realpath(self.root), self.format, self.year)
+        return label_cache.remember(
+            (*place, split, divide, *asked),
+            lambda: self._files(split),
+            lambda: self._read(split, choice, divide),
+        )
+
+    def _read(self, split: str, choice: Choice, divide: bool) -> tuple[Dataset, list[Fault]]:
         if self.found:
             return to_dataset(formats.read(self.found, split, divide), choice)
         return voc.collect(self.root, split, self.year, choice)
+
+    def _files(self, split: str) -> Iterator[str]:
+        """Yield the paths of all files that the labels depend on."""
+        if self.found:
+            yield from (str(self.found.tree.path(file)) for file in self.found.tree.files)
+            return
+        try:
+            folders, _, _ = voc_layout.find_folders(self.root, split, self.year)
+        except (OSError, DataError):
+            return  # the reader says what is wrong
+        for folder in folders:
+            for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+                part = folder / name
+                yield from sorted(map(str, part.iterdir())) if part.is_dir() else ()
 
 
 def open_source(root: Path | str, format: str = "auto", year: str | None = None) -> Source:

@@ -47,14 +47,20 @@ def to_dataset(split: LabelledSplit, choice: Choice | None = None) -> tuple[Data
             users.setdefault(image.path, []).append(image)
     faults = list(split.faults)
     progress = tqdm(
-        split.images, f"reading {split.name}", unit="image", delay=SHOW_PROGRESS_AFTER, leave=False
+        split.images,
+        f"reading {split.name}",
+        unit="image",
+        delay=SHOW_PROGRESS_AFTER,
+        mininterval=1.0,
+        leave=False,
     )
     for image in progress:
+        shared = []
         if image.path is not None and len(own := users[image.path]) > 1:
             other = next(one for one in own if one is not image)
             what = "is listed twice" if other.name == image.name else f"is also {shown(other.name)}"
-            image.faults.append((image.path, what))
-        sample, names, its_faults = reader.read(image)
+            shared = [(image.path, what)]
+        sample, names, its_faults = reader.read(image, shared)
         faults += its_faults
         if sample is not None:
             found.append((sample, names))
@@ -104,9 +110,16 @@ class _Reader:
         self.clipped: list[tuple[str, str]] = []
         self.outlines = 0
 
-    def read(self, image: RawImage) -> tuple[Sample | None, list[str], list[Fault]]:
-        """Return a ``Sample`` without labels (None: there is a fault), its class names, its faults."""
-        faults = [Fault(image.name, place, what) for place, what in image.faults]
+    def read(
+        self, image: RawImage, more: Sequence[tuple[str, str]]
+    ) -> tuple[Sample | None, list[str], list[Fault]]:
+        """Return a ``Sample`` without labels (None: there is a fault), its class names, its faults.
+
+        Args:
+            image: the image.
+            more: (place, what) of further faults.
+        """
+        faults = [Fault(image.name, place, what) for place, what in (*image.faults, *more)]
         header, size = None, (math.inf, math.inf)  # the boxes' other faults are still found
         if image.path is not None:
             try:
