@@ -14,6 +14,7 @@ OPTIONS = {
     "year": "data.year",
     "format": "data.format",
     "split": "data.train_split",
+    "val_split": "data.val_split",
     "on_bad_data": "data.on_bad_data",
     "backbone": "model.backbone",
     "short_side": "data.short_side",
@@ -35,7 +36,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         f"Ends with status 2 if there are faults, unless --on-bad-data is skip. {PRECEDENCE}",
     )
     data_settings(
-        parser.add_argument_group("data"), [("--split", "data.train_split", "split to look at")]
+        parser.add_argument_group("data"),
+        [
+            ("--split", "data.train_split", "split to look at"),
+            ("--val-split", "data.val_split", "split to compare with: images in both, missing classes"),
+        ],
     )
     network = parser.add_argument_group("network input and anchors")
     setting(network, "--backbone", "model.backbone", "the anchors lie on its feature cells")
@@ -62,7 +67,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int | None:
     """Write the report, and return the exit status."""
     arguments = parse(argv)
-    take_folder(arguments, OPTIONS, arguments.split, arguments.split)  # it needs one split only
+    # One split is enough; recognise() would refuse a validation split alone.
+    take_folder(arguments, OPTIONS, arguments.split, arguments.val_split or arguments.split)
     settings = settings_of(arguments, OPTIONS)
     if arguments.images < 0:
         raise ConfigError(f"--images must not be below 0, but is {arguments.images}")

@@ -6,8 +6,8 @@ set: path, inode, length, and times of change. Nothing is taken from the cache i
 or if frcnn's own readers have changed. The operating system sets the time of a file's last change of
 any kind (``st_ctime``), so no tool can set it back.
 
-The folder is ``$FRCNN_CACHE``, else ``$XDG_CACHE_HOME/frcnn``, else ``~/.cache/frcnn``. An empty
-``FRCNN_CACHE`` turns the cache off.
+The folder is ``$FRCNN_CACHE``, else ``$XDG_CACHE_HOME/frcnn``, else ``~/.cache/frcnn``;
+``FRCNN_CACHE=/dev/null`` keeps nothing.
 """
 
 from __future__ import annotations
@@ -44,11 +44,8 @@ def remember(key: Sequence[Any], files: Callable[[], Iterable[str]], read: Calla
         files: returns the paths of all files that it depends on.
         read: reads the labels.
     """
-    folder = cache_folder()
-    if folder is None:
-        return read()
     name = hashlib.sha256(repr(tuple(key)).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-    path = folder / f"{name}.npz"
+    path = cache_folder() / f"{name}.npz"
     before, newest = fingerprint(files())
     if (known := _load(path, before)) is not None:
         return known
@@ -60,13 +57,10 @@ def remember(key: Sequence[Any], files: Callable[[], Iterable[str]], read: Calla
     return result
 
 
-def cache_folder() -> Path | None:
-    """Return the folder of the cache; None: it is turned off."""
-    own = os.environ.get("FRCNN_CACHE")
-    if own is not None:
-        return Path(own) / "labels" if own else None
+def cache_folder() -> Path:
+    """Return the folder of the cache; nothing is kept where it cannot be made."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "frcnn" / "labels"
+    return Path(os.environ.get("FRCNN_CACHE") or Path(base, "frcnn"), "labels")
 
 
 def fingerprint(files: Iterable[str]) -> tuple[str, float]:

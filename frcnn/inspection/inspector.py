@@ -18,10 +18,12 @@ from tqdm import tqdm
 from frcnn.config.schema import Config, DataConfig
 from frcnn.data import build, faults, image_io, transforms
 from frcnn.data.sample import Dataset, Sample
+from frcnn.data.sources import Source
 from frcnn.errors import DataError
 from frcnn.files import outputs
 from frcnn.inspection import anchor_fit, charts, draw
 from frcnn.inspection.box_statistics import box_charts, input_boxes
+from frcnn.inspection.repeats import repeats
 from frcnn.inspection.report_folder import MADE_BY, REPORT_END, check_folder, prepare_folder
 from frcnn.text import echo
 
@@ -33,7 +35,8 @@ def inspect(config: Config, out: pathlib.Path | str, images: int = 16) -> None:
     ``data.on_bad_data`` "skip", the images with faults to ``skipped.csv``.
 
     Args:
-        config: config with the data set, of which ``data.train_split`` is inspected.
+        config: config with the data set, of which ``data.train_split`` is inspected, and compared with
+            ``data.val_split``.
         out: folder for the report, created if missing.
         images: number of images to draw with their boxes; those rotated by EXIF come first.
 
@@ -43,10 +46,14 @@ def inspect(config: Config, out: pathlib.Path | str, images: int = 16) -> None:
         OutputError: the folder cannot be written to, or holds other files of these names.
     """
     check_folder(out)  # before decoding, which takes long
-    found, known = build.collect_split(config.data, config.data.train_split, config.data.classes)
+    source = build.open_data(config.data)
+    split, classes = config.data.train_split, config.data.classes
+    found, known = build.collect_split(config.data, split, classes, source=source)
+    other, why_not = _other_split(config.data, source, found.classes)
     dataset, damaged, turned = decode_all(found, config.data.loader_threads)
     known = [*known, *damaged]
     sections = [f"{dataset.summary()}\n{_images(dataset, turned)}"]
+    sections += [text for text in (repeats(dataset, other), why_not) if text]
     pictures = []
     boxes = input_boxes(dataset, config.data)
     if any(len(own) for own, _, _ in boxes):
@@ -74,6 +81,18 @@ def inspect(config: Config, out: pathlib.Path | str, images: int = 16) -> None:
         (dataset,) = faults.apply_policy([(dataset, known)], config.data.on_bad_data, report)
         if dataset.skipped:
             faults.record(out / "skipped.csv", [(dataset.name, *entry) for entry in dataset.skipped])
+
+
+def _other_split(
+    config: DataConfig, source: Source, classes: Sequence[str]
+) -> tuple[Dataset | None, str]:
+    """Return the validation split, or None and a line that says why it is not compared with."""
+    if config.val_split == config.train_split:
+        return None, ""
+    try:
+        return build.collect_split(config, config.val_split, classes, source=source)[0], ""
+    except DataError as error:
+        return None, f"not compared with the split {config.val_split}: {error}"
 
 
 def decode_all(dataset: Dataset, threads: int) -> tuple[Dataset, list[faults.Fault], list[str]]:
