@@ -16,6 +16,7 @@ from pydantic import ValidationError, model_validator
 
 from frcnn.config import class_names, class_weights, conv_tiles, messages, text_format
 from frcnn.config.fields import Settings
+from frcnn.config.log_section import LogConfig
 from frcnn.config.sections import (
     BACKBONES,
     PRECISIONS,
@@ -43,6 +44,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DetectionConfig",
+    "LogConfig",
     "ModelConfig",
     "OptimizerConfig",
     "RpnConfig",
@@ -63,6 +65,7 @@ class _Sections(Settings):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
 
 
 SECTIONS = tuple(_Sections.model_fields)

@@ -48,11 +48,27 @@ LOOP_TAGS = (
     "rpn/mean_overlapping_boxes",
     "classifier/positive_rois",
     "learning_rate/<sub_model>",
+    "gradient_norm/<sub_model>",
     "time/<part>",
     "traces",
     "phase",
     "mAP",
     "AP/<class>",
+    "F1",
+    "F1_threshold",
+    "calibration_error",
+    "COCO/<name>",
+)
+
+#: Tags of what is no scalar: pictures, curves, histograms, text; the layouts that TensorBoard names.
+OTHER_TAGS = (
+    "pictures/<number>",
+    "curves/<name>",
+    "PR/<class>",
+    "histograms/<name>",
+    "config",
+    "custom_scalars__config__",
+    "_hparams_/<what>",
 )
 
 

@@ -1,4 +1,4 @@
-"""Writes named scalars to TensorBoard, in the runs ``train`` and ``validation`` of a run directory."""
+"""Writes named scalars, pictures and curves to TensorBoard, in two runs of a run directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,22 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from frcnn.logging.scalars import LOOP_TAGS, TAGS, Tags, compile_pattern, pair_names, to_float, to_numpy
+import numpy as np
+
+from frcnn.logging import summaries as summaries_module
+from frcnn.logging.scalars import (
+    LOOP_TAGS,
+    OTHER_TAGS,
+    TAGS,
+    Tags,
+    compile_pattern,
+    pair_names,
+    to_float,
+    to_numpy,
+)
+from frcnn.logging.summaries import Summary
+from frcnn.logging.trackers import Tracker
+from frcnn.text import echo
 
 RUNS = ("train", "validation")
 
@@ -38,24 +53,31 @@ def write_log(writer: Any, names: str | Sequence[str] | None, logs: Any, batch_n
 
 
 class RunLogger:
-    """Writes the scalars of a training to two TensorBoard runs, ``train`` and ``validation``.
+    """Writes what a training logs to two TensorBoard runs, ``train`` and ``validation``.
 
     Both have the same tags and training steps, so that TensorBoard overlays their curves. A run's folder
-    is created with its first scalar.
+    is created with the first value.
 
     Args:
         run_dir: folder for ``train/`` and ``validation/``.
         tags: a table like ``TAGS``, whose tags may be written.
         loop_tags: further tags that may be written; ``("<any>",)`` allows all.
+        trackers: that get scalars and pictures, too. One that fails is left out from then on, with a
+            line that says so. ``close`` closes them.
     """
 
     def __init__(
-        self, run_dir: pathlib.Path | str, tags: Tags = TAGS, loop_tags: Sequence[str] = LOOP_TAGS
+        self,
+        run_dir: pathlib.Path | str,
+        tags: Tags = TAGS,
+        loop_tags: Sequence[str] = LOOP_TAGS,
+        trackers: Sequence[Tracker] = (),
     ):
         _tensorflow()  # a missing package is an error now, not after the first step
         self.run_dir = pathlib.Path(run_dir)
         self._known = (*(tag for row in tags.values() for tag in row.values()), *loop_tags)
         self._writers: dict[str, Any] = {}
+        self.trackers = list(trackers)
 
     def write(self, run: str, step: int, scalars: Mapping[str, Any]) -> None:
         """Write scalars at a training step.
@@ -70,16 +92,50 @@ class RunLogger:
             TypeError: a step that is not a whole number.
             OSError: the file cannot be written.
         """
+        values = {tag: to_float(tag, value) for tag, value in scalars.items()}
+        _write(self._writer(run, scalars, self._known), values, step)
+        self._track("write_scalars", run, _whole(step), values)
+
+    def write_images(self, run: str, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Write pictures, {tag: (H, W, 3) uint8 RGB}, at a training step. Errors: as of ``write``."""
+        self.write_summaries(run, step, [summaries_module.image(*item) for item in images.items()])
+        self._track("write_images", run, _whole(step), images)
+
+    def write_summaries(self, run: str, step: int, summaries: Sequence[Summary]) -> None:
+        """Write what the functions of ``frcnn.logging.summaries`` return. Errors: as of ``write``.
+
+        Example:
+            >>> logger.write_summaries("train", step, [histogram("histograms/weights", weights)])
+        """
+        tags = [value.tag for summary in summaries for value in summary.value]
+        writer = self._writer(run, tags, OTHER_TAGS)
+        write_raw = _tensorflow().summary.experimental.write_raw_pb
+        with _disk_faults(), writer.as_default(step=_whole(step)):
+            for summary in summaries:
+                write_raw(summary.SerializeToString())
+
+    def _track(self, method, *arguments):
+        """Call a method of each tracker; take out a tracker that fails, as the training must go on."""
+        for tracker in [*self.trackers]:
+            try:
+                getattr(tracker, method)(*arguments)
+            except Exception as error:
+                self.trackers.remove(tracker)
+                name = type(tracker).__name__
+                echo(f"warning: {name} gets nothing any more: {type(error).__name__}: {error}")
+
+    def _writer(self, run, tags, all_known):
+        """Return the open writer of a run, after a check of the tags."""
         if run not in RUNS:
             raise ValueError(f"unknown run {run!r}: it must be one of {RUNS}")
-        unknown = [tag for tag in scalars if not any(_fits(tag, known) for known in self._known)]
+        unknown = [tag for tag in tags if not any(_fits(tag, known) for known in all_known)]
         if unknown:
-            raise ValueError(f"unknown tags {unknown}: known are {sorted(set(self._known))}")
+            raise ValueError(f"unknown tags {unknown}: known are {sorted(set(all_known))}")
         if run not in self._writers:
             create = _tensorflow().summary.create_file_writer
             with _disk_faults():
                 self._writers[run] = create(str(self.run_dir / run))
-        _write(self._writers[run], scalars, step)
+        return self._writers[run]
 
     def flush(self) -> None:
         """Write everything so far to the files."""
@@ -88,7 +144,9 @@ class RunLogger:
                 writer.flush()
 
     def close(self) -> None:
-        """Flush and close the files. A later ``write`` opens new ones."""
+        """Flush and close the files and the trackers. A later ``write`` opens new files."""
+        self._track("close")
+        self.trackers.clear()
         writers, self._writers = self._writers, {}
         with _disk_faults():
             for writer in writers.values():
@@ -125,11 +183,14 @@ def _fits(tag, pattern):
 def _write(writer, scalars, step):
     tf = _tensorflow()
     values = {tag: to_float(tag, value) for tag, value in scalars.items()}
-    if hasattr(step, "shape"):
-        step = to_numpy(step)  # a tensor or a variable, such as optimizer.iterations
-    with _disk_faults(), writer.as_default(step=operator.index(step)):
+    with _disk_faults(), writer.as_default(step=_whole(step)):
         for tag, value in values.items():
             tf.summary.scalar(tag, value)
+
+
+def _whole(step):
+    """Return a step as an int; a tensor or a variable, such as ``optimizer.iterations``, is taken."""
+    return operator.index(to_numpy(step) if hasattr(step, "shape") else step)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,10 @@ WITHOUT_EFFECT = (
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
     "checkpoint.keep",
+    "log.every",
+    "log.pictures",
+    "log.train_pictures",
+    "log.picture_side",
 )
 NONFINITE = "nonfinite.jsonl"
 METRICS = "metrics.csv"

@@ -33,6 +33,7 @@ EPOCH_TAGS = (
     "rpn/mean_overlapping_boxes",
     "classifier/positive_rois",
 )
+SCORE_TAGS = ("F1", "F1_threshold", "calibration_error")  # of validation, beside mAP
 
 
 def main_process_only(method):
@@ -113,6 +114,11 @@ class RunWriter:
         self.logger.write(run, step, scalars)
 
     @main_process_only
+    def write_summaries(self, run: str, step: int, summaries: Sequence[Any]) -> None:
+        """Log pictures, curves and the like, as ``frcnn.logging.summaries`` makes them."""
+        self.logger.write_summaries(run, step, summaries)
+
+    @main_process_only
     def record_nonfinite_step(
         self, step: int, images: Sequence[str], scalars: Mapping[str, float]
     ) -> None:
@@ -149,6 +155,7 @@ class RunWriter:
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
         row["train_seconds"] = round(progress.seconds, 1)
         row["mAP"] = None if result is None else float(result.mean_ap)
+        row |= {tag: val_means.get(tag) for tag in SCORE_TAGS}
         for index, name in enumerate(self.classes):
             row[f"AP/{name}"] = None if result is None else float(result.ap[index])
         for run, means in (("train", progress.means), ("validation", val_means)):

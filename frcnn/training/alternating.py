@@ -55,6 +55,7 @@ class Alternating(Schedule):
             before_rpn = Snapshot(self.rpn_step.trainable_variables + self.rpn_step.optimizer.variables)
         updates = self._updates()
         logs, sampled = self.rpn_step.run(inputs | features, targets, batch.weights, rpn_learns)
+        self.outputs = sampled
         if before_rpn and self._updates() == updates:
             before_rpn, classifier_learns = None, False
         clock.append(time.perf_counter())
@@ -69,4 +70,10 @@ class Alternating(Schedule):
         clock.append(time.perf_counter())
 
         seconds = dict(zip(("time/rpn", "time/classifier"), np.diff(clock).tolist()))
-        return step_scalars(self.models, logs | classifier_logs) | seconds
+        norms = {"rpn": logs, "classifier": classifier_logs}
+        norms = {
+            f"gradient_norm/{name}": own["gradient_norm"]
+            for name, own in norms.items()
+            if "gradient_norm" in own
+        }
+        return step_scalars(self.models, logs | classifier_logs) | norms | seconds

@@ -31,5 +31,6 @@ class Joint(Schedule):
 
     def _train(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         start = time.perf_counter()
-        logs, _ = self.joint_step.run(*self._rpn_data(batch, rng), batch.weights, learn=True)
-        return step_scalars(self.models, logs) | {"time/step": time.perf_counter() - start}
+        logs, self.outputs = self.joint_step.run(*self._rpn_data(batch, rng), batch.weights, learn=True)
+        norms = {"gradient_norm/joint": logs["gradient_norm"]} if "gradient_norm" in logs else {}
+        return step_scalars(self.models, logs) | norms | {"time/step": time.perf_counter() - start}

@@ -90,6 +90,7 @@ class SkipNonFinite:
     Attributes:
         sums_gradients: whether to add up gradients over the processes first. Then all have the same norm
             and keep the same state.
+        norm: of the gradients before clipping, a tensor of the graph that calls ``apply``.
     """
 
     sums_gradients = True
@@ -101,7 +102,7 @@ class SkipNonFinite:
     def apply(self, grads, trainable_variables=None):
         if self.sums_gradients:
             grads = all_reduce_sum(grads)
-        norm = global_norm(grads)
+        self.norm = norm = global_norm(grads)
         # update_step multiplies by this, so that clipping needs no pass of its own.
         self.shrink = ops.minimum(1.0, self.clip_norm / norm) if self.clip_norm else 1.0
         update = functools.partial(super().apply, grads, trainable_variables)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -52,6 +52,8 @@ class Schedule(abc.ABC):
         optimizers: {sub-model: the Keras optimizer that trains it}.
         phase: part of the run. Weights of a later phase count as better than those of an earlier one.
         has_one_network: whether ``models`` gives the detections that are validated.
+        outputs: of the last step, on the device: ``rois`` and ``y_class`` of training steps, all of
+            ``validation_step_model`` of validation steps.
     """
 
     phase = 1
@@ -59,6 +61,7 @@ class Schedule(abc.ABC):
     has_one_network = True
     step_models: tuple[StepModel, ...] = ()
     optimizers: dict[str, Any] = {}
+    outputs: Mapping[str, Any] = {}
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
         self.models = models
@@ -113,6 +116,7 @@ class Schedule(abc.ABC):
             self._validation_step = self._make_validation_step()
         inputs, targets = self._rpn_data(batch, rng)
         logs, outputs = self._validation_step.run(inputs, targets, batch.weights, learn=False)
+        self.outputs = outputs
         names = ("boxes", "scores", "labels")
         detections = tuple(keras.ops.convert_to_numpy(outputs[name]) for name in names)
         return step_scalars(self.models, logs), detections

@@ -70,7 +70,7 @@ class StepModel(keras.Model):
         Returns:
             logs: ``<sub-model>_loss``, ``<prediction>_loss`` and ``<prediction>_accuracy``, and the sum
             over the batch of each output that has one number per image.
-            outputs: the other outputs that are no predictions. They stay on the device.
+            outputs: all other outputs, predictions among them. They stay on the device.
         """
         on_batch = self.train_on_batch if learn else self.test_on_batch
         logs = on_batch(inputs, targets, sample_weight=sample_weight, return_dict=True)
@@ -151,8 +151,10 @@ class StepModel(keras.Model):
         for term in with_accuracy:
             accuracy = logs.pop("correct") / ops.maximum(logs.pop("rois"), 1.0)
             logs[f"{term.output}_accuracy"] = accuracy
-        outputs = {name: value for name, value in others.items() if len(value.shape) > 1}
-        return logs | {"outputs": outputs}
+        if self.optimizer is not None and hasattr(self.optimizer, "norm"):
+            logs["gradient_norm"] = self.optimizer.norm  # the same in all processes
+        outputs = {name: y_pred[name] for name in y_pred if name != "losses"}
+        return logs | {"outputs": {name: out for name, out in outputs.items() if len(out.shape) > 1}}
 
 
 def _y_true(term: LossTerm | LossNormalizer, y: dict, y_pred: dict) -> Tensor:
@@ -196,7 +198,8 @@ def validation_step_model(model: FasterRCNN, proposer: FasterRCNN | None = None)
     """Return the model of a validation step: all losses and the detections, in one forward pass.
 
     Inputs: those of ``FasterRCNN.proposal_targets`` and ``cells`` (B, S). Outputs, besides predictions
-    and proposal statistics: ``boxes``, ``scores`` and ``labels`` as of ``FasterRCNN.detector``.
+    and proposal statistics: ``proposals`` (B, P, 4) that the detections come from, and ``boxes``,
+    ``scores`` and ``labels`` as of ``FasterRCNN.detector``.
 
     Args:
         model: network that classifies.
@@ -213,7 +216,7 @@ def validation_step_model(model: FasterRCNN, proposer: FasterRCNN | None = None)
     postprocess = _layer(model.detector, PostprocessLayer)
     detected = postprocess(proposals, scores, deltas, inputs["image_sizes"])
     outputs |= _classifier_outputs(model, outputs["rois"])
-    outputs |= dict(zip(("boxes", "scores", "labels"), detected))
+    outputs |= dict(zip(("boxes", "scores", "labels"), detected)) | {"proposals": proposals}
     return StepModel(inputs, outputs, name="validation_step")
 
 

@@ -35,6 +35,7 @@ from frcnn.training.four_step import FourStep
 from frcnn.training.joint import Joint
 from frcnn.training.schedule import Schedule
 from frcnn.training.validation import validate
+from frcnn.training.visual_log import VisualLog
 
 SCHEDULES: dict[str, Callable[[FasterRCNN, Config, int], Schedule]] = {
     "alternating": Alternating,
@@ -95,6 +96,9 @@ class Trainer:
             config, self.schedule, (train_set, val_set), self.writer, self.skipped, self.group
         )
         self.best_weights = BestWeights(config, val_set)
+        self.visual_log = VisualLog(
+            config, models, self.classes, self.writer, len(self.val_batches), self.group.is_main
+        )
         self.warnings = sanity_checks.warnings_of(
             config, models.anchor_generator, train_set, val_set, total_steps
         )
@@ -127,6 +131,7 @@ class Trainer:
         echo("\n".join([self.best_weights.why, *(f"warning: {text}" for text in self.warnings)]))
         with self.writer.logger, StopSignals() as self.signals:
             stream = self.batches.stream(*progress.data_place)
+            self.visual_log.begin_run(progress.step)
             self._call("on_train_begin")
             while progress.epoch < self.config.train.epochs and not self._is_stopped():
                 self._train_epoch(stream)
@@ -173,6 +178,7 @@ class Trainer:
         batch = next(stream)
         waited = time.perf_counter() - started
         scalars = self.schedule.train_step(batch) | {"time/data": waited}
+        self.visual_log.after_training_step(batch, self.schedule.outputs)
         self.progress.add(batch, scalars, self.schedule.applied, time.perf_counter() - started)
         self.signals.can_save = True
         self._log(batch, scalars)
@@ -224,8 +230,14 @@ class Trainer:
 
         If a signal stops it, a resumed run validates again.
         """
+        self.visual_log.begin(self.progress.epoch + 1, self.progress.step)
         means, result = validate(
-            self.schedule, self.val_batches, self.config, self.classes, self._stop_if_signalled
+            self.schedule,
+            self.val_batches,
+            self.config,
+            self.classes,
+            self._stop_if_signalled,
+            self.visual_log,
         )
         scalars = {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
         scalars = means | scalars | {"mAP": float(result.mean_ap)}

@@ -15,6 +15,7 @@ from frcnn.evaluation.voc_ap import VocAp, format_table, voc_ap
 from frcnn.logging.running_mean import RunningMean
 from frcnn.text import echo
 from frcnn.training.schedule import Schedule
+from frcnn.training.visual_log import VisualLog
 
 
 def validate(
@@ -23,7 +24,8 @@ def validate(
     config: Config,
     classes: Sequence[str],
     after_batch: Callable[[], None] = lambda: None,
-) -> tuple[RunningMean, VocAp]:
+    visual_log: VisualLog | None = None,
+) -> tuple[dict[str, float], VocAp]:
     """Compute losses and mAP on a split, once through it, over all processes.
 
     Args:
@@ -32,9 +34,11 @@ def validate(
         config: of the run.
         classes: names of the object classes.
         after_batch: called after each batch; what it raises ends the validation.
+        visual_log: gets the images and detections.
 
     Returns:
-        The means of the scalars of the validation steps, and the AP.
+        The means of the scalars of the validation steps, with the best F1 where ``visual_log`` has it,
+        and the AP.
     """
     # The same RoIs every time, so that validation losses differ by the weights alone.
     rng = rng_module.generator(config.train.seed, rng_module.VALIDATION_ROIS)
@@ -46,9 +50,12 @@ def validate(
         sizes = [(sample.height, sample.width) for sample in batch.samples]
         detections += to_image_pixels(*found, batch.image_sizes, sizes)
         indices += batch.indices
+        if visual_log:
+            visual_log.add(batch, schedule.outputs)
         after_batch()
     detections, truths = evaluator.gather(detections, indices, loader.dataset)
     interpolation = evaluator.ap_interpolation(config.detection, loader.dataset)
     result = voc_ap(detections, truths, len(classes), config.detection.ap_iou, interpolation)
     echo(format_table(result, classes))
-    return means, result
+    more = visual_log.finish(detections, truths, result) if visual_log else {}
+    return means | more, result

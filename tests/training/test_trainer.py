@@ -11,6 +11,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from support import damage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
@@ -39,9 +40,12 @@ BOTH_RUNS = {
     "classifier/positive_rois",
 }
 TRAIN_ONLY = {"learning_rate/rpn", "learning_rate/classifier"} | {
-    *("time/data", "time/rpn", "time/classifier", "traces")
+    *("time/data", "time/rpn", "time/classifier", "traces"),
+    *("gradient_norm/rpn", "gradient_norm/classifier"),
 }
-VALIDATION_ONLY = {"mAP", "AP/circle", "AP/square", "AP/triangle"}
+VALIDATION_ONLY = {"mAP", "AP/circle", "AP/square", "AP/triangle"} | {
+    *("F1", "F1_threshold", "calibration_error")
+}
 VALUES = {
     "data.batch_size": 3,
     "train.epochs": 2,
@@ -59,11 +63,20 @@ def train(config, run):
 
 
 def read_events(folder):
-    """Return tag -> {step: value} of everything in a TensorBoard run."""
+    """Return tag -> {step: value} of all scalars in a TensorBoard run."""
+    return {
+        tag: {step: array.item() for step, array in values.items()}
+        for tag, values in read_tensors(folder, "scalars").items()
+    }
+
+
+def read_tensors(folder, plugin):
+    """Return tag -> {step: array} of all that one page of TensorBoard shows of a run."""
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
     return {
-        tag: {event.step: make_ndarray(event.tensor_proto).item() for event in events.Tensors(tag)}
+        tag: {event.step: make_ndarray(event.tensor_proto) for event in events.Tensors(tag)}
         for tag in events.Tags()["tensors"]
+        if events.SummaryMetadata(tag).plugin_data.plugin_name == plugin
     }
 
 
@@ -301,6 +314,46 @@ def test_every_validation_scalar_is_the_mean_of_those_recomputed(run):
                 np.average([one[tag] for one in pair], weights=[3, 1]),
             )
             assert read == pytest.approx(expected, rel=2e-4, abs=1e-7), (tag, number)
+
+
+def test_the_same_images_are_drawn_at_each_validation(run):
+    of_validation, of_training = (
+        read_tensors(run.folder / name, "images") for name in ("validation", "train")
+    )
+    charts = {"curves/F1", "curves/calibration", "curves/confusion"}
+    assert set(of_validation) == {f"pictures/{number}" for number in (1, 2, 3, 4)} | charts
+    assert set(of_training) == {"pictures/1", "pictures/2"}
+    for pictures in (of_validation, of_training):
+        for by_step in pictures.values():
+            assert set(by_step) == {3, 6}
+            width, height, _ = by_step[3]
+            assert (width, height) == tuple(by_step[6][:2]) and int(width) >= 2 * 240
+            Image.open(io.BytesIO(by_step[6][2])).verify()
+
+
+def test_curves_agree_with_the_scalars_and_histograms_hold_every_object(run):
+    curves = read_tensors(run.folder / "validation", "pr_curves")
+    assert set(curves) == {f"PR/{name}/pr_curves" for name in ("circle", "square", "triangle")}
+    f1 = []
+    for label, by_step in enumerate(curves.values()):
+        right, wrong, _, missed, precision, recall = by_step[6]
+        assert (right + missed == run.result.objects[label]).all()
+        f1.append(2 * right / (2 * right + wrong + missed))
+        np.testing.assert_allclose(recall[0], run.result.recall[label][-1:].sum(), rtol=1e-6)
+    best = np.mean(f1, axis=0).max()
+    assert run.events["validation"]["F1"][6] == pytest.approx(best, rel=1e-6)
+    histograms = read_tensors(run.folder / "validation", "histograms")
+    objects = run.result.objects.sum()
+    for tag in ("histograms/best_iou_of_proposals", "histograms/best_iou_of_anchors"):
+        assert histograms[tag][6][:, 2].sum() == objects
+    assert {"histograms/weights_rpn", "histograms/box_deltas_target"} < set(histograms)
+
+
+def test_config_and_layout_are_written_once(run):
+    (config,) = read_tensors(run.folder / "train", "text").values()
+    assert list(config) == [0] and b"| **train.epochs** | 2 |" in config[0].item()
+    assert "custom_scalars__config__" in read_tensors(run.folder / "train", "custom_scalars")
+    assert len(read_tensors(run.folder / "validation", "hparams")) == 2
 
 
 def test_times_are_seconds(run):

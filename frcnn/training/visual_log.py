@@ -1,0 +1,178 @@
+"""Pictures, curves and histograms of a run's validations, for TensorBoard.
+
+They are made in the main process, from what training and validation steps have computed already. Where
+that fails, a line says so once, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from frcnn.config.schema import Config
+from frcnn.data.loader import Batch
+from frcnn.evaluation.curves import calibration, score_curves
+from frcnn.evaluation.voc_ap import VocAp
+from frcnn.logging import summaries
+from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.runs.writer import RunWriter
+from frcnn.text import echo
+from frcnn.training import curve_log, pictures
+
+Detections = Sequence[Mapping[str, Any]]
+
+
+class VisualLog:
+    """Collects what is drawn in a validation, and writes it at the end of the validation.
+
+    Args:
+        config: the settings ``log`` and ``detection`` are used.
+        models: network that is trained.
+        classes: names of the object classes.
+        writer: of the run directory.
+        val_batches: batches per validation.
+        is_main: whether this is the main process; others do nothing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        models: FasterRCNN,
+        classes: Sequence[str],
+        writer: RunWriter,
+        val_batches: int,
+        is_main: bool,
+    ):
+        self.config, self.models, self.classes, self.writer = config, models, classes, writer
+        self.is_main = is_main
+        self.chosen = pictures.chosen_batches(val_batches, config.log.pictures)
+        self.training: tuple[Batch, Mapping[str, Any]] | None = None
+        self.is_due = False
+        self._complained = False
+
+    def begin_run(self, step: int) -> None:
+        """Write the config and the layout of TensorBoard's pages, unless the run goes on.
+
+        Args:
+            step: number of training steps so far.
+        """
+        if self.is_main and step == 0:
+            with self._harmless():
+                for run, written in curve_log.start_of_run(self.config).items():
+                    self.writer.write_summaries(run, 0, written)
+
+    def after_training_step(self, batch: Batch, outputs: Mapping[str, Any]) -> None:
+        """Keep the batch and the outputs of the last training step, to draw them if it is due."""
+        self.training = batch, outputs
+
+    def begin(self, epoch: int, step: int) -> None:
+        """Begin a validation.
+
+        Args:
+            epoch: number of epochs that have been trained.
+            step: number of training steps so far.
+        """
+        train, self.step = self.config.train, step
+        validations = -(-epoch // train.validate_every)
+        self.is_due = self.is_main and (
+            validations % self.config.log.every == 0 or epoch == train.epochs
+        )
+        self.stages: list[pictures.Stages] = []
+        self.values: dict[str, list[np.ndarray]] = {}  # of the histograms
+
+    def add(self, batch: Batch, outputs: Mapping[str, Any]) -> None:
+        """Take what is drawn from a validation step.
+
+        Args:
+            batch: of this process.
+            outputs: of ``validation_step_model``.
+        """
+        if not self.is_due:
+            return
+        with self._harmless():
+            count = min(self.chosen.get(batch.position[1], 0), len(batch.samples))
+            self.stages += [pictures.stages_of(batch, outputs, row) for row in range(count)]
+            class_output, box_output = self.models.classifier.output_names
+            for tag, values in curve_log.roi_values(outputs, class_output, box_output).items():
+                self.values.setdefault(tag, []).append(values)
+            self._add_overlaps(batch, ops.convert_to_numpy(outputs["proposals"]))
+
+    def _add_overlaps(self, batch, proposals):
+        """Take the IoU of each object with its best proposal and, in drawn images, its best anchor."""
+        boxes = {"histograms/best_iou_of_proposals": proposals}
+        if batch.position[1] in self.chosen:
+            generator = self.models.anchor_generator
+            anchors = ops.convert_to_numpy(generator(*batch.images.shape[1:3])[0])
+            boxes["histograms/best_iou_of_anchors"] = [anchors] * len(batch.samples)
+        for tag, of_images in boxes.items():
+            for row in range(len(batch.samples)):
+                objects = batch.gt_boxes[row][batch.gt_labels[row] >= 0]
+                overlaps = curve_log.best_overlaps(of_images[row], objects)
+                self.values.setdefault(tag, []).append(overlaps)
+
+    def finish(self, detections: Detections, truths: Detections, result: VocAp) -> dict[str, float]:
+        """Write the pictures and curves of the validation.
+
+        Args:
+            detections, truths: one dict per image of the whole data set, as ``voc_ap`` takes them.
+            result: their AP.
+
+        Returns:
+            {tag: value} of the scalars that belong to the curves; empty where they are not due.
+        """
+        scalars: dict[str, float] = {}
+        if self.is_due:
+            with self._harmless():
+                scored = score_curves(result)
+                threshold, f1 = scored.best()
+                scalars = {
+                    "F1": f1,
+                    "F1_threshold": threshold,
+                    "calibration_error": calibration(result).error,
+                }
+                shown = 0.5 if np.isnan(threshold) else threshold
+                self._write_pictures(shown)
+                written = curve_log.of_detections(
+                    detections, truths, result, self.classes, scored, shown
+                )
+                self.writer.write_summaries("validation", self.step, written + self._histograms())
+        return scalars
+
+    def _histograms(self):
+        found = [summaries.histogram(tag, np.concatenate(own)) for tag, own in self.values.items()]
+        return found + curve_log.weight_histograms(self.models)
+
+    def _write_pictures(self, score_threshold):
+        side, iou = self.config.log.picture_side, self.config.detection.ap_iou
+        drawn = [
+            pictures.draw_stages(one, self.classes, score_threshold, iou, side) for one in self.stages
+        ]
+        self._write("validation", drawn)
+        if self.training:
+            batch, outputs = self.training
+            count = min(self.config.log.train_pictures, len(batch.samples))
+            generator = self.models.anchor_generator
+            drawn = [
+                pictures.draw_training(batch, outputs, row, generator, side) for row in range(count)
+            ]
+            self._write("train", drawn)
+
+    def _write(self, run, drawn):
+        images = [
+            summaries.image(f"pictures/{number}", pixels) for number, pixels in enumerate(drawn, start=1)
+        ]
+        self.writer.write_summaries(run, self.step, images)
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """Turn an error into a line, which is printed once per run."""
+        try:
+            yield
+        except Exception as error:
+            if not self._complained:
+                echo(f"warning: pictures and curves cannot be logged: {type(error).__name__}: {error}")
+            self._complained = True

@@ -1,0 +1,48 @@
+"""When pictures and curves are written, and that a fault in them costs nothing else."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from frcnn.config.schema import Config
+from frcnn.training.visual_log import VisualLog
+
+
+def made(is_main=True, **values):
+    config = Config().replace({key.replace("__", "."): value for key, value in values.items()})
+    return VisualLog(config, None, ("cat",), SimpleNamespace(), 5, is_main)
+
+
+@pytest.mark.parametrize(
+    "values, epochs",
+    [
+        ({"log__every": 1}, [1, 2, 3, 4, 5, 6, 7]),
+        ({"log__every": 3}, [3, 6, 7]),  # the last epoch is the seventh
+        ({"log__every": 2, "train__validate_every": 2}, [4, 7]),
+        ({"is_main": False}, []),
+    ],
+)
+def test_pictures_are_due_as_configured(values, epochs):
+    log = made(train__epochs=7, **values)
+    due = []
+    every = log.config.train.validate_every
+    for epoch in range(1, 8):
+        if epoch % every == 0 or epoch == 7:
+            log.begin(epoch, step=epoch)
+            due += [epoch] if log.is_due else []
+    assert due == epochs
+
+
+def test_as_many_images_are_drawn_as_configured():
+    assert sum(made(log__pictures=3).chosen.values()) == 3
+    assert made(log__pictures=0).chosen == {}
+
+
+def test_a_fault_is_said_once_and_does_not_end_the_run(capsys):
+    log = made()
+    log.begin(1, 1)
+    for _ in range(2):
+        log.finish([], [], None)  # there is no result
+    log.add(SimpleNamespace(position=(0, 0), samples=[1]), {})
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("warning: pictures and curves cannot be logged: AttributeError")
