@@ -78,6 +78,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="resume though settings or data have changed (default: off)",
     )
+    setting(run, "--profile", "log.profile_steps", "steps to profile, for TensorBoard", "STEPS")
     run.add_argument(
         "--workers-per-node",
         type=int,
@@ -142,7 +143,7 @@ def main(argv: list[str] | None = None) -> int | None:
         print(stop)
         return None
     echo(
-        f"run directory: {out}\nlook at it:  tensorboard --logdir {out}\n"
+        f"run directory: {out}\nlook at it:  tensorboard --logdir {out}  (pictures: its page Images)\n"
         f"score it:    frcnn evaluate {out}\nuse it:      frcnn predict {out} IMAGE"
     )
     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from frcnn.config.fields import UNBOUNDED, Section, setting
-from frcnn.config.values import Whole
+from frcnn.config.values import List, Whole
 
 
 class LogConfig(Section):
-    """Pictures, curves and histograms in TensorBoard."""
+    """Pictures, curves and histograms in TensorBoard, other trackers, the profiler."""
 
     every: Whole = setting(
         1,
@@ -23,4 +25,10 @@ class LogConfig(Section):
     )
     picture_side: Whole = setting(
         400, "long side of each of the parts of a picture, pixels", ge=64, le=2000
+    )
+    trackers: List[Literal["mlflow", "trackio", "wandb"]] = setting(
+        (), "trackers that get the scalars and pictures, too; each is a package to install", max_length=3
+    )
+    profile_steps: Whole = setting(
+        0, "steps that the profiler records, after the first ten of a start; 0: none", ge=0, le=1000
     )

@@ -21,4 +21,5 @@ SHORT_NAMES = {
     "lr": "optimizer.learning_rate",
     "optimizer": "optimizer.name",
     "deterministic": "train.deterministic",
+    "profile": "log.profile_steps",
 }

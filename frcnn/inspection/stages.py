@@ -53,7 +53,7 @@ class BoxGroup:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Panel:
-    """One stage: a title, and groups of boxes; later groups lie on top."""
+    """One stage: a title, and groups of boxes; later groups lie on top, and their labels come first."""
 
     title: str
     groups: Sequence[BoxGroup]
@@ -116,7 +116,7 @@ def _draw_panel(small, panel, factor):
             x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)  # Pillow's corners are inclusive
             drawing.rectangle([x1, y1, x2, y2], outline=group.colour, width=group.width)
     placed: list[tuple[int, int, int, int]] = []
-    for group in panel.groups:
+    for group in reversed(panel.groups):
         for box, label in zip(factor * np.asarray(group.boxes, "float64").reshape(-1, 4), group.labels):
             _draw_label(drawing, box, label, group.colour, own.size, placed)
     canvas.paste(own, (left, 20))

@@ -114,6 +114,11 @@ class RunLogger:
             for summary in summaries:
                 write_raw(summary.SerializeToString())
 
+    def write_traced_graph(self, run: str, step: int) -> None:
+        """Write the graph of what ran since ``tf.summary.trace_on(graph=True)``."""
+        with _disk_faults(), self._writer(run, (), ()).as_default():
+            _tensorflow().summary.trace_export("step", step)
+
     def _track(self, method, *arguments):
         """Call a method of each tracker; take out a tracker that fails, as the training must go on."""
         for tracker in [*self.trackers]:

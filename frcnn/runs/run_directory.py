@@ -34,6 +34,8 @@ WITHOUT_EFFECT = (
     "log.pictures",
     "log.train_pictures",
     "log.picture_side",
+    "log.trackers",
+    "log.profile_steps",
 )
 NONFINITE = "nonfinite.jsonl"
 METRICS = "metrics.csv"

@@ -12,8 +12,9 @@ from typing import Any
 
 import keras
 
-from frcnn.config.schema import Config
-from frcnn.logging import RunLogger
+from frcnn.config.schema import KEYS, Config
+from frcnn.errors import ConfigError
+from frcnn.logging import RunLogger, trackers
 from frcnn.runs import checkpoints, metrics_csv, nonfinite_log, run_directory
 from frcnn.runs.run_state import RunState
 from frcnn.text import echo
@@ -107,6 +108,12 @@ class RunWriter:
             messages = run_directory.set_aside_logs(self.run_dir)
         for line in messages:
             echo(line)
+        values = {key: self.config.get(key) for key in KEYS}
+        try:
+            made = [trackers.make(kind, self.run_dir.name, values) for kind in self.config.log.trackers]
+        except ImportError as error:
+            raise ConfigError(str(error)) from error
+        self.logger.trackers += made
 
     @main_process_only
     def write_scalars(self, run: str, step: int, scalars: Mapping[str, float]) -> None:
@@ -114,8 +121,13 @@ class RunWriter:
         self.logger.write(run, step, scalars)
 
     @main_process_only
+    def write_images(self, run: str, step: int, images: Mapping[str, Any]) -> None:
+        """Log pictures, {tag: (H, W, 3) uint8 RGB}, to a ``run`` of ``RunLogger``."""
+        self.logger.write_images(run, step, images)
+
+    @main_process_only
     def write_summaries(self, run: str, step: int, summaries: Sequence[Any]) -> None:
-        """Log pictures, curves and the like, as ``frcnn.logging.summaries`` makes them."""
+        """Log curves and the like, as ``frcnn.logging.summaries`` makes them."""
         self.logger.write_summaries(run, step, summaries)
 
     @main_process_only

@@ -24,17 +24,18 @@ SHOWN_PROPOSALS = 50  # those with the highest scores
 Arrays = Mapping[str, np.ndarray]
 
 
-def chosen_batches(batches: int, pictures: int) -> dict[int, int]:
-    """Return {number of a batch: images of it that are drawn}, spread evenly over the batches.
+def chosen_batches(images: int, batch_size: int, pictures: int) -> dict[int, int]:
+    """Return {number of a batch: images of it that are drawn}, spread evenly over a split.
 
     The same for every validation, as the order of validation images is always the same.
 
     Args:
-        batches: per epoch.
+        images: of the split, this process' share.
+        batch_size: images per batch, this process' share.
         pictures: images to draw.
     """
-    numbers = np.linspace(0, batches - 1, pictures).round().astype(int) if batches else []
-    found, counts = np.unique(numbers, return_counts=True)
+    indices = np.linspace(0, images - 1, min(pictures, images)).round().astype(int)
+    found, counts = np.unique(indices // batch_size, return_counts=True)
     return dict(zip(found.tolist(), counts.tolist()))
 
 
@@ -133,10 +134,8 @@ def draw_stages(
     panels = [
         Panel(
             "ground truth",
-            [
-                objects(difficult, "difficult", stages.UNDECIDED),
-                objects(~difficult, "object", stages.TRUTH),
-            ],
+            _not_empty(objects(difficult, "difficult", stages.UNDECIDED))
+            + [objects(~difficult, "object", stages.TRUTH)],
         ),
         Panel(
             f"RPN: the best {len(shown)} of {len(one.proposals)} proposals",
@@ -148,9 +147,9 @@ def draw_stages(
         _roi_panel(one.rois, one.is_positive),
         Panel(
             f"detections, score {score_threshold:.2f} or more",
-            [
+            _not_empty(detections(matched == IGNORED, "on difficult", stages.UNDECIDED))
+            + [
                 objects(missed, "missed", stages.MISSED),
-                detections(matched == IGNORED, "on difficult", stages.UNDECIDED),
                 detections(~is_hit & (matched != IGNORED), "false alarm", stages.WRONG),
                 detections(is_hit, "hit", stages.RIGHT),
             ],
@@ -215,3 +214,8 @@ def _roi_panel(rois, is_positive):
             BoxGroup("positive", rois[is_positive], stages.RIGHT),
         ],
     )
+
+
+def _not_empty(group):
+    """Return a list of the group, an empty one without boxes: few data sets have difficult objects."""
+    return [group] if len(group.boxes) else []

@@ -50,6 +50,7 @@ class StepModel(keras.Model):
         super().compile(optimizer=optimizer, **options)
         self.terms = tuple(terms)
         self.traces = 0
+        self._learns = False
         self._last = types.SimpleNamespace(outputs={})
 
     def run(
@@ -75,6 +76,13 @@ class StepModel(keras.Model):
         on_batch = self.train_on_batch if learn else self.test_on_batch
         logs = on_batch(inputs, targets, sample_weight=sample_weight, return_dict=True)
         return logs, self._last.outputs
+
+    def train_step(self, *arguments: Any) -> Any:
+        self._learns = True  # while the step is traced: a step that only tests has no gradients
+        try:
+            return super().train_step(*arguments)
+        finally:
+            self._learns = False
 
     def make_train_function(self, force: bool = False) -> None:
         if force or self.train_function is None:
@@ -151,7 +159,7 @@ class StepModel(keras.Model):
         for term in with_accuracy:
             accuracy = logs.pop("correct") / ops.maximum(logs.pop("rois"), 1.0)
             logs[f"{term.output}_accuracy"] = accuracy
-        if self.optimizer is not None and hasattr(self.optimizer, "norm"):
+        if self._learns and hasattr(self.optimizer, "norm"):
             logs["gradient_norm"] = self.optimizer.norm  # the same in all processes
         outputs = {name: y_pred[name] for name in y_pred if name != "losses"}
         return logs | {"outputs": {name: out for name, out in outputs.items() if len(out.shape) > 1}}

@@ -10,8 +10,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tqdm import tqdm
-
 from frcnn.config.schema import Config
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.cache import ImageCache
@@ -20,6 +18,7 @@ from frcnn.data.sample import Dataset
 from frcnn.distributed import process_group
 from frcnn.errors import Interrupted, RunError, message_of
 from frcnn.evaluation.voc_ap import VocAp
+from frcnn.logging.profiling import StepProfiler
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.runs import run_directory
 from frcnn.runs.run_state import RunState
@@ -31,8 +30,10 @@ from frcnn.training import sanity_checks
 from frcnn.training.alternating import Alternating
 from frcnn.training.best_weights import BestWeights
 from frcnn.training.checkpointer import Checkpointer
+from frcnn.training.curve_warnings import CurveWarnings
 from frcnn.training.four_step import FourStep
 from frcnn.training.joint import Joint
+from frcnn.training.progress_bar import ProgressBar, best_epoch
 from frcnn.training.schedule import Schedule
 from frcnn.training.validation import validate
 from frcnn.training.visual_log import VisualLog
@@ -96,12 +97,18 @@ class Trainer:
             config, self.schedule, (train_set, val_set), self.writer, self.skipped, self.group
         )
         self.best_weights = BestWeights(config, val_set)
+        share_of_val = len(val_set) // self.val_batches.shares
         self.visual_log = VisualLog(
-            config, models, self.classes, self.writer, len(self.val_batches), self.group.is_main
+            config, models, self.classes, self.writer, share_of_val, self.group.is_main
         )
         self.warnings = sanity_checks.warnings_of(
             config, models.anchor_generator, train_set, val_set, total_steps
         )
+        self.curve_warnings = CurveWarnings(self.classes, config.train.epochs)
+        self.profiler = StepProfiler(
+            self.writer.logger, config.log.profile_steps if self.group.is_main else 0
+        )
+        self.mean_ap = float("nan")  # of the last validation
         self.callbacks: tuple[Any, ...] = ()
         self.stopping = False
 
@@ -141,8 +148,11 @@ class Trainer:
                 with self._unexpected_errors_explained():
                     result = self._end_epoch()
                 self._call("on_epoch_end", result)
+            self.profiler.stop(progress.step)
             self.checkpointer.save()
             self._call("on_train_end")
+        if self.group.is_main and (line := best_epoch(self.run_dir / run_directory.METRICS)):
+            print(line)
         seconds, total = progress.seconds, time.perf_counter() - started
         waited = f"{progress.waited / max(seconds, 1e-9):.1%} of it waiting for data"
         trained = f"{seconds:.0f} s of training, {waited}"
@@ -154,18 +164,12 @@ class Trainer:
     def _train_epoch(self, stream: Iterator[Batch]):
         """Train the steps of an epoch that are left."""
         progress, total = self.progress, self.steps_per_epoch
-        title = f"epoch {progress.epoch + 1}/{self.config.train.epochs}"
-        done = progress.step - progress.finished_step
-        shown = {"desc": title, "unit": "step", "mininterval": 1.0, "disable": not self.group.is_main}
-        with tqdm(total=total, initial=done, **shown) as bar:
-            for _ in range(done, total):
+        images = self.config.data.batch_size * self.group.info.world_size
+        about = progress, total, self.config.train.epochs, images, self.mean_ap, self.group.is_main
+        with ProgressBar(*about) as bar:
+            for _ in range(progress.step - progress.finished_step, total):
                 scalars = self._train_step(stream)
-                means = {
-                    tag: f"{progress.means.get(tag, float('nan')):.3f}"
-                    for tag in ("rpn/loss", "classifier/loss", "total_loss")
-                }
-                bar.set_postfix(means, refresh=False)
-                bar.update()
+                bar.step(progress)
                 self._call("on_step_end", scalars)
                 if self._is_stopped():
                     return
@@ -175,6 +179,7 @@ class Trainer:
     def _train_step(self, stream):
         """Train on the next batch, log it, and return its scalars."""
         started = time.perf_counter()
+        self.profiler.before_step(self.progress.step)
         batch = next(stream)
         waited = time.perf_counter() - started
         scalars = self.schedule.train_step(batch) | {"time/data": waited}
@@ -240,13 +245,18 @@ class Trainer:
             self.visual_log,
         )
         scalars = {f"AP/{name}": float(value) for name, value in zip(self.classes, result.ap)}
-        scalars = means | scalars | {"mAP": float(result.mean_ap)}
+        self.mean_ap = float(result.mean_ap)
+        scalars = means | scalars | {"mAP": self.mean_ap}
         self.writer.write_scalars("validation", self.progress.step, scalars)
         return means, result
 
     def _write_epoch(self, val_means, result):
         self.best_weights.save_if_best(self.writer, self.progress, self.schedule, result)
         self.writer.append_metrics(self.progress, val_means, result)
+        number, phase = self.progress.epoch + 1, self.schedule.phase
+        about = number, phase, self.progress.means, val_means, result
+        for text in self.curve_warnings.after_epoch(*about):
+            echo(f"warning: {text}")
 
     def stop(self) -> None:
         """End the run after the present step: for callbacks. The run can be resumed."""

@@ -7,6 +7,7 @@ that fails, a line says so once, and the run goes on.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,10 @@ from keras import ops
 
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
+from frcnn.evaluation.coco_ap import coco_ap
 from frcnn.evaluation.curves import calibration, score_curves
 from frcnn.evaluation.voc_ap import VocAp
+from frcnn.inspection import curve_charts
 from frcnn.logging import summaries
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.runs.writer import RunWriter
@@ -34,7 +37,7 @@ class VisualLog:
         models: network that is trained.
         classes: names of the object classes.
         writer: of the run directory.
-        val_batches: batches per validation.
+        val_images: images of the validation split, this process' share.
         is_main: whether this is the main process; others do nothing.
     """
 
@@ -44,12 +47,12 @@ class VisualLog:
         models: FasterRCNN,
         classes: Sequence[str],
         writer: RunWriter,
-        val_batches: int,
+        val_images: int,
         is_main: bool,
     ):
         self.config, self.models, self.classes, self.writer = config, models, classes, writer
         self.is_main = is_main
-        self.chosen = pictures.chosen_batches(val_batches, config.log.pictures)
+        self.chosen = pictures.chosen_batches(val_images, config.data.batch_size, config.log.pictures)
         self.training: tuple[Batch, Mapping[str, Any]] | None = None
         self.is_due = False
         self._complained = False
@@ -78,9 +81,8 @@ class VisualLog:
         """
         train, self.step = self.config.train, step
         validations = -(-epoch // train.validate_every)
-        self.is_due = self.is_main and (
-            validations % self.config.log.every == 0 or epoch == train.epochs
-        )
+        self.is_last = epoch == train.epochs
+        self.is_due = self.is_main and (validations % self.config.log.every == 0 or self.is_last)
         self.stages: list[pictures.Stages] = []
         self.values: dict[str, list[np.ndarray]] = {}  # of the histograms
 
@@ -139,6 +141,10 @@ class VisualLog:
                 written = curve_log.of_detections(
                     detections, truths, result, self.classes, scored, shown
                 )
+                if self.is_last and importlib.util.find_spec("pycocotools"):
+                    summary = coco_ap(detections, truths, len(self.classes)).summary
+                    scalars |= {f"COCO/{name}": value for name, value in summary.items()}
+                    written.append(summaries.image("curves/COCO", curve_charts.ap_chart(summary)))
                 self.writer.write_summaries("validation", self.step, written + self._histograms())
         return scalars
 
@@ -162,10 +168,8 @@ class VisualLog:
             self._write("train", drawn)
 
     def _write(self, run, drawn):
-        images = [
-            summaries.image(f"pictures/{number}", pixels) for number, pixels in enumerate(drawn, start=1)
-        ]
-        self.writer.write_summaries(run, self.step, images)
+        images = {f"pictures/{number}": pixels for number, pixels in enumerate(drawn, start=1)}
+        self.writer.write_images(run, self.step, images)
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:

@@ -401,6 +401,11 @@ def test_checkpoints_are_due_as_configured(looped, monkeypatch):
     assert due(0, checkpoint__every_steps=3) == [3, 6]
 
 
+def test_profiler_and_pictures_are_as_configured(looped):
+    assert looped(log__profile_steps=7).profiler._steps == 7
+    assert sum(looped(log__pictures=3).visual_log.chosen.values()) == 3
+
+
 def test_as_many_checkpoints_are_kept_as_configured(looped, monkeypatch):
     kept = []
     monkeypatch.setattr(checkpoints, "save", lambda *given: kept.append(given[5]))

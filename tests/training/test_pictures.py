@@ -12,12 +12,18 @@ from frcnn.training import pictures
 
 
 @pytest.mark.parametrize(
-    "batches, count, expected",
-    [(10, 0, {}), (10, 1, {0: 1}), (10, 2, {0: 1, 9: 1}), (1, 4, {0: 4}), (3, 4, {0: 1, 1: 2, 2: 1})],
+    "images, batch_size, count, expected",
+    [
+        (20, 2, 0, {}),
+        (20, 2, 1, {0: 1}),
+        (20, 2, 2, {0: 1, 9: 1}),
+        (4, 3, 4, {0: 3, 1: 1}),  # the last batch has one image
+        (4, 3, 9, {0: 3, 1: 1}),
+        (9, 3, 3, {0: 1, 1: 1, 2: 1}),
+    ],
 )
-def test_pictured_images_are_spread_over_the_batches(batches, count, expected):
-    assert pictures.chosen_batches(batches, count) == expected
-    assert sum(pictures.chosen_batches(batches, count).values()) == count
+def test_pictured_images_are_spread_over_the_batches(images, batch_size, count, expected):
+    assert pictures.chosen_batches(images, batch_size, count) == expected
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from frcnn.config.schema import Config
+from frcnn.training import pictures
 from frcnn.training.visual_log import VisualLog
 
 
@@ -46,3 +47,22 @@ def test_a_fault_is_said_once_and_does_not_end_the_run(capsys):
     log.add(SimpleNamespace(position=(0, 0), samples=[1]), {})
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: pictures and curves cannot be logged: AttributeError")
+
+
+def test_pictures_are_as_many_and_as_large_as_configured(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "draw_stages", lambda *given: drawn.append(given[-1]))
+    monkeypatch.setattr(pictures, "draw_training", lambda *given: drawn.append(given[-1]))
+    log = made(log__train_pictures=3, log__picture_side=123)
+    log.models = SimpleNamespace(anchor_generator=None)
+    written = []
+    log.writer.write_images = lambda run, step, images: written.append((run, step, list(images)))
+    log.begin(1, 7)
+    log.stages = ["first"]
+    log.after_training_step(SimpleNamespace(samples=[1, 2, 3, 4]), {})
+    log._write_pictures(0.5)
+    assert drawn == [123] * 4
+    assert written == [
+        ("validation", 7, ["pictures/1"]),
+        ("train", 7, ["pictures/1", "pictures/2", "pictures/3"]),
+    ]

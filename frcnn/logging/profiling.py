@@ -1,0 +1,73 @@
+"""Records a profile and the graph of a few training steps, for TensorBoard."""
+
+from __future__ import annotations
+
+from frcnn.backend import IS_TENSORFLOW
+from frcnn.logging.writer import RunLogger
+
+WARM_UP = 10  # steps before, in which graphs are traced and files are read for the first time
+
+
+class StepProfiler:
+    """Profiles some steps after the first ten of a start.
+
+    The profile lies in ``train/plugins/profile`` of the run directory. TensorBoard shows it with the
+    plugin of the package ``xprof``. The graph of the steps is on TensorBoard's page Graphs (TensorFlow
+    only).
+
+    Args:
+        logger: of the run.
+        steps: to profile; 0: none.
+
+    Example:
+        >>> profiler = StepProfiler(logger, steps=5)
+        >>> for number, batch in enumerate(batches):
+        ...     profiler.before_step(number)
+        ...     model.train_on_batch(*batch)
+        >>> profiler.stop()
+    """
+
+    def __init__(self, logger: RunLogger, steps: int):
+        self._logger, self._steps = logger, steps
+        self._done = 0
+        self._is_on = False
+
+    def before_step(self, step: int) -> None:
+        """Begin or end the profile, where it is time.
+
+        Args:
+            step: number of training steps so far, which the graph is logged at.
+        """
+        if self._steps and self._done == WARM_UP:
+            self._start()
+        if self._is_on and self._done == WARM_UP + self._steps:
+            self.stop(step)
+        self._done += 1
+
+    def _start(self):
+        folder = str(self._logger.run_dir / "train")
+        if IS_TENSORFLOW:
+            import tensorflow as tf
+
+            tf.summary.trace_on(graph=True, profiler=False)
+            tf.profiler.experimental.start(folder)
+        else:
+            import jax
+
+            jax.profiler.start_trace(folder)
+        self._is_on = True
+
+    def stop(self, step: int = 0) -> None:
+        """End the profile, if it is on, and write it."""
+        if not self._is_on:
+            return
+        self._is_on = False
+        if IS_TENSORFLOW:
+            import tensorflow as tf
+
+            tf.profiler.experimental.stop()
+            self._logger.write_traced_graph("train", step)
+        else:
+            import jax
+
+            jax.profiler.stop_trace()

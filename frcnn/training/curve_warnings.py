@@ -1,0 +1,117 @@
+"""Warnings about curves that say trouble, in plain words, each once per start of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from frcnn.evaluation.voc_ap import VocAp
+
+LOW_RECALL = 0.5  # share of the objects that proposals overlap
+FEW_ROIS = 1.0  # positive RoIs per image
+RISEN = 1.3  # factor by which an epoch's loss is above the lowest before it
+MORE_ROIS = 1.1  # factor by which epochs with more positive RoIs have another loss
+OVERFITTED = 2.0  # factor by which the loss of validation is above that of training
+FIRST_EPOCH = 2  # before it, nothing has been learnt that could be judged
+
+
+class CurveWarnings:
+    """Looks at the means of each epoch.
+
+    Args:
+        classes: names of the object classes.
+        epochs: of the run.
+
+    Example:
+        >>> for line in CurveWarnings(classes, 16).after_epoch(3, 1, means, val_means, result):
+        ...     print("warning:", line)
+    """
+
+    def __init__(self, classes: Sequence[str], epochs: int):
+        self.classes, self.epochs = classes, epochs
+        self._given: set[str] = set()
+        self._best: dict[str, tuple[float, float]] = {}  # sub-model: lowest loss, positive RoIs then
+        self._phase = 1
+
+    def after_epoch(
+        self,
+        epoch: int,
+        phase: int,
+        means: Mapping[str, float],
+        val_means: Mapping[str, float],
+        result: VocAp | None,
+    ) -> list[str]:
+        """Return a sentence for each new trouble.
+
+        Args:
+            epoch: number of epochs that have been trained.
+            phase: of the schedule; each has a loss of its own.
+            means: {tag: mean} of the epoch's training steps.
+            val_means: {tag: mean} of the validation; empty without one.
+            result: of the validation, None without one.
+        """
+        if phase != self._phase:
+            self._phase, self._best = phase, {}
+        loss = means.get("total_loss", float("nan"))
+        found = self._rising(epoch, means)
+        if epoch >= min(FIRST_EPOCH, self.epochs):
+            found |= self._levels(loss, means, val_means)
+        if epoch == self.epochs and result is not None:
+            found |= self._undetected(result)
+        new = [text for kind, text in found.items() if kind not in self._given]
+        self._given |= found.keys()
+        return new
+
+    def _rising(self, epoch, means):
+        """Warn of a loss above the lowest before it.
+
+        More positive RoIs make the classifier's loss larger, as background is easy: only epochs with no
+        more of them are compared. So it is in the first epochs of a run that goes well.
+        """
+        found = {}
+        rois = means.get("classifier/positive_rois", 0.0)
+        for name in ("rpn", "classifier"):
+            loss = means.get(f"{name}/loss", float("nan"))
+            lowest, rois_then = self._best.get(name, (float("inf"), 0.0))
+            comparable = name == "rpn" or rois <= MORE_ROIS * rois_then
+            if loss > RISEN * lowest and comparable:
+                found[f"rising {name}"] = (
+                    f"the loss of the {name} rises: {loss:.3f} on average in epoch {epoch}, "
+                    f"{lowest:.3f} in an epoch before: a lower optimizer.learning_rate may help"
+                )
+            if loss < lowest or not comparable:
+                self._best[name] = loss, rois
+        return found
+
+    def _levels(self, loss, means, val_means):
+        found = {}
+        recall = val_means.get("rpn/recall", means.get("rpn/recall", 1.0))
+        if recall < LOW_RECALL:
+            found["recall"] = (
+                f"the RPN proposes only {recall:.0%} of the objects (rpn/recall): the anchors may not "
+                "fit the boxes; `frcnn inspect` shows their sizes and suggests anchors.sizes"
+            )
+        rois = means.get("classifier/positive_rois", FEW_ROIS)
+        if rois < FEW_ROIS:
+            found["rois"] = (
+                f"the classifier gets {rois:.2f} positive RoIs per image (classifier/positive_rois), so "
+                "it learns little but background: look at the boxes and the anchors with `frcnn inspect`"
+            )
+        val_loss = val_means.get("total_loss", 0.0)
+        if val_loss > OVERFITTED * loss:
+            found["overfitted"] = (
+                f"the loss is {val_loss:.3f} in validation and {loss:.3f} in training: the network "
+                "learns the training images by heart, or the two splits differ; more images help, or "
+                "fewer epochs"
+            )
+        return found
+
+    def _undetected(self, result):
+        never = [
+            name
+            for name, objects, detections in zip(self.classes, result.objects, result.detections)
+            if objects and not detections
+        ]
+        if not never:
+            return {}
+        more = f" and {len(never) - 5} more" if len(never) > 5 else ""
+        return {"undetected": f"never detected, though there are objects: {', '.join(never[:5])}{more}"}

@@ -1,0 +1,116 @@
+"""The line that shows the progress of an epoch, and the last lines of a run."""
+
+from __future__ import annotations
+
+import csv
+import math
+import pathlib
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+from frcnn.backend import peak_device_memory
+from frcnn.runs.run_state import RunState
+
+LOSSES = {"rpn/loss": "rpn", "classifier/loss": "cls", "total_loss": "loss"}
+GIB = 2**30
+
+
+class ProgressBar:
+    """A bar over the steps of an epoch: mean losses, mAP so far, images per second, memory, time left.
+
+    Args:
+        state: of the run.
+        steps: per epoch.
+        epochs: of the run.
+        images_per_step: over all processes.
+        mean_ap: of the last validation; NaN: none yet.
+        is_shown: whether to show it, on the main process.
+
+    Example:
+        >>> with ProgressBar(state, 100, 16, 2, mean_ap=0.5, is_shown=True) as bar:
+        ...     bar.step(state)
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        steps: int,
+        epochs: int,
+        images_per_step: int,
+        mean_ap: float,
+        is_shown: bool,
+    ):
+        self._total_steps, self._images = steps * epochs, images_per_step
+        self._mean_ap = mean_ap
+        self._first, self._started = state.step, time.perf_counter()
+        done = state.step - state.finished_step
+        shown: dict[str, Any] = {"unit": "step", "mininterval": 1.0, "disable": not is_shown}
+        title = f"epoch {state.epoch + 1}/{epochs}"
+        self._bar = tqdm(total=steps, initial=done, desc=title, dynamic_ncols=True, **shown)
+
+    def step(self, state: RunState) -> None:
+        """Show the state after a step."""
+        self._bar.set_postfix_str(self.text(state), refresh=False)
+        self._bar.update()
+
+    def text(self, state: RunState) -> str:
+        """Return what stands behind the bar."""
+        rate = (state.step - self._first) / max(time.perf_counter() - self._started, 1e-9)
+        parts = [f"{name} {state.means.get(tag, float('nan')):.3f}" for tag, name in LOSSES.items()]
+        if not math.isnan(self._mean_ap):
+            parts.append(f"mAP {self._mean_ap:.3f}")
+        parts += [f"{rate * self._images:.1f} images/s", memory()]
+        left = (self._total_steps - state.step) / max(rate, 1e-9)
+        return ", ".join([*filter(None, parts), f"run {duration(left)} left"])
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.close()
+
+
+def duration(seconds: float) -> str:
+    """Return a time as 59 s, 3 min or 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory() -> str:
+    """Return the largest memory so far: of the GPU, else of the process; empty where unknown."""
+    device = peak_device_memory()
+    if device:
+        return f"GPU {device / GIB:.1f} GiB"
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    # In KiB, on macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB:.1f} GiB"
+
+
+def best_epoch(metrics: pathlib.Path) -> str | None:
+    """Return a line about the best and the last validation in ``metrics.csv``; None without any.
+
+    Args:
+        metrics: the file; it may be missing.
+    """
+    try:
+        with metrics.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("mAP") not in (None, "", "nan")]
+    except OSError:
+        return None
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: float(row["mAP"]))
+    line = f"best mAP: {float(best['mAP']):.4f} after epoch {best['epoch']}"
+    last = rows[-1]
+    if last is not best:
+        line += f"; the last: {float(last['mAP']):.4f} after epoch {last['epoch']}"
+    return line
