@@ -68,15 +68,22 @@ class WandbTracker:
     def __init__(self, name: str, config: Mapping[str, Any], package: str = "wandb"):
         self._package = importlib.import_module(package)
         self._package.init(project=PROJECT, name=name, config=dict(config))
+        self._is_wandb = package == "wandb"
+        if self._is_wandb:
+            self._package.define_metric("*", step_metric="step")
 
     def write_scalars(self, run: str, step: int, scalars: Mapping[str, float]) -> None:
-        # "step" as a value, too: Weights & Biases drops what comes for a step before its newest.
-        named = {f"{run}/{tag}": value for tag, value in scalars.items()}
-        self._package.log({**named, "step": step})
+        self._log({f"{run}/{tag}": value for tag, value in scalars.items()}, step)
 
     def write_images(self, run: str, step: int, images: Mapping[str, np.ndarray]) -> None:
         drawn = {f"{run}/{tag}": self._package.Image(pixels) for tag, pixels in images.items()}
-        self._package.log({**drawn, "step": step})
+        self._log(drawn, step)
+
+    def _log(self, values, step):
+        if self._is_wandb:  # as a value: it drops what comes for a step before its newest
+            self._package.log({**values, "step": step})
+        else:
+            self._package.log(values, step=step)
 
     def close(self) -> None:
         self._package.finish()

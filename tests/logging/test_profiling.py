@@ -40,4 +40,5 @@ def test_profile_and_graph_are_written(tmp_path):
             profiler.before_step(step)
             square(tf.constant(2.0))
     assert [*(tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb")]
-    assert "step" in EventAccumulator(str(tmp_path / "train")).Reload().Tags()["run_metadata"]
+    events = EventAccumulator(str(tmp_path / "train")).Reload()
+    assert events.SummaryMetadata("step").plugin_data.plugin_name == "graph_run_metadata_graph"

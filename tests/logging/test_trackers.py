@@ -43,13 +43,19 @@ def test_csv_gets_a_row_for_each_scalar_and_is_appended_to(tmp_path):
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_wandb_and_trackio(tmp_path, package, name):
-    calls = package(name, ("init", "log", "finish"))
+    calls = package(name, ("init", "define_metric", "log", "finish"))
     log(tmp_path, trackers.make(name, "first", {"train.epochs": 2}))
-    begin, scalars, images, end = calls
+    begin, scalars, images, end = (call for call in calls if call[0] != "define_metric")
     assert begin[2] == {"project": "frcnn", "name": "first", "config": {"train.epochs": 2}}
     (logged,) = scalars[1]
-    assert logged.pop("train/total_loss") != 0 and logged == {"train/rpn/loss": 0.5, "step": 1}
-    assert images[1] == ({"validation/pictures/1": "picture", "step": 2},)
+    assert np.isnan(logged.pop("train/total_loss"))
+    if name == "wandb":
+        assert logged == {"train/rpn/loss": 0.5, "step": 1}
+        assert images[1] == ({"validation/pictures/1": "picture", "step": 2},)
+        assert ("define_metric", ("*",), {"step_metric": "step"}) in calls
+    else:
+        assert logged == {"train/rpn/loss": 0.5} and scalars[2] == {"step": 1}
+        assert images[1:] == (({"validation/pictures/1": "picture"},), {"step": 2})
     assert end[0] == "finish"
 
 
