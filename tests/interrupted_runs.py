@@ -111,7 +111,7 @@ def assert_alike(run, other):
         one, two = events(run / name), events(other / name)
         assert one.keys() == two.keys()
         for tag in one:
-            assert one[tag] == two[tag], f"{name} {tag}"
+            np.testing.assert_equal(one[tag], two[tag], err_msg=f"{name} {tag}")
     assert rows(run) == rows(other)
 
 

@@ -84,8 +84,9 @@ class CurveWarnings:
 
     def _levels(self, loss, means, val_means):
         found = {}
-        recall = val_means.get("rpn/recall", means.get("rpn/recall", 1.0))
-        if recall < LOW_RECALL:
+        # Where only that of validation is low, the network has learnt the training images by heart.
+        recall = max(run.get("rpn/recall", 0.0) for run in (means, val_means))
+        if recall < LOW_RECALL and "rpn/recall" in dict(means) | dict(val_means):
             found["recall"] = (
                 f"the RPN proposes only {recall:.0%} of the objects (rpn/recall): the anchors may not "
                 "fit the boxes; `frcnn inspect` shows their sizes and suggests anchors.sizes"

@@ -17,6 +17,10 @@ def lines(means, val_means=None, epoch=2, phase=1, result=None, watch=None):
     return watch.after_epoch(epoch, phase, HEALTHY | means, val_means or {}, result)
 
 
+def test_a_low_recall_of_validation_alone_is_not_the_anchors():
+    assert lines({}, {"rpn/recall": 0.4}) == []
+
+
 def test_a_healthy_run_gets_no_warning():
     result = SimpleNamespace(objects=[3, 0], detections=[1, 0])  # no dog to find
     watch = CurveWarnings(("cat", "dog"), epochs=5)
@@ -28,7 +32,7 @@ def test_a_healthy_run_gets_no_warning():
 @pytest.mark.parametrize(
     "means, val_means, says",
     [
-        ({}, {"rpn/recall": 0.4}, "the RPN proposes only 40% of the objects"),
+        ({"rpn/recall": 0.2}, {"rpn/recall": 0.4}, "the RPN proposes only 40% of the objects"),
         ({"rpn/recall": 0.1}, {}, "the RPN proposes only 10% of the objects"),
         ({"classifier/positive_rois": 0.5}, {}, "the classifier gets 0.50 positive RoIs per image"),
         ({}, {"total_loss": 2.1}, "the loss is 2.100 in validation and 1.000 in training"),
