@@ -308,19 +308,6 @@ def native_momentum(
     )
 
 
-def peak_device_memory() -> int:
-    """Return the most bytes of the first GPU that this process has held so far; 0 without a GPU."""
-    if computes_on_cpu():
-        return 0
-    if not IS_TENSORFLOW:
-        import jax
-
-        return int((jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0))
-    import tensorflow as tf
-
-    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-
-
 def prepare_device(deterministic: bool = False, local_rank: int | None = None) -> str:
     """Set up the device for training and return its description.
 

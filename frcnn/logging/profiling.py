@@ -1,8 +1,8 @@
-"""Records a profile and the graph of a few training steps, for TensorBoard."""
+"""Records a profile and the graph of a few training steps, for TensorBoard; memory of the GPU."""
 
 from __future__ import annotations
 
-from frcnn.backend import IS_TENSORFLOW
+from frcnn.backend import IS_TENSORFLOW, computes_on_cpu
 from frcnn.logging.writer import RunLogger
 
 WARM_UP = 10  # steps before, in which graphs are traced and files are read for the first time
@@ -71,3 +71,16 @@ class StepProfiler:
             import jax
 
             jax.profiler.stop_trace()
+
+
+def peak_device_memory() -> int:
+    """Return the most bytes of the first GPU that this process has held so far; 0 without a GPU."""
+    if computes_on_cpu():
+        return 0
+    if not IS_TENSORFLOW:
+        import jax
+
+        return int((jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0))
+    import tensorflow as tf
+
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])

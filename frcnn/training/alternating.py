@@ -70,10 +70,9 @@ class Alternating(Schedule):
         clock.append(time.perf_counter())
 
         seconds = dict(zip(("time/rpn", "time/classifier"), np.diff(clock).tolist()))
-        norms = {"rpn": logs, "classifier": classifier_logs}
         norms = {
             f"gradient_norm/{name}": own["gradient_norm"]
-            for name, own in norms.items()
+            for name, own in (("rpn", logs), ("classifier", classifier_logs))
             if "gradient_norm" in own
         }
         return step_scalars(self.models, logs | classifier_logs) | norms | seconds

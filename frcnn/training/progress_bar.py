@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from frcnn.backend import peak_device_memory
+from frcnn.logging.profiling import peak_device_memory
 from frcnn.runs.run_state import RunState
 
 LOSSES = {"rpn/loss": "rpn", "classifier/loss": "cls", "total_loss": "loss"}
