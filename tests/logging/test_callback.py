@@ -28,7 +28,13 @@ def test_fit_logs_both_outputs_by_the_table_on_one_axis(tmp_path):
     metrics = {"dense_class_3": "accuracy"}
     model.compile("sgd", ["categorical_crossentropy", "mse"], metrics=metrics)
     callback = NamedScalars(tmp_path, "classifier", every=2)
-    options = {"batch_size": 2, "validation_data": (x, y), "verbose": 0, "callbacks": [callback]}
+    options = {
+        "shuffle": False,
+        "batch_size": 2,
+        "validation_data": (x, y),
+        "verbose": 0,
+        "callbacks": [callback],
+    }
     history = [model.fit(x, y, **options).history for _ in range(2)]
     tags = {f"classifier/{name}" for name in ("loss", "loss_cls", "loss_regr", "accuracy")}
     train, validation = read(tmp_path / "train"), read(tmp_path / "validation")
