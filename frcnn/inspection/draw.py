@@ -1,27 +1,28 @@
 """Draws boxes with their class and score onto an image.
 
-Line width and font size follow the image's size, and a small image is first enlarged by a whole factor.
+Line width and font size follow the image's size and the number of boxes. A small image is first enlarged
+by a whole factor.
 A label is placed outside its box if there is room, and inside only where it covers a small part of the
 box. Without room it is made smaller, and then omitted.
 """
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from frcnn.inspection.colours import class_colour
 from frcnn.inspection.fonts import Text
 
 MIN_LONG_SIDE = 600  # pixels; smaller images are enlarged to at least this
-GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 FONT_SIZES = (1.0, 0.75, 0.5)  # tried in this order, of the size that suits the image
 MIN_FONT_SIZE = 10  # pixels; smaller letters cannot be read
 MAX_HIDDEN = 0.1  # share of its own box that a label may cover
-MAX_HIDDEN_OTHER = 0.25  # share of another box that a label may cover
+MAX_HIDDEN_OTHER = 0.1  # share of another box that labels may cover, all together
+CROWD = 12  # boxes; with more of them labels become smaller
 
 
 def draw(
@@ -52,6 +53,8 @@ def draw(
     # A narrow image (a panorama) has room only for thin lines and small letters.
     line = max(2, round(min(max(image.size) / 400, min(image.size) / 60)))
     font_size = min(max(14, max(image.size) / 50), min(image.size) / 5)
+    if len(boxes) > CROWD:
+        font_size = max(min(font_size, MIN_FONT_SIZE), font_size * max(0.6, (CROWD / len(boxes)) ** 0.5))
     corners = np.rint(factor * np.asarray(boxes, "float64").reshape(-1, 4)).astype(int)
     order = np.arange(len(corners)) if scores is None else np.argsort(scores, kind="stable")
     for index in order:
@@ -65,17 +68,6 @@ def draw(
             placed.append(label[1])
             _draw_label(canvas, label[0], label[1], class_colour(labels[index]), line)
     return image
-
-
-def class_colour(label: int) -> tuple[int, int, int]:
-    """Return a class's (red, green, blue) in [0, 255], the same in every image and run.
-
-    Steps of the golden ratio around the colour circle separate any number of classes.
-    """
-    hue = (label * GOLDEN_RATIO) % 1.0
-    value = 1.0 if label % 2 == 0 else 0.8
-    red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.9, value))
-    return red, green, blue
 
 
 def _ink(fill):
@@ -122,6 +114,8 @@ def _place_label(text, index, boxes, placed, size, font_size, line):
     """
     if font_size < MIN_FONT_SIZE:
         return None
+    inside, labels = np.clip(boxes, 0, [*size, *size]), np.array(placed).reshape(-1, 4)
+    already = _hidden(labels, inside).sum(axis=0)
     for share in FONT_SIZES:
         drawn = Text(text, max(MIN_FONT_SIZE, round(share * font_size)))
         width, height = drawn.width + 2 * line, drawn.ascent + drawn.descent + 2 * line
@@ -129,11 +123,11 @@ def _place_label(text, index, boxes, placed, size, font_size, line):
         plates = plates[(plates[:, :2] >= 0).all(axis=1) & (plates[:, 2:] <= size).all(axis=1)]
         if len(plates) == 0:
             continue
-        hidden = _hidden(plates, np.clip(boxes, 0, [*size, *size]))
+        hidden = _hidden(plates, inside)
         own = hidden[:, index].copy()
         hidden[:, index] = 0.0
-        worst = hidden.max(axis=1)
-        taken = _hidden(plates, np.array(placed).reshape(-1, 4)).sum(axis=1) > 0
+        worst = np.where(hidden > 0, hidden + already, 0.0).max(axis=1)
+        taken = _hidden(plates, labels).sum(axis=1) > 0
         fits = (own <= MAX_HIDDEN) & (worst <= MAX_HIDDEN_OTHER) & ~taken
         if fits.any():
             best = np.where(fits, np.maximum(worst, own), np.inf).argmin()

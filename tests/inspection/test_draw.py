@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from frcnn.inspection import fonts
-from frcnn.inspection.draw import MIN_LONG_SIDE, class_colour, draw
+from frcnn.inspection.colours import class_colour
+from frcnn.inspection.draw import MIN_LONG_SIDE, draw
 
 GREY = np.full((600, 800, 3), 128, np.uint8)
 
@@ -137,9 +138,14 @@ def test_the_highest_score_is_on_top():
     assert drawn.getpixel((100, 300)) == class_colour(0)
 
 
-def test_a_class_keeps_its_colour_and_no_two_of_eighty_share_one():
-    colours = [class_colour(label) for label in range(80)]
-    assert colours == [class_colour(label) for label in range(80)] and len(set(colours)) == 80
+def test_labels_in_a_crowd_are_smaller_and_leave_each_object_visible():
+    x, y = np.meshgrid(np.arange(8) * 95 + 10, np.arange(6) * 95 + 20)
+    boxes = np.stack([x, y, x + 60, y + 60], axis=-1).reshape(-1, 4)
+    one, mask = covered((800, 600), boxes[:1], ["name"])
+    many, crowd = covered((800, 600), boxes, ["name"] * 48)
+    assert (one == class_colour(0)).all(axis=2).sum() > (many == class_colour(0)).all(axis=2).sum()
+    for x1, y1, x2, y2 in boxes:
+        assert crowd[y1 + 6 : y2 - 6, x1 + 6 : x2 - 6].mean() < 0.25
 
 
 @pytest.mark.parametrize("boxes", [np.zeros((0, 4)), [[5, 5, 5, 5]], [[-50, -50, 9000, 9000]]])
@@ -151,3 +157,23 @@ def test_no_boxes_empty_boxes_and_boxes_out_of_the_image_are_no_trouble(boxes):
 
 def test_a_grey_pillow_image_becomes_colour():
     assert draw(Image.new("L", (800, 600)), [], [], [], []).mode == "RGB"
+
+
+def test_the_reported_case_has_legible_names_and_a_label_no_larger_than_a_thin_picture():
+    """The case ``draw-labels``: names in three scripts, and a panorama of 60 rows."""
+    names = ["chien \u00e0 poil", "\u732b", "\u0441\u043e\u0431\u0430\u043a\u0430"]
+    boxes = [[10 + 200 * i, 60, 150 + 200 * i, 150] for i in range(3)]
+    for index, name in enumerate(names):  # a glyph of its own, or its code point: no empty square
+        text = fonts.Text(name, 20)
+        assert text.width > 20 and all(
+            fonts._has(path, one) for run, path in fonts.runs(name) for one in run
+        )
+        assert (
+            where(
+                draw(np.full((200, 600, 3), 220, np.uint8), boxes, range(3), None, names),
+                class_colour(index),
+            )
+            is not None
+        )
+    drawn, mask = covered((6000, 60), [(100, 5, 400, 55)], ["ship"], (0, 0, 0))
+    assert not mask[15:45, 110:390].any() and mask[:, 95:600].any() and drawn.shape == (60, 6000, 3)
