@@ -1,7 +1,6 @@
 """What ``import frcnn`` offers to train with: ``frcnn.train`` and ``frcnn.load_dataset``."""
 
 import dataclasses
-import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from frcnn.detector import Detector
 from frcnn.errors import ConfigError
 from frcnn.evaluation.voc_ap import VocAp
 from frcnn.runs import run_directory
+from frcnn.runs.run_directory import default_run_dir
 from frcnn.text import did_you_mean, echo
 from frcnn.training import train as training
 
@@ -28,7 +28,7 @@ class TrainResult:
     """What ``frcnn.train`` returns.
 
     Attributes:
-        run_dir: the run's folder: weights, logs, ``metrics.csv``, checkpoints.
+        run_dir: the run directory: weights, logs, ``metrics.csv``, checkpoints.
         scores: VOC AP of the last validation, with ``ap`` of each class; None if there was none.
         classes: the names of the object classes.
     """
@@ -64,7 +64,7 @@ def train(
         data: a folder of labelled images (``frcnn.data.recognise``); or the training and the validation
             set, each a ``Dataset`` or an iterable of dicts (``frcnn.data.records``); None: the data that
             the settings name.
-        out: the run's folder, new or empty; None: ``runs/NAME-BACKBONE-TIME``.
+        out: the run directory, new or empty; None: ``runs/NAME-BACKBONE-TIME``.
         config: all settings; None: the presets of data set, backbone and optimizer.
         settings: {key: value} of any settings, such as ``{"rpn.samples": 64}``.
         callbacks: objects with any of the methods ``on_train_begin(trainer)``,
@@ -96,12 +96,12 @@ def train(
         short = found | short | {"data.format": found["data.format"]}
     base = config
     if resume and out is None:
-        raise ConfigError("resume=True needs the run's folder: out=...")
+        raise ConfigError("resume=True needs the run directory: out=...")
     asked: dict[str, Any] = {}
     if resume and out is not None and config is None:
         base, asked = run_directory.read_config(Path(out)), run_directory.read_asked(Path(out))
     gathered = precedence.gather(short, settings or {}, None, base, str(out or "config"))
-    run_dir = Path(out if out is not None else _default_out(data, gathered.config))
+    run_dir = Path(default_run_dir(data, gathered.config) if out is None else out)
     echo(gathered.summary())
     scores = training.train(
         gathered.config,
@@ -180,14 +180,3 @@ def _datasets(
             f"{', '.join(val_set.classes)}"
         )
     return train_set, val_set
-
-
-def _default_out(data: Any, config: Config) -> str:
-    name = Path(data).resolve().name if isinstance(data, (str, os.PathLike)) else config.data.dataset
-    return default_run_dir(name, config)
-
-
-def default_run_dir(name: str, config: Config) -> str:
-    """Return the folder of a run that was given none: ``runs/NAME-BACKBONE-TIME``."""
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return f"runs/{name}-{config.model.backbone}-{stamp}"

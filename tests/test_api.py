@@ -124,7 +124,7 @@ def test_a_dataset_of_a_folder(small):
     [
         ({"epoch": 3}, "no option 'epoch', did you mean 'epochs'"),
         ({"settings": {"rpn.sample": 3}}, "did you mean rpn.samples"),
-        ({"resume": True}, "needs the run's folder"),
+        ({"resume": True}, "needs the run directory"),
         ({"data": ([], [], [])}, "3 parts"),
     ],
 )

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import os
+import select
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -43,15 +44,19 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Call ``main()`` and end the process with its status.
 
     What ``errors.message_of`` knows becomes one line on stderr and exit status 2; an interrupt, 130.
-    Anything else is a bug and keeps its traceback. A character that the console does not know is
-    printed as its escape, such as ``\\u732b``.
+    Where the reader of the output has gone, as in ``frcnn ... | head``, the process ends with status 141
+    and without a message, as other commands do. Anything else is a bug and keeps its traceback. A
+    character that the console does not know is printed as its escape, such as ``\\u732b``.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         status = main()
+        sys.stdout.flush()  # here, and not at exit, where Python would print an error
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and hasattr(select, "poll") and _has_lost_reader():
+            sys.exit(141)  # 128 + SIGPIPE
         message = message_of(error)
         if message is None:
             raise
@@ -60,6 +65,18 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
+
+
+def _has_lost_reader() -> bool:
+    """Tell whether nobody reads stdout or stderr any more; what is left to print there is dropped."""
+    lost = False
+    for descriptor in (1, 2):
+        output = select.poll()
+        output.register(descriptor, select.POLLOUT)
+        if any(event & select.POLLERR for _, event in output.poll(0)):
+            lost = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # Python flushes again at exit
+    return lost
 
 
 def settings_of(

@@ -13,7 +13,7 @@ EXAMPLES = (
 )
 
 
-def main(argv: list[str] | None = None) -> int | None:
+def main(argv: list[str] | None = None) -> None:
     """Fetch the archives one after another."""
     parser = Parser("download", "Fetch PASCAL VOC from its official address, and check it.", EXAMPLES)
     parser.add_argument("names", nargs="+", choices=ARCHIVES, metavar="NAME", help=", ".join(ARCHIVES))

@@ -7,19 +7,14 @@ from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
 from frcnn.config import Config, precedence, presets
 from frcnn.config.sections import FORMATS
+from frcnn.config.short_names import some
 from frcnn.evaluation import coco_ap
 from frcnn.files import outputs
 from frcnn.text import echo
 
 # Command-line option -> the setting it changes.
-OPTIONS = {
-    "dataset": "data.dataset",
-    "data_dir": "data.dir",
-    "year": "data.year",
-    "format": "data.format",
-    "split": "data.val_split",
-    "on_bad_data": "data.on_bad_data",
-    "batch_size": "data.batch_size",
+OPTIONS = some("dataset", "data_dir", "year", "format", "on_bad_data", "batch_size") | {
+    "split": "data.val_split"
 }
 EXAMPLES = (
     "frcnn evaluate runs/my_images-vgg16-20260101-120000",
@@ -86,7 +81,7 @@ def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, 
     return config.replace(dropped | kept | changes), notes
 
 
-def main(argv: list[str] | None = None) -> int | None:
+def main(argv: list[str] | None = None) -> None:
     """Detect, score and print the table."""
     arguments = parse(argv)
     # Now, and not after an hour of detection.

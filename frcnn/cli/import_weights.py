@@ -36,20 +36,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "train --weights take.",
         EXAMPLES,
     )
-    kinds = parser.add_subparsers(
+    kinds = parser.add_subparsers(  # type: ignore[call-overload]
         dest="kind",
         metavar="KIND",
         required=True,
-        parser_class=lambda prog, text, examples, **_: Parser(
-            prog.removeprefix("frcnn "), text, examples
-        ),
+        parser_class=_kind_parser,  # a function that makes one
     )
-
-    torchvision = kinds.add_parser(
-        "torchvision",
-        help="a state dict of one of torchvision's detectors",
-        text="Turn a state dict of one of torchvision's detectors into a detector's file.",
-        examples=TORCHVISION_EXAMPLES,
+    torchvision = _add_kind(
+        kinds, "torchvision", "a state dict of one of torchvision's detectors", TORCHVISION_EXAMPLES
     )
     torchvision.add_argument("file", metavar="FILE", help=".pth, .safetensors or .npz")
     torchvision.add_argument("name", metavar="NAME", help="its builder, as fasterrcnn_resnet50_fpn")
@@ -68,11 +62,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="class names without the background, comma-separated (default: COCO's)",
     )
 
-    old = kinds.add_parser(
-        "keras-frcnn",
-        help="HDF5 weights of a keras-frcnn VGG16",
-        text="Turn the HDF5 weights of a keras-frcnn VGG16 into a detector's file.",
-        examples=KERAS_FRCNN_EXAMPLES,
+    old = _add_kind(
+        kinds, "keras-frcnn", "the HDF5 weights of a keras-frcnn VGG16", KERAS_FRCNN_EXAMPLES
     )
     old.add_argument("file", metavar="FILE", help=".hdf5")
     old.add_argument("out", metavar="OUT", help="the detector's new file")
@@ -100,7 +91,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int | None:
+def _kind_parser(prog: str, text: str, examples: tuple[str, ...], **_: Any) -> Parser:
+    return Parser(prog.removeprefix("frcnn "), text, examples)
+
+
+def _add_kind(kinds: Any, name: str, what: str, examples: tuple[str, ...]) -> Parser:
+    """Add the parser of one kind of weights to ``import``."""
+    text = f"Turn {what} into a detector's file."
+    return kinds.add_parser(name, help=what, text=text, examples=examples)
+
+
+def main(argv: list[str] | None = None) -> None:
     """Import, and say what was filled."""
     arguments = parse(argv)
     classes = names(arguments.classes)
@@ -135,7 +136,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def old_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the options' values as arguments of ``import_keras_frcnn``."""
-    settings = {}
+    settings: dict[str, Any] = {}
     if arguments.classes:
         settings["classes"] = names(arguments.classes)
     if arguments.short_side:
@@ -150,7 +151,7 @@ def old_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def names(text: str | None) -> list[str] | None:
     """Return the list of names in an option's text, None without one."""
-    return text and [name.strip() for name in text.split(",")]
+    return [name.strip() for name in text.split(",")] if text else None
 
 
 def numbers(text: str, name: str, kind: type = float, separator: str = ",") -> list[Any]:

@@ -4,22 +4,13 @@ import argparse
 
 from frcnn.cli.common import quiet_import, settings_of, take_folder
 from frcnn.cli.options import PRECEDENCE, Parser, any_setting, data_settings, setting
+from frcnn.config.short_names import some
 from frcnn.errors import ConfigError
 from frcnn.text import echo
 
 # Command-line option -> the setting it changes.
-OPTIONS = {
-    "dataset": "data.dataset",
-    "data_dir": "data.dir",
-    "year": "data.year",
-    "format": "data.format",
-    "split": "data.train_split",
-    "val_split": "data.val_split",
-    "on_bad_data": "data.on_bad_data",
-    "backbone": "model.backbone",
-    "short_side": "data.short_side",
-    "long_side": "data.long_side",
-}
+_NAMES = ("dataset", "data_dir", "year", "format", "on_bad_data", "backbone", "short_side", "long_side")
+OPTIONS = some(*_NAMES, "val_split") | {"split": "data.train_split"}
 EXAMPLES = (
     "frcnn inspect my_images",
     "frcnn inspect my_images --split val --on-bad-data skip",
@@ -64,8 +55,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int | None:
-    """Write the report, and return the exit status."""
+def main(argv: list[str] | None = None) -> None:
+    """Write the report."""
     arguments = parse(argv)
     # One split is enough; recognise() would refuse a validation split alone.
     take_folder(arguments, OPTIONS, arguments.split, arguments.val_split or arguments.split)

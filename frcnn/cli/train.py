@@ -1,7 +1,6 @@
 """``frcnn train``: train a detector on a folder of labelled images."""
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
@@ -113,7 +112,7 @@ def main(argv: list[str] | None = None) -> int | None:
     found = take_folder(arguments, SHORT_NAMES, arguments.train_split, arguments.val_split)
     settings = settings_of(arguments, SHORT_NAMES, base, arguments.out)
     config, asked = settings.config, asked | settings.asked
-    out = arguments.out or default_out(arguments.data, config)
+    out = arguments.out or run_directory.default_run_dir(arguments.data, config)
     if not 0 <= arguments.workers_per_node <= launcher.MAX_WORKERS:
         raise ConfigError(
             f"--workers-per-node must be between 0 and {launcher.MAX_WORKERS}, "
@@ -147,10 +146,3 @@ def main(argv: list[str] | None = None) -> int | None:
         f"score it:    frcnn evaluate {out}\nuse it:      frcnn predict {out} IMAGE"
     )
     return None
-
-
-def default_out(folder: str | None, config: configs.Config) -> str:
-    """Return the run directory of a run that was given none."""
-    name = pathlib.Path(folder).resolve().name if folder else config.data.dataset
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return f"runs/{name}-{config.model.backbone}-{stamp}"

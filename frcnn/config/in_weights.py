@@ -10,7 +10,7 @@ ATTRIBUTE = "frcnn_config"
 
 
 def file_of(path, weights="best.weights.h5"):
-    """Return the weight file that a path means: in a run's folder the file of that name, else itself."""
+    """Return the weight file that a path stands for: a run directory has it inside, a file is it."""
     path = pathlib.Path(path)
     return path / weights if path.is_dir() else path
 
@@ -25,7 +25,7 @@ def read(path):
     """Return the JSON of the config that a weight file was trained with, None where it holds none.
 
     Args:
-        path: of the file, or of a run's folder, whose best weights are meant.
+        path: of the file, or of a run directory, whose best weights are meant.
     """
     try:
         with safe_arrays.open_hdf5(file_of(path)) as file:

@@ -23,3 +23,8 @@ SHORT_NAMES = {
     "deterministic": "train.deterministic",
     "profile": "log.profile_steps",
 }
+
+
+def some(*names: str) -> dict[str, str]:
+    """Return the part of ``SHORT_NAMES`` that a command has as options."""
+    return {name: SHORT_NAMES[name] for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import pathlib
 import shlex
@@ -46,6 +47,19 @@ WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", *WEIGHTS, *LOGS, "checkp
 LOCK = ".lock"
 
 _locks: dict[pathlib.Path, file_lock.FileLock] = {}  # those that this process holds
+
+
+def default_run_dir(data: object, config: Config) -> str:
+    """Return the run directory of a run that was given none: ``runs/NAME-BACKBONE-TIME``.
+
+    Args:
+        data: the folder of the data; anything else: NAME is the setting ``data.dataset``.
+        config: of the run.
+    """
+    name: str = config.data.dataset
+    if isinstance(data, (str, os.PathLike)):
+        name = pathlib.Path(data).resolve().name
+    return f"runs/{name}-{config.model.backbone}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ import errno
 import io
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -126,6 +128,25 @@ def test_an_interrupt_is_status_130_without_a_traceback(capsys):
 
     assert status(main) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_gone_ends_the_command_without_a_message(lines):
+    """As in ``frcnn ... | head``: with output that fills the pipe, and with output left to the end."""
+    code = f"from frcnn.cli.common import run\nrun(lambda: print('a line\\n' * {lines}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as stdout:
+        ended = subprocess.run([sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_a_broken_pipe_that_is_not_the_output_s_keeps_its_traceback():
+    def main():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        run(main)
 
 
 def test_a_bug_keeps_its_traceback():

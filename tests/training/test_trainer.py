@@ -446,7 +446,7 @@ class Counting(Schedule):
 
 @pytest.fixture
 def counted(small_config, tmp_path, monkeypatch):
-    """Return a function that runs epochs of one step with given mAPs, and returns the run's folder."""
+    """Return a function that runs epochs of one step with given mAPs, and returns the run directory."""
 
     def go(aps, more=(), schedule=Counting, resume=(), **values):
         def scores(*_):
