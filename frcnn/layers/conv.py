@@ -126,7 +126,8 @@ class Conv2D(layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         settings = (self.kernel_size, self.strides, self.dilation_rate, self.padding, self.groups)
-        if settings == ((3, 3), (1, 1), (1, 1), "same", 1):
+        by_rows = self.data_format == "channels_last"
+        if by_rows and settings == ((3, 3), (1, 1), (1, 1), "same", 1):
             return winograd.conv(inputs, kernel, self._tiles_from)
         return super().convolution_op(inputs, kernel)
 
@@ -139,4 +140,11 @@ class NormalizedConv2D(_Normalized, Conv2D):
 class NormalizedDepthwiseConv2D(_Normalized, layers.DepthwiseConv2D):
     def _convolve(self, inputs, factor):
         kernel = self.kernel * factor[:, None]
-        return ops.depthwise_conv(inputs, kernel, tuple(self.strides), self.padding)
+        return ops.depthwise_conv(
+            inputs,
+            kernel,
+            tuple(self.strides),
+            self.padding,
+            self.data_format,
+            tuple(self.dilation_rate),
+        )
