@@ -6,7 +6,6 @@ part by part in ``weights/test_torchvision_state.py``.
 
 import csv
 import functools
-import importlib.util
 import json
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from golden.fill import fill
 
 import frcnn
+from frcnn.cli import train
 from frcnn.config import in_weights
 from frcnn.config.schema import Config
 from frcnn.data import transforms
@@ -337,16 +337,12 @@ def test_an_imported_detector_is_saved_and_loaded_whole(saved):
 
 
 def fine_tune(line):
-    """Run train.py and return the mean total loss of each epoch."""
-    script = Path(__file__).parents[2] / "scripts" / "train.py"
-    spec = importlib.util.spec_from_file_location("train_on", script)
-    train_on = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train_on)
+    """Run ``frcnn train`` and return the mean total loss of each epoch."""
     options = (
         "--batch-size 2 --optimizer adam --lr 3e-4 --set optimizer.warmup_steps=0 --set data.flip=0 "
         "--set roi.samples=32 --set rpn.pre_nms_train=200 --set rpn.post_nms_train=100"
     )
-    train_on.main([*line.split(), *options.split()])
+    train.main([*line.split(), *options.split()])
     run = Path(line.split("--out ")[1].split()[0])
     with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
         return [float(row["train/total_loss"]) for row in csv.DictReader(file)]
@@ -365,7 +361,7 @@ def test_training_on_from_an_imported_detector_lowers_the_loss_on_photographs(sa
 
 
 @pytest.mark.slow
-def test_train_py_trains_on_from_an_imported_detector(saved, shapes_folder, tmp_path, capsys):
+def test_frcnn_train_goes_on_from_an_imported_detector(saved, shapes_folder, tmp_path, capsys):
     """On three classes instead of six: the predictors are new, all else is the file's; losses fall."""
     detector, path = saved
     run = tmp_path / "run"
