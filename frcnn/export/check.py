@@ -81,6 +81,8 @@ class Report:
     def faults(self) -> list[str]:
         """Return what does not agree; an empty list is a pass."""
         found, weights = [], self.description.weights
+        if not self.agreement.detections:
+            found.append(f"nothing was detected on {self.agreement.images} images: nothing is compared")
         if weights == "float32" and self.agreement.strays > MAX_STRAYS * self.agreement.detections:
             found.append(
                 f"{self.agreement.strays} of {self.agreement.detections} detections have no partner "

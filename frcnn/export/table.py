@@ -44,5 +44,7 @@ def table(report: Report, name: str) -> str:
     lines = [f"| {left:<{width[0]}} | {right:<{width[1]}} |" for left, right in rows]
     lines.insert(1, "|" + "|".join("-" * (count + 2) for count in width) + "|")
     faults = report.faults()
-    verdict = ["", *(f"DISAGREES: {fault}" for fault in faults)] if faults else ["", "The file agrees."]
+    verdict = (
+        ["", *(f"NOT ACCEPTED: {fault}" for fault in faults)] if faults else ["", "The file agrees."]
+    )
     return "\n".join([*lines, *verdict])

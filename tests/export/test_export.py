@@ -1,9 +1,12 @@
 """Exported files against the Keras detector that they were made from."""
 
+import dataclasses
 import functools
 import json
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,7 +122,7 @@ def test_what_does_not_agree_is_renamed(saved, shapes_folder, tmp_path, monkeypa
     out = tmp_path / "detector.saved_model"
     assert export.main([str(saved), *run_command, "--out", str(out), "--check-images", "1"]) == 3
     assert not out.exists() and out.with_name("detector.saved_model.disagrees").is_dir()
-    assert "DISAGREES: " in capsys.readouterr().out
+    assert "NOT ACCEPTED: " in capsys.readouterr().out
 
 
 def test_the_command_and_what_takes_its_file(saved, tmp_path, photos, capsys):
@@ -130,6 +133,22 @@ def test_the_command_and_what_takes_its_file(saved, tmp_path, photos, capsys):
     assert evaluate.main([str(out), "--json", str(scores)]) is None
     assert json.loads(scores.read_text())["images"] == 4
     assert predict.main([str(out), photos[0], "--score", "0", "--out", str(tmp_path / "drawn")]) == 0
+
+
+@pytest.mark.parametrize("name", ["onnx", "litert", "saved_model"])
+def test_the_script_for_other_machines_finds_the_same(exported, photos, name):
+    _, path = exported(name)
+    script = Path(__file__).resolve().parents[2] / "scripts" / "exported" / f"run_{name}.py"
+    forbidden = ["frcnn", "keras", "cv2"] + ["tensorflow"] * (name != "saved_model")
+    code = f"import runpy, sys; sys.modules.update(dict.fromkeys({forbidden})); sys.argv = sys.argv[1:]"
+    code += "; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, str(script), str(path), photos[0]]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    (found,) = Detector.load(path).predict(photos[0])
+    # Pillow resizes a little differently from OpenCV.
+    assert abs(len(lines) - len(found["scores"])) <= 0.2 * len(found["scores"])
+    name, score, _ = lines[0].split(maxsplit=2)
+    assert name in found["names"] and float(score) == pytest.approx(found["scores"][0], abs=0.02)
 
 
 def test_a_signature_answers_what_tensorflow_serving_sends(exported):
@@ -223,6 +242,22 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 def test_a_size_that_the_network_does_not_take(detector, photos, tmp_path):
     with pytest.raises(ConfigError, match="multiples of 8"):
         exporter.export(detector, "saved_model", tmp_path / "d", photos, size=(60, 64))
+
+
+def test_a_check_that_compares_nothing_is_no_pass(exported):
+    report, _ = exported("saved_model")
+    nothing = dataclasses.replace(report, agreement=check.compare([], []))
+    assert "nothing is compared" in nothing.faults()[0]
+
+
+def test_lost_ap_is_a_fault(exported):
+    report, _ = exported("saved_model")
+    assert dataclasses.replace(report, ap=(0.4995, 0.5, 0.5)).faults() == []
+    assert "AP is 49.80" in dataclasses.replace(report, ap=(0.498, 0.5, 0.5)).faults()[0]
+    # More AP than Keras shows another arithmetic as well.
+    assert "AP is 50.20" in dataclasses.replace(report, ap=(0.502, 0.5, 0.5)).faults()[0]
+    stored = report.description.model_copy(update={"weights": "int8"})
+    assert dataclasses.replace(report, ap=(0.49, 0.5, 0.5), description=stored).faults() == []
 
 
 def test_compare_counts_what_has_no_partner():
