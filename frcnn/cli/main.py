@@ -36,7 +36,7 @@ commands:
   frcnn --version
 
 examples:
-  frcnn train my_images                      a folder with Annotations, JPEGImages, ImageSets
+  frcnn train my_images                      a folder of labelled images, in VOC's or another format
   frcnn predict runs/my_images-... photo.jpg
   frcnn evaluate runs/my_images-...
 """

@@ -21,9 +21,11 @@ from frcnn.runs import checkpoints, metrics_csv, nonfinite_log
 CONFIG = "config.json"  # the settings that were asked for
 RESOLVED = "resolved.json"  # every value that the run uses
 CONFIGS = (CONFIG, RESOLVED)
-# Settings that do not change the weights. For data.dir, checkpoints hold a fingerprint of the images.
+# Settings that do not change the weights. For data.dir and data.format, checkpoints hold a fingerprint
+# of images and boxes.
 WITHOUT_EFFECT = (
     "data.dir",
+    "data.format",
     "data.loader_threads",
     "data.prefetch",
     "data.cache_mib",
@@ -43,7 +45,7 @@ METRICS = "metrics.csv"
 WEIGHTS = ("last.weights.h5", "best.weights.h5")
 LOGS = ("train", "validation")
 # What a run overwrites. It does not touch other files, such as a batch system's log.
-WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", *WEIGHTS, *LOGS, "checkpoints")
+WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", "split.csv", *WEIGHTS, *LOGS, "checkpoints")
 LOCK = ".lock"
 
 _locks: dict[pathlib.Path, file_lock.FileLock] = {}  # those that this process holds

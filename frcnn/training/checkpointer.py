@@ -12,7 +12,7 @@ from frcnn.config.schema import Config
 from frcnn.data.sample import Dataset
 from frcnn.distributed.process_group import ProcessGroup
 from frcnn.errors import ConfigError, RunError
-from frcnn.runs import checkpoints, run_directory
+from frcnn.runs import checkpoints, made_splits, run_directory
 from frcnn.runs.run_state import RunState
 from frcnn.runs.skipped_images import SkippedImages
 from frcnn.runs.writer import RunWriter
@@ -84,6 +84,8 @@ class Checkpointer:
         self._check_same_in_all_processes()
         self.writer.begin(asked, bool(changes), self.state, checkpoint, broken)
         self.skipped.begin(self.datasets, checkpoint.state.get("skipped", ()) if checkpoint else ())
+        if self.group.is_main:
+            made_splits.write(run_dir, self.datasets)
 
     def _changes_since(self, checkpoint):
         """Return a line for each of data and number of processes that differs from the checkpoint's."""

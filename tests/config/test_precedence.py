@@ -270,3 +270,9 @@ def test_many_names_are_cut():
     assert found.summary().splitlines()[1].endswith("...") and len(found.summary()) < 250
     assert json.loads(text_format.to_json(found.asked))["data"]["classes"] == names
     assert found.config == Config().replace({"data.classes": names})
+
+
+def test_the_format_of_other_data_is_not_the_run_s(tmp_path, file):
+    own = {"data.dir": "own", "data.format": "coco", "data.rename": ("a=b",)}
+    found = precedence.gather({"data.dir": str(tmp_path)}, {}, file(own)).config
+    assert found.data.format == "auto" and found.data.rename == ()

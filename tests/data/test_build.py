@@ -53,6 +53,16 @@ def test_a_folder_of_any_format_is_trained_on(tmp_path, name):
     assert "chosen by the hash" in train.summary()
 
 
+def test_labels_are_read_in_the_format_that_is_asked_for(tmp_path):
+    labelled.coco(tmp_path)
+    labelled.voc_flat(tmp_path / "images")
+    assert recognise(tmp_path)[0]["data.format"] == "coco"
+    settings, _ = recognise(tmp_path, format="voc-flat")
+    assert settings["data.format"] == "voc-flat"
+    train, _ = build.load(Config().replace(settings).data)
+    assert all(sample.name.startswith("images/") for sample in train.samples)
+
+
 def test_a_class_that_one_split_lacks_is_pointed_out(tmp_path):
     for split, class_name in (("train", "cat"), ("val", "dog")):
         labelled.images(tmp_path / split, "a")

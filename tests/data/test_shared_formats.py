@@ -1,0 +1,236 @@
+"""Real labels in all formats: converted without loss, scored alike, trained on alike.
+
+Skipped without the folder of shared data.
+"""
+
+import csv
+import json
+import posixpath
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import frcnn
+from frcnn.cli import convert
+from frcnn.data.labels import Choice
+from frcnn.data.sources import open_source
+from frcnn.evaluation import coco_ap, evaluator
+from frcnn.text import shown
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SOURCES = {
+    "coco": "coco/instances_v1.json",
+    "yolo": "yolo_darknet",
+    "openimages": "openimages",
+    "cvat": "cvat",
+    "voc": "voc_xml",
+}
+
+
+def shared(name):
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"the shared data {name} are not in {SHARED}")
+    return SHARED / name
+
+
+def linked(root, source):
+    """Make a data set of the shared images and the label files of one format."""
+    folder = shared("formats")
+    root.mkdir()
+    (root / "images").symlink_to(folder / "images")
+    for path in sorted((folder / source).iterdir()) if (folder / source).is_dir() else [folder / source]:
+        (root / path.name).symlink_to(path)
+    return root
+
+
+def whole(root, **choice):
+    """Return the one split of a folder, undivided."""
+    source = open_source(root)
+    (split,) = source.splits()
+    dataset, faults = source.collect(split or "all", Choice(**choice), divide=False)
+    assert not faults
+    return dataset
+
+
+def objects_of(dataset):
+    """Return {image: sorted [(class, box)]}, of images with objects."""
+    return {
+        posixpath.basename(sample.name): sorted(
+            (dataset.classes[label], *(round(value, 3) for value in box))
+            for label, box in zip(sample.labels, sample.boxes.tolist())
+        )
+        for sample in dataset.samples
+        if len(sample.boxes)
+    }
+
+
+def converted(source, out, target, *options):
+    convert.main([str(source), str(out), "--to", target, "--images", "link", *options])
+    return out
+
+
+def test_through_all_formats_and_back(tmp_path):
+    root = linked(tmp_path / "start", SOURCES["coco"])
+    expected = objects_of(whole(root))
+    assert sum(map(len, expected.values())) == 273
+    for target in ("voc", "yolo", "csv", "cvat", "openimages", "labelme", "coco"):
+        root = converted(root, tmp_path / target, target)
+        assert objects_of(whole(root)) == expected, target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES)
+def test_each_format_to_each_other_and_back(tmp_path, source):
+    root = linked(tmp_path / "start", SOURCES[source])
+    expected = objects_of(whole(root))
+    for target in convert.TARGETS:
+        there = converted(root, tmp_path / target, target)
+        assert objects_of(whole(there)) == expected, target
+        if target != source:
+            back = converted(there, tmp_path / f"{target}-back", source)
+            assert objects_of(whole(back)) == expected, target
+
+
+def pycocotools_numbers(truth, detections, tmp_path):
+    """Return the numbers that pycocotools gives for two JSON contents, and the boxes it was given."""
+    COCO, COCOeval = coco_ap.import_pycocotools()
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    known = COCO(str(tmp_path / "truth.json"))
+    evaluation = COCOeval(known, known.loadRes(detections), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return [None if value < 0 else value for value in evaluation.stats.tolist()]
+
+
+def our_numbers(dataset, detections, names):
+    """Return our COCO AP of detections given as COCO results.
+
+    Args:
+        dataset: the ``Dataset``.
+        detections: COCO results.
+        names: ({image id: stem}, {category id: class name}).
+    """
+    of_image = {posixpath.basename(sample.name): [] for sample in dataset.samples}
+    for entry in detections:
+        of_image[names[0][entry["image_id"]]].append(entry)
+    found = []
+    for own in of_image.values():
+        boxes = np.array([one["bbox"] for one in own], "float64").reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels = [dataset.classes.index(names[1][one["category_id"]]) for one in own]
+        scores = np.array([one["score"] for one in own])
+        found.append({"boxes": boxes, "scores": scores, "labels": np.array(labels, int)})
+    truths = [sample.truth() for sample in dataset.samples]
+    scores = evaluator.score(found, truths, dataset.classes, "coco")
+    return [scores.values["summary"][name] for name in coco_ap.NAMES]
+
+
+def names_of(content):
+    """Return the names of ``our_numbers`` of a COCO content."""
+    images = {one["id"]: posixpath.splitext(one["file_name"])[0] for one in content["images"]}
+    return images, {one["id"]: one["name"] for one in content["categories"]}
+
+
+def test_detections_score_as_by_pycocotools_from_every_format(tmp_path):
+    pytest.importorskip("pycocotools")
+    truth = json.loads((shared("formats") / SOURCES["coco"]).read_text())
+    given = json.loads((SHARED / "formats/detections_coco/coco_dets.json").read_text())
+    images, classes = names_of(given)
+    image_ids = {name: number for number, name in names_of(truth)[0].items()}
+    class_ids = {name: number for number, name in names_of(truth)[1].items()}
+    detections = [
+        {
+            "image_id": image_ids[images[one["image_id"]]],
+            "category_id": class_ids[classes[one["category_id"]]],
+            "bbox": one["bbox"],
+            "score": one["score"],
+        }
+        for one in given["annotations"]
+    ]
+    expected = pycocotools_numbers(truth, detections, tmp_path)
+    assert expected[0] > 0.1
+    names = names_of(truth)
+    for source, path in SOURCES.items():
+        root = linked(tmp_path / source, path)
+        if source == "voc":  # these exporters' VOC corners are a pixel off: VOC of our own
+            root = converted(tmp_path / "coco", tmp_path / "own-voc", "voc")
+        numbers = our_numbers(whole(root), detections, names)
+        np.testing.assert_allclose(
+            np.array(numbers, float), np.array(expected, float), atol=1e-6, err_msg=source
+        )
+
+
+def test_coco_ap_of_coco_files_with_crowds_is_pycocotools(tmp_path):
+    pytest.importorskip("pycocotools")
+    root = shared("coco_tiny")
+    truth = json.loads((root / "annotations/instances_val2017.json").read_text())
+    rng = np.random.default_rng(0)
+    detections = []
+    for one in truth["annotations"]:  # also in crowds, where detections do not count
+        for score in (0.9, 0.5):
+            box = np.array(one["bbox"]) + rng.normal(0, 4, 4)
+            detections.append(
+                {
+                    "image_id": one["image_id"],
+                    "category_id": one["category_id"],
+                    "bbox": [*box[:2].tolist(), *np.maximum(box[2:], 1).tolist()],
+                    "score": score * float(rng.random()),
+                }
+            )
+    dataset, faults = open_source(root).collect("val2017", Choice())
+    assert (
+        not faults
+        and sum(int(one.crowd.sum()) for one in dataset.samples if one.crowd is not None) == 11
+    )
+    expected = pycocotools_numbers(truth, detections, tmp_path)
+    numbers = our_numbers(dataset, detections, names_of(truth))
+    np.testing.assert_allclose(np.array(numbers, float), np.array(expected, float), atol=2e-4)
+    assert expected[0] > 0.1
+
+
+def scalars_of(run):
+    """Return the rows of a run's ``metrics.csv`` without the times."""
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    return [{key: value for key, value in row.items() if not key.startswith("time")} for row in rows]
+
+
+@pytest.mark.slow
+def test_copies_in_four_formats_train_to_the_same_scalars(tmp_path):
+    options = ["--split", "val=train", "--split", "test=val"]
+    found = {}
+    for target in ("voc", "coco", "yolo", "csv"):
+        folder = converted(shared("bccd"), tmp_path / target, target, *options)
+        settings = {"data.short_side": 96, "data.long_side": 128, "train.log_every": 1}
+        settings |= {"data.train_split": "train", "data.val_split": "val", "model.rpn_channels": 16}
+        frcnn.train(
+            folder,
+            out=tmp_path / f"run-{target}",
+            backbone="tiny",
+            weights="none",
+            epochs=1,
+            steps_per_epoch=3,
+            settings=settings,
+        )
+        found[target] = scalars_of(tmp_path / f"run-{target}")
+    assert found["voc"] == found["coco"] == found["yolo"] == found["csv"], shown(found)
+
+
+@pytest.mark.slow
+def test_coco_tiny_trains_and_validates(tmp_path):
+    settings = {"data.short_side": 96, "data.long_side": 128, "model.rpn_channels": 16}
+    result = frcnn.train(
+        shared("coco_tiny"),
+        out=tmp_path / "run",
+        backbone="tiny",
+        weights="none",
+        epochs=1,
+        steps_per_epoch=3,
+        settings=settings,
+    )
+    assert len(result.classes) == 80 and result.scores is not None
+    scores = result.detector().evaluate(shared("coco_tiny"), metric="coco")
+    assert scores.values["images"] == 80
