@@ -46,7 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: list[str] | None = None) -> int | None:
+def main(argv: list[str] | None = None) -> None:
     """Print the tables, and write the page."""
     arguments = parse(argv)
     page = outputs.new_file(arguments.report, arguments.overwrite) if arguments.report else None

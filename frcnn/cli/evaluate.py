@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from typing import Any
 
 from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
@@ -72,8 +73,8 @@ def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, 
     """
     options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
     changes = {key: value for key, value in options.items() if value is not None}
-    keys = ("dataset", "dir", "year", "format", "val_split")
-    keys = tuple(f"data.{key}" for key in keys)
+    names = ("dataset", "dir", "year", "format", "val_split")
+    keys = tuple(f"data.{name}" for name in names)
     own = {key: config.get(key) for key in keys}
     kept, notes = precedence.drop_other_data(own, changes, arguments.run)
     of_dataset = presets.preset(changes.get("data.dataset", own["data.dataset"]))
@@ -132,8 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     echo(f"\n{analysis.format_tables(analysed)}")
     for row in skipped:
         echo(f"skipped: {row[1]} {row[2]}")
-    values = {"detector": str(arguments.run), "dataset": dataset.name, "split": config.data.val_split}
-    values |= scores.values
+    values: dict[str, Any] = {"detector": str(arguments.run), "dataset": dataset.name}
+    values |= {"split": config.data.val_split} | scores.values
     values |= {"analysis": analysed.values(), "speed": speed.values()}
     values["label_errors"] = label_errors.listed(
         analysed.label_errors, [sample.name for sample in samples], found, truths, detector.classes

@@ -137,7 +137,8 @@ def main(argv: list[str] | None = None) -> int | None:
             ) from error
         if count:
             dataset = dataclasses.replace(dataset, samples=dataset.samples[:count])
-    images = paths or [sample.path or sample.pixels for sample in dataset.samples]
+    samples = dataset.samples if dataset else []
+    images: list = paths or [sample.path or sample.pixels for sample in samples]
     images = images[: min(count or AGREEMENT_IMAGES, AGREEMENT_IMAGES)]
     with quiet_import():  # the converters' notices
         report, path = exporter.export(

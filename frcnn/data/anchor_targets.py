@@ -59,7 +59,9 @@ class AnchorTargetCreator:
         """Return the same targets at all cells: y_class (B, L, 2·A), y_regress (B, L, 2·A·4)."""
         return rpn_targets(*self._labelled(batch, rng))
 
-    def _labelled(self, batch, rng):
+    def _labelled(
+        self, batch: Batch, rng: np.random.Generator | list[np.random.Generator]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
         """Return the first arguments of ``rpn_targets``."""
         config, anchors = self._config, self._anchors(*batch.images.shape[1:3])
         order = random_order(rng, len(batch.images), len(anchors))

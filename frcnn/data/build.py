@@ -39,7 +39,8 @@ def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
     val, val_faults = collect_split(config, config.val_split, classes, advice, source)
     val, shared = _without_shared(val, train)
     val = _with_missing_classes(val, train)
-    return tuple(apply_policy([(train, faults), (val, val_faults + shared)], config.on_bad_data))
+    train, val = apply_policy([(train, faults), (val, val_faults + shared)], config.on_bad_data)
+    return train, val
 
 
 def _with_missing_classes(val: Dataset, train: Dataset) -> Dataset:

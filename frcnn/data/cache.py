@@ -30,7 +30,8 @@ class ImageCache:
         self.limit = mib * 2**20
         self.size = 0
         self.refused = False
-        self._kept = {}  # by sample, not by file: the same file may be listed twice
+        # By sample, not by file: the same file may be listed twice.
+        self._kept: dict[Sample, tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:

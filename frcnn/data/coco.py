@@ -133,11 +133,12 @@ def _categories(content: dict[str, Any], path: Path) -> tuple[dict[Any, str], li
                 f"{path}: categories[{index}] is {shown_value(category)}; expected id and name"
             )
         name, group = category.get("name"), category.get("supercategory")
-        if not isinstance(name or group, str):
+        label = name or group
+        if not isinstance(label, str):
             raise DataError(f"{path}: categories[{index}] has no name")
         if _key(category["id"]) in names:
             raise DataError(f"{path}: categories[{index}] has the id of another category")
-        names[_key(category["id"])] = name or group
+        names[_key(category["id"])] = label
         if group and name != group:
             groups.add(group)
     try:
@@ -184,9 +185,9 @@ def _images(
         if key in found:
             faults.append(Fault(written, place, f"has the id {key!r} of {shown(found[key].name)}"))
             continue
-        sides = (entry.get("width"), entry.get("height"))
-        if all(isinstance(side, (int, float)) for side in sides):
-            image.size = sides
+        width, height = entry.get("width"), entry.get("height")
+        if isinstance(width, (int, float)) and isinstance(height, (int, float)):
+            image.size = width, height
         try:
             image.path = str(tree.path(tree.find_image(written, bases)))
         except DataError as error:
@@ -208,8 +209,8 @@ def _objects(
             faults.append(Fault(name, f"{path}: {name}", what))
             continue
         fault, box = "", entry.get("bbox")
-        name = names.get(_key(entry.get("category_id")))
-        if name is None:
+        label = names.get(_key(entry.get("category_id")))
+        if label is None:
             fault = (
                 f"has the category_id {shown_value(entry.get('category_id'))}, which is no category's"
             )
@@ -225,7 +226,7 @@ def _objects(
         difficult = entry.get("ignore") in (1, True) or entry.get("difficult") in (1, True)
         crowd = entry.get("iscrowd") in (1, True)
         outline = entry.get("outline") is True
-        image.objects.append(RawObject(index, name or "", box, difficult, crowd, area, fault, outline))
+        image.objects.append(RawObject(index, label or "", box, difficult, crowd, area, fault, outline))
     return faults
 
 

@@ -140,9 +140,9 @@ def combine(
             file = _free_name(sample.path, part.source.root.resolve().name, names)
             renamed += file != Path(sample.path).name
             split = _split_by(shares, file) if shares else part.new_split
-            sample = notes.keep(dataclasses.replace(sample, labels=label[sample.labels]))
-            if sample is not None:
-                splits.setdefault(split, []).append(NewImage(file, sample))
+            kept = notes.keep(dataclasses.replace(sample, labels=label[sample.labels]))
+            if kept is not None:
+                splits.setdefault(split, []).append(NewImage(file, kept))
     sentences = []
     if renamed:
         sentences.append(f"{renamed} images have new file names, as names would collide or not be read")

@@ -124,10 +124,10 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
             image.faults.append((where, f"has {len(row)} columns, expected {max(columns.values()) + 1}"))
             continue
         written = row[columns["image"]]
-        image = images.get(written)
-        if image is None:
-            image = images[written] = _image(tree, written, (*bases, "images", ""), where)
+        if written not in images:
+            images[written] = image = _image(tree, written, (*bases, "images", ""), where)
             image.place, image.shares = f"{path} line", shares
+        image = images[written]
         sides = [number(row[columns[side]]) for side in ("width", "height") if side in columns]
         if len(sides) == 2 and min(sides) > 0:
             image.size = (sides[0], sides[1])

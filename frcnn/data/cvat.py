@@ -97,7 +97,8 @@ def _image(tree: FileTree, file: str, element: Any, split: str | None) -> RawIma
 
 def _object(place: int, element: Any) -> RawObject:
     """Return the object of one element; what is wrong with it is in it."""
-    name, box, fault = element.get("label") or "", (0.0, 0.0, 0.0, 0.0), ""
+    name, fault = element.get("label") or "", ""
+    box: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     difficult = crowd = False
     for attribute in element.iterfind("attribute"):
         yes = (attribute.text or "").strip().lower() in ("true", "1", "yes")

@@ -177,7 +177,7 @@ class _Index:
 
 def _walk(root: str) -> Iterator[str]:
     """Yield the relative paths of all files below a folder."""
-    waiting = [("", 0, (os.path.realpath(root),))]
+    waiting: list[tuple[str, int, tuple[str, ...]]] = [("", 0, (os.path.realpath(root),))]
     while waiting:
         folder, depth, above = waiting.pop()
         with os.scandir(os.path.join(root, folder) if folder else root) as entries:

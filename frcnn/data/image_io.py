@@ -17,10 +17,11 @@ import re
 import struct
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from frcnn.data import unsupported_files
 from frcnn.errors import DataError
@@ -112,7 +113,7 @@ def read_header(file: Path | str | BinaryIO) -> Header:
         raise DataError(f"cannot be opened as an image: {error}") from error
 
 
-def _checked(image: Image.Image, file: BinaryIO) -> Header:
+def _checked(image: ImageFile.ImageFile, file: BinaryIO) -> Header:
     width, height = image.size
     if width < 1 or height < 1:
         raise DataError(f"declares {width}x{height} pixels")
@@ -122,11 +123,11 @@ def _checked(image: Image.Image, file: BinaryIO) -> Header:
     if image.format == "PNG" and _png_bytes(file) > size * untrusted.DEFLATE_LIMIT:
         raise DataError(f"declares {width}x{height} pixels, more than its {size:,} bytes can hold")
     # OpenCV turns some of these and fails on others, whatever its flags are.
-    if image.format == "TIFF" and image.tag_v2.get(EXIF_ORIENTATION, 1) != 1:
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(EXIF_ORIENTATION, 1) != 1:
         raise DataError("is a TIFF that is not stored upright: save it upright")
     if not _is_whole(image, file):
         raise DataError("is cut off: the end of the image is missing")
-    return Header((width, height), _orientation(image), image.format, image.mode)
+    return Header((width, height), _orientation(image), image.format or "", image.mode)
 
 
 def _png_bytes(file: BinaryIO) -> int:
@@ -151,7 +152,7 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in TURNS else 1
 
 
-def _is_whole(image: Image.Image, file: BinaryIO) -> bool:
+def _is_whole(image: ImageFile.ImageFile, file: BinaryIO) -> bool:
     """Return whether a file reaches the end that its format marks; True for formats without a mark."""
     size = file.seek(0, io.SEEK_END)
     if image.format == "PNG":
@@ -166,8 +167,9 @@ def _is_whole(image: Image.Image, file: BinaryIO) -> bool:
     if image.format == "WEBP":
         file.seek(4)
         return 8 + int.from_bytes(file.read(4), "little") <= size
-    if image.format == "BMP" and image.tile and image.tile[0][0] == "raw":
-        _, _, offset, (_, stride, _) = image.tile[0]
+    tile: Any = image.tile[0] if image.tile else ("",)  # Pillow declares no type for each format
+    if image.format == "BMP" and tile[0] == "raw":
+        _, _, offset, (_, stride, _) = tile
         return offset + stride * image.size[1] <= size
     return True
 

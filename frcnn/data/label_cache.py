@@ -100,7 +100,7 @@ def _store(path: Path, mark: str, dataset: Dataset, faults: Sequence[Fault]) -> 
         ],
     }
     none = np.zeros(0)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "text": np.frombuffer(json.dumps(text).encode(), np.uint8),
         "sizes": np.array([(one.width, one.height) for one in samples], np.int32).reshape(-1, 2),
         "counts": np.array([len(one.boxes) for one in samples], np.int64),
@@ -115,7 +115,7 @@ def _store(path: Path, mark: str, dataset: Dataset, faults: Sequence[Fault]) -> 
         "area": np.concatenate([none, *(one.area for one in samples if one.area is not None)]),
     }
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, **arrays)  # type: ignore[arg-type]  # mypy: one of them is allow_pickle
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         safe_write.replace(path, content.getvalue())

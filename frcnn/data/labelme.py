@@ -66,9 +66,9 @@ def _image(tree: FileTree, file: str) -> RawImage:
         written = content.get("imagePath")
         if not isinstance(written, str) or not written:
             raise DataError(f"{path} has the imagePath {shown_value(written)}; expected an image's name")
-        sides = (content.get("imageWidth"), content.get("imageHeight"))
-        if all(isinstance(side, (int, float)) for side in sides):
-            image.size = sides
+        width, height = content.get("imageWidth"), content.get("imageHeight")
+        if isinstance(width, (int, float)) and isinstance(height, (int, float)):
+            image.size = width, height
     except DataError as error:
         image.faults.append((str(path), str(error).removeprefix(f"{path} ")))
         return image
@@ -106,7 +106,7 @@ def _object(index: int, shape: Any) -> RawObject:
     if not isinstance(shape, dict):
         return faulty(f"is {shown_value(shape)}; expected a shape")
     kind = shape.get("shape_type") or "polygon"  # LabelMe 3 wrote no type
-    points = shape.get("points")
+    points: Any = shape.get("points")
     if kind not in SHAPES:
         return faulty(f"is a {shown(kind)}, which has no box: expected {', '.join(SHAPES)}")
     try:
@@ -120,7 +120,8 @@ def _object(index: int, shape: Any) -> RawObject:
         (x, y), edge = pairs[:2]
         radius = math.dist((x, y), edge)
         box = (x - radius, y - radius, x + radius, y + radius)
-    flags = shape.get("flags") if isinstance(shape.get("flags"), dict) else {}
+    flags = shape.get("flags")
+    flags = flags if isinstance(flags, dict) else {}
     difficult = True in (shape.get("difficult"), flags.get("difficult"))
     name = shape.get("label")
     return RawObject(

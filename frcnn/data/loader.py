@@ -152,10 +152,13 @@ class DataLoader:
         size = self.batch_size
         positions = [(number, index) for index in range(first, len(self))]
         # OpenCV's own threads, one pool per process, would compete with these.
-        options = {"initializer": cv2.setNumThreads, "initargs": (1,)}
-        skipped, has_image = {}, False
-        with concurrent.futures.ThreadPoolExecutor(self.config.loader_threads, **options) as pool:
-            waiting = collections.deque()
+        pool = concurrent.futures.ThreadPoolExecutor(
+            self.config.loader_threads, initializer=cv2.setNumThreads, initargs=(1,)
+        )
+        skipped: dict[str, str] = {}
+        has_image = False
+        with pool:
+            waiting: collections.deque[concurrent.futures.Future] = collections.deque()
             try:
                 for position in positions:
                     group = order[position[1] * size : (position[1] + 1) * size]

@@ -66,7 +66,7 @@ def recognise(
         return settings, f"data: {shown(folder)} is a VOC devkit"
     if not (train_split and val_split):
         there = voc_layout.splits(root)
-        pairs = [pair for pair in SPLITS if _fits(pair, tuple(known.values()), there)]
+        pairs = [pair for pair in SPLITS if _fits(pair, (train_split, val_split), there)]
         if not pairs:
             raise DataError(
                 f"the splits in {root / 'ImageSets' / 'Main'} are: {listed(there)}; expected trainval "

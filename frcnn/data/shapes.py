@@ -71,7 +71,8 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         width, height = height, width
     image = _background(rng, width, height)
     owner = np.full((height, width), -1)
-    areas, labels = [], []
+    areas: list[int] = []
+    labels: list[int] = []
     wanted = rng.integers(1, 7)
     for _ in range(40):  # positions tried; a full image gets fewer shapes
         if len(labels) == wanted:
@@ -84,7 +85,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
             continue
         _paint(rng, image, share)
         owner[mask] = len(labels)
-        areas.append(mask.sum())
+        areas.append(int(mask.sum()))
         labels.append(label)
     image += rng.normal(0.0, rng.uniform(1.0, 6.0), image.shape)
     boxes = np.array([bounding_box(owner == i) for i in range(len(labels))])

@@ -46,7 +46,8 @@ class Source:
         if self.found:
             return self.found.reader.splits(self.found.tree)
         folders, _, _ = voc_layout.find_folders(self.root, "", self.year)
-        return sorted({split for folder in folders for split in voc_layout.splits(folder)})
+        names = {split for folder in folders for split in voc_layout.splits(folder)}
+        return [*sorted(names)]
 
     def collect(self, split: str, choice: Choice, divide: bool = True) -> tuple[Dataset, list[Fault]]:
         """Return the ``Dataset`` of the images without a fault, and every fault of the others.

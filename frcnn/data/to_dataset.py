@@ -130,7 +130,8 @@ class _Reader:
         if len(image.objects) > MAX_BOXES:
             what = f"has {len(image.objects)} objects; the limit is {MAX_BOXES}"
             faults.append(Fault(image.name, image.path or image.name, what))
-        boxes, names, flags, clipped = [], [], [], []
+        corners: list[list[float]] = []
+        names, flags, clipped = [], [], []
         dropped: list[str] = []
         outlines = 0
         for entry in image.objects:
@@ -150,16 +151,16 @@ class _Reader:
                 continue
             if what:
                 clipped.append((image.name, f"{image.where(entry)}: {what}"))
-            boxes.append(box)
+            corners.append(box)
             names.append(name)
             flags.append((entry.difficult or entry.crowd, entry.crowd, entry.area))
             outlines += entry.outline
-        if faults or header is None:
+        if faults or header is None or image.path is None:
             return None, [], faults
         self.dropped.update(dropped)
         self.clipped += clipped
         self.outlines += outlines
-        boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        boxes = np.array(corners, np.float32).reshape(-1, 4)
         if size != header.upright:
             boxes = image_io.turn_boxes(boxes, header)
         difficult = np.array([flag[0] for flag in flags], bool)
@@ -192,7 +193,7 @@ class _Reader:
         if self.choice.only:
             dropped.append(name)
             return None
-        raise UnknownName(unknown_class(name, self.known))
+        raise UnknownName(unknown_class(name, self.known or ()))
 
 
 class UnknownName(DataError):

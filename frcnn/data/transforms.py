@@ -9,10 +9,12 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from frcnn.config.schema import DataConfig
 from frcnn.data import image_io
@@ -76,7 +78,8 @@ def _decode_with_pillow(content: bytes) -> np.ndarray | None:
     """
     try:
         with Image.open(io.BytesIO(content), formats=image_io.FORMATS) as image:
-            if image.mode in ("I", "F") or image.mode == "I;16" and image.tag_v2.get(262) == 0:
+            tags: Any = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+            if image.mode in ("I", "F") or image.mode == "I;16" and tags.get(262) == 0:
                 return None
             if image.mode.startswith("I;16"):
                 # Pillow's own conversion clips levels to 255. Numpy handles the byte order.

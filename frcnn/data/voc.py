@@ -212,10 +212,11 @@ class _Reader:
             header = image_io.read_header(path)
             size = voc_annotation.labelled_size(root, header, path)
         except DataError as error:
-            where = path if header is None else annotation
-            faults.append(Fault(name, str(where), str(error)))
+            file = path if header is None else annotation
+            faults.append(Fault(name, str(file), str(error)))
 
-        boxes, names, difficult, dropped, clipped = [], [], [], [], []
+        corners: list[list[float]] = []
+        names, difficult, dropped, clipped = [], [], [], []
         elements = root.findall("object")
         if len(elements) > MAX_BOXES:
             many = f"has {len(elements)} objects; the limit is {MAX_BOXES}"
@@ -229,24 +230,25 @@ class _Reader:
                     if self.choice.only:
                         dropped.append(class_name)
                     else:
-                        what = unknown_class(class_name, self.choice.classes)
+                        what = unknown_class(class_name, self.choice.classes or ())
                         faults.append(UnknownClass(name, where, what))
                     continue
                 box, is_difficult, cut = voc_annotation.read_object(element, *size, self.choice.clip)
             except DataError as error:
                 faults.append(Fault(name, where, str(error)))
                 continue
-            boxes.append(box)
+            corners.append(box)
             names.append(class_name)
             difficult.append(is_difficult)
             if cut:
                 clipped.append((name, f"{where}: {cut}"))
-        if faults:
+        if faults or header is None:
             return None, [], faults
-        boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        boxes = np.array(corners, np.float32).reshape(-1, 4)
         self.dropped.update(dropped)
         self.clipped += clipped
         if size != header.upright:
             boxes = image_io.turn_boxes(boxes, header)
-        none, difficult = np.zeros(0, np.int32), np.array(difficult, bool)
-        return Sample(name, str(path), *header.upright, boxes, none, difficult), names, []
+        width, height = header.upright
+        none, flags = np.zeros(0, np.int32), np.array(difficult, bool)
+        return Sample(name, str(path), width, height, boxes, none, flags), names, []

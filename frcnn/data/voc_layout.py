@@ -49,13 +49,14 @@ def find_folders(
     years = YEARS[str(year)]
     if split == "test" and "2007" in years:
         years = ("2007",)
-    missing = [year for year in years if _devkit(root, year) is None]
+    devkits = {year: _devkit(root, year) for year in years}
+    missing = [year for year, devkit in devkits.items() if devkit is None]
     if missing and _is_voc(root):
         raise DataError(f"{root} is a bare VOC folder, not a devkit: leave out the year")
     if missing:
         raise DataError(_not_found(root, missing))
     which = "07+12" if len(years) > 1 else years[0]
-    return [_devkit(root, year) for year in years], f"voc{which} {split}", VOC_CLASSES
+    return [devkit for devkit in devkits.values() if devkit], f"voc{which} {split}", VOC_CLASSES
 
 
 def _is_folder(path: Path) -> bool:

@@ -25,7 +25,8 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
     """Yield (path, text) of the label files of a data set. Ids count from 1, in every file."""
     categories = [{"id": number, "name": name} for number, name in enumerate(data.classes, start=1)]
     for split, images in data.splits.items():
-        entries, annotations = [], []
+        entries: list[dict] = []
+        annotations: list[dict] = []
         for number, (file, sample) in enumerate(images, start=1):
             sides = {"width": sample.width, "height": sample.height}
             entries.append({"id": number, "file_name": file, **sides})

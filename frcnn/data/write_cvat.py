@@ -38,8 +38,8 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
             crowd = crowd_of(sample)
             for row, box in enumerate(rounded(sample.boxes)):
                 corners = dict(zip(("xtl", "ytl", "xbr", "ybr"), (f"{value:.12g}" for value in box)))
-                label = _text(data.classes[sample.labels[row]])
-                entry = ElementTree.SubElement(image, "box", {"label": label} | corners)
+                name = _text(data.classes[sample.labels[row]])
+                entry = ElementTree.SubElement(image, "box", {"label": name} | corners)
                 flags = {"difficult": bool(sample.difficult[row]), "iscrowd": crowd[row]}
                 for flag in (flag for flag, is_set in flags.items() if is_set):
                     ElementTree.SubElement(entry, "attribute", {"name": flag}).text = "true"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from frcnn.data.converted import Converted, crowd_of, rounded, stem
 
@@ -39,7 +40,7 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
                 }
                 for row, (x1, y1, x2, y2) in enumerate(rounded(sample.boxes))
             ]
-            content = {
+            content: dict[str, Any] = {
                 "version": "5.0.0",
                 "flags": {},
                 "shapes": shapes,

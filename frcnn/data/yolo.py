@@ -135,7 +135,8 @@ def _layout(
         if files:
             classes = tuple(line for _, line in read_lines(tree.path(files[0])))
             break
-    return by_split_folder(tree.images), classes, False, str(tree.root)
+    listed: dict[str | None, list[str | Written]] = {**by_split_folder(tree.images)}  # type: ignore[dict-item]
+    return listed, classes, False, str(tree.root)
 
 
 def _read_yaml(tree: FileTree, file: str):
