@@ -104,7 +104,8 @@ OPTIONS = {"dataset": "data.dataset", "data_dir": "data.dir", "train": "data.tra
 
 
 def arguments(**given):
-    return argparse.Namespace(**{"data": None, "dataset": None, "data_dir": None, "train": None} | given)
+    names = ("data", "dataset", "data_dir", "format", "train")
+    return argparse.Namespace(**dict.fromkeys(names) | given)
 
 
 def test_the_argument_folder_stands_for_the_options(tmp_path):
