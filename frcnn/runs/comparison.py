@@ -115,10 +115,11 @@ def scores(runs: Sequence[Run]) -> list[tuple[str, list[float | None]]]:
 
 
 def written(value: float | None) -> str:
-    """Return a number of ``scores`` as text: whole numbers without decimals, ``-`` for None."""
+    """Return a number of ``scores`` as text: epochs and seconds without decimals, ``-`` for None."""
     if value is None:
         return "-"
-    return f"{value:.0f}" if value == int(value) and value > 1 else f"{value:.4f}"
+    is_count = value > 100 or (value > 1 and value == int(value))
+    return f"{value:.0f}" if is_count else f"{value:.4f}"
 
 
 def format_table(title: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:

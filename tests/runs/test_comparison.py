@@ -59,7 +59,9 @@ def test_a_table_has_one_column_per_run():
     assert table.splitlines()[1].split() == ["mAP", "0.5000", "-"]
 
 
-@pytest.mark.parametrize("value, text", [(None, "-"), (3.0, "3"), (1.0, "1.0000"), (0.12345, "0.1235")])
+@pytest.mark.parametrize(
+    "value, text", [(None, "-"), (3.0, "3"), (1.0, "1.0000"), (345.6, "346"), (0.12345, "0.1235")]
+)
 def test_numbers_as_text(value, text):
     assert comparison.written(value) == text
 

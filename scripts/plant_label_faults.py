@@ -1,0 +1,128 @@
+"""Copy a VOC folder and plant label faults in the copy, to try ``frcnn evaluate --report`` on it.
+
+Of the labels of all images, a share gets the class of the other of two classes, another share is moved
+by 0.3 of its width and height (an IoU of 0.32 with where it was), and a third share is removed.
+``planted.json`` in the copy lists them: ``{image: [{"kind", "box", "class", "was"}, ...]}``, boxes as
+the copy's annotations have them.
+
+    python scripts/plant_label_faults.py FOLDER COPY --swap RBC WBC
+    frcnn train COPY --out RUN
+    frcnn evaluate RUN --split train --report report.html --json scores.json
+    python scripts/plant_label_faults.py --check scores.json COPY
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import xml.etree.ElementTree as ET
+
+import numpy as np
+
+KINDS = ("swapped class", "shifted box", "unlabelled")
+
+
+def plant(
+    annotation: ET.Element, swap: tuple[str, str], share: float, rng: np.random.Generator
+) -> list[dict]:
+    """Change an annotation, and return what was changed."""
+    size = annotation.find("size")
+    limits = [int(size.findtext(name)) for name in ("width", "height")]
+    planted = []
+    for item in list(annotation.findall("object")):
+        name, box = item.findtext("name"), item.find("bndbox")
+        corners = [float(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax")]
+        kind = rng.choice([*KINDS, ""], p=[share, share, share, 1 - 3 * share])
+        if kind == "swapped class" and name in swap:
+            item.find("name").text = swap[1 - swap.index(name)]
+        elif kind == "shifted box":
+            for axis in (0, 1):
+                low, high = corners[axis], corners[axis + 2]
+                move = 0.3 * (high - low)
+                if high + move > limits[axis]:
+                    move = -move
+                if low + move >= 1:
+                    corners[axis], corners[axis + 2] = low + move, high + move
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), corners):
+                box.find(key).text = str(round(value))
+        elif kind == "unlabelled":
+            annotation.remove(item)
+        else:
+            continue
+        planted.append({"kind": str(kind), "box": corners, "class": item.findtext("name"), "was": name})
+    return planted
+
+
+def copy_with_faults(
+    folder: pathlib.Path, copy: pathlib.Path, swap: tuple[str, str], share: float, seed: int
+) -> dict[str, list[dict]]:
+    """Copy a VOC folder, plant faults in the copy and write ``planted.json``; return its content."""
+    rng = np.random.default_rng(seed)
+    shutil.copytree(folder, copy)
+    planted = {}
+    for path in sorted((copy / "Annotations").glob("*.xml")):
+        tree = ET.parse(path)
+        planted[path.stem] = plant(tree.getroot(), swap, share, rng)
+        tree.write(path)
+    (copy / "planted.json").write_text(json.dumps(planted))
+    return planted
+
+
+def check(scores: pathlib.Path, copy: pathlib.Path) -> list[str]:
+    """Return a line per kind: how many of the planted faults ``evaluate --json`` names, and as what."""
+    planted = json.loads((copy / "planted.json").read_text())
+    values = json.loads(scores.read_text())
+    images = {path.stem: planted.get(path.stem, []) for path in (copy / "Annotations").glob("*.xml")}
+    scored = set((copy / "ImageSets" / "Main" / f"{values['split']}.txt").read_text().split())
+    named = {}
+    for row in values["label_errors"]:
+        named.setdefault(row["image"], []).append(row)
+    lines = []
+    for kind in KINDS:
+        total = found = 0
+        for image in scored:
+            ones = [one for one in images.get(image, []) if one["kind"] == kind]
+            total += len(ones)
+            found += sum(is_named(one, named.get(image, [])) for one in ones)
+        said = sum(row["kind"] == kind for rows in named.values() for row in rows)
+        lines.append(f"{kind}: {found} of {total} planted faults named, {said} named in all")
+    gains = {name: row["gain"] for name, row in values["analysis"]["errors"].items()}
+    lines.append("costliest kinds: " + ", ".join(sorted(gains, key=lambda name: -gains[name])))
+    return lines
+
+
+def is_named(fault: dict, rows: list[dict]) -> bool:
+    """Return whether a list of label errors names a planted fault, as its own kind."""
+    for row in rows:
+        if row["kind"] != fault["kind"]:
+            continue
+        x1, y1, x2, y2 = (row["label"] or row["detection"])["box"]
+        a1, b1, a2, b2 = fault["box"]
+        inner = max(0.0, min(x2, a2) - max(x1, a1)) * max(0.0, min(y2, b2) - max(y1, b1))
+        if inner >= 0.5 * ((x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - inner):
+            return True
+    return False
+
+
+def main() -> None:
+    """Plant faults, or check which of them were found."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=pathlib.Path, help="a VOC folder; with --check, the copy")
+    parser.add_argument("copy", type=pathlib.Path, nargs="?", help="the new folder")
+    parser.add_argument("--swap", nargs=2, metavar="CLASS", help="two classes")
+    parser.add_argument("--share", type=float, default=0.1, help="of the labels, for each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--check", type=pathlib.Path, metavar="JSON", help="of frcnn evaluate --json")
+    given = parser.parse_args()
+    if given.check:
+        print("\n".join(check(given.check, given.folder)))
+        return
+    if not (given.copy and given.swap):
+        parser.error("give FOLDER COPY --swap CLASS CLASS, or --check JSON COPY")
+    planted = copy_with_faults(given.folder, given.copy, tuple(given.swap), given.share, given.seed)
+    for kind in KINDS:
+        print(f"{kind}: {sum(one['kind'] == kind for ones in planted.values() for one in ones)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Planted label faults: what is changed in the copy, and how many a list of label errors names."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from frcnn.data import shapes
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "plant_label_faults.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("plant_label_faults", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def planted(script, tmp_path):
+    """Return the folder, its spoilt copy, and the list of faults."""
+    folder, copy = tmp_path / "shapes", tmp_path / "copy"
+    shapes.make(folder, {"val": 8}, seed=1)
+    return folder, copy, script.copy_with_faults(folder, copy, ("circle", "square"), 0.3, 0)
+
+
+def test_the_faults_are_in_the_copy_alone(script, planted):
+    folder, copy, faults = planted
+    kinds = [one["kind"] for ones in faults.values() for one in ones]
+    assert set(kinds) == set(script.KINDS)
+    for name, ones in faults.items():
+        before, after = (
+            root.joinpath("Annotations", f"{name}.xml").read_text() for root in (folder, copy)
+        )
+        removed = sum(one["kind"] == "unlabelled" for one in ones)
+        assert after.count("<object>") == before.count("<object>") - removed
+    for one in (one for ones in faults.values() for one in ones if one["kind"] == "swapped class"):
+        assert {one["class"], one["was"]} == {"circle", "square"}
+
+
+def test_what_is_named_is_counted(script, planted, tmp_path):
+    _, copy, faults = planted
+    rows = [
+        {"image": image, "kind": one["kind"], "label": None, "detection": {"box": one["box"]}}
+        for image, ones in faults.items()
+        for one in ones
+        if one["kind"] == "unlabelled"
+    ]
+    values = {"split": "val", "label_errors": rows, "analysis": {"errors": {"missed": {"gain": 0.1}}}}
+    (tmp_path / "scores.json").write_text(json.dumps(values))
+    swapped, shifted, unlabelled, costliest = script.check(tmp_path / "scores.json", copy)
+    assert (
+        unlabelled
+        == f"unlabelled: {len(rows)} of {len(rows)} planted faults named, {len(rows)} named in all"
+    )
+    assert swapped.startswith("swapped class: 0 of ") and costliest == "costliest kinds: missed"
