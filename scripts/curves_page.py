@@ -16,6 +16,8 @@ import time
 import urllib.error
 import urllib.request
 
+from PIL import Image
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 IMAGES = ROOT / "docs" / "images" / "curves"
@@ -36,18 +38,13 @@ RUNS = {  # name -> (images to train on, settings)
     "anchors_do_not_fit": (200, {"anchors.sizes": "160,240,320"}),
     "overfitted": (6, {}),
 }
-# File -> (page of TensorBoard, width, height).
+# File -> (runs, page of TensorBoard, width, height).
 SCREENSHOTS = {
-    "total_loss": ("timeseries&tagFilter=total_loss", 1400, 620),
-    "recall": ("timeseries&tagFilter=rpn%2Frecall", 1400, 620),
-    "map": ("timeseries&tagFilter=mAP", 1400, 620),
-    "gradient_norm": ("timeseries&tagFilter=gradient_norm", 1400, 620),
-    "images": ("images", 1400, 1000),
-    "pr_curves": ("pr_curves", 1400, 800),
-    "custom_scalars": ("custom_scalars", 1400, 900),
-    "histograms": ("histograms", 1400, 800),
-    "hparams": ("hparams", 1400, 500),
-    "text": ("text", 1400, 800),
+    "total_loss": ("logs", "scalars&tagFilter=total_loss", 1000, 780),
+    "recall": ("logs", "scalars&tagFilter=rpn%2Frecall", 1000, 780),
+    "gradient_norm": ("logs", "scalars&tagFilter=gradient_norm", 1100, 780),
+    "images": ("logs/healthy", "images&tagFilter=pictures%2F1", 1100, 800),
+    "custom_scalars": ("logs/healthy", "custom_scalars", 1100, 780),
 }
 
 
@@ -56,16 +53,17 @@ def main() -> None:
     parser.add_argument("runs", type=pathlib.Path, metavar="RUNS", help="folder for data and runs")
     parser.add_argument("--chromium", default="chromium", help="the browser's command")
     parser.add_argument("--out", type=pathlib.Path, default=IMAGES, help="folder for the screenshots")
-    parser.add_argument("--width", type=int, default=0, help="of the window, pixels")
     arguments = parser.parse_args()
     for name, (images, settings) in RUNS.items():
         if not (arguments.runs / "logs" / name / "best.weights.h5").is_file():
             train(arguments.runs, name, images, settings)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with tensorboard(arguments.runs / "logs") as address:
-        for name, (page, width, height) in SCREENSHOTS.items():
-            path = arguments.out / f"{name}.png"
-            screenshot(arguments.chromium, f"{address}#{page}", path, arguments.width or width, height)
+    for runs in dict.fromkeys(runs for runs, *_ in SCREENSHOTS.values()):
+        with tensorboard(arguments.runs / runs) as address:
+            for name, (folder, page, width, height) in SCREENSHOTS.items():
+                if folder == runs:
+                    path = arguments.out / f"{name}.png"
+                    screenshot(arguments.chromium, f"{address}#{page}", path, width, height)
 
 
 def train(folder: pathlib.Path, name: str, images: int, settings: dict[str, object]) -> None:
@@ -87,8 +85,9 @@ def tensorboard(logs: pathlib.Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs), "--port", str(port)]
-    server = subprocess.Popen([*command, "--samples_per_plugin", "images=100"])
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", logs.name, "--port", str(port)]
+    # In its folder, as the page shows the path that it is given.
+    server = subprocess.Popen([*command, "--samples_per_plugin", "images=100"], cwd=logs.parent)
     address = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(120):
@@ -111,6 +110,9 @@ def screenshot(browser: str, url: str, path: pathlib.Path, width: int, height: i
         options += [f"--user-data-dir={profile}", f"--window-size={width},{height}", "--hide-scrollbars"]
         options += ["--virtual-time-budget=30000", f"--screenshot={path}", url]
         subprocess.run([browser, *options], check=True, timeout=300, stderr=subprocess.DEVNULL)
+    with Image.open(path) as image:  # 128 colours: half the bytes
+        small = image.convert("RGB").quantize(128)
+    small.save(path, optimize=True)
 
 
 if __name__ == "__main__":

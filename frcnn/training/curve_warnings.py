@@ -89,7 +89,7 @@ class CurveWarnings:
         if recall < LOW_RECALL and "rpn/recall" in dict(means) | dict(val_means):
             found["recall"] = (
                 f"the RPN proposes only {recall:.0%} of the objects (rpn/recall): the anchors may not "
-                "fit the boxes; `frcnn inspect` shows their sizes and suggests anchors.sizes"
+                "fit the boxes (`frcnn inspect` suggests anchors.sizes), or the learning rate is wrong"
             )
         rois = means.get("classifier/positive_rois", FEW_ROIS)
         if rois < FEW_ROIS:
