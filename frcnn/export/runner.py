@@ -28,12 +28,14 @@ class FileModels:
 
     Attributes:
         size_multiple: sides of images must be multiples of this, pixels.
+        least_score: detections score above this; those below the file's own threshold are not in it.
         detector: this object, for ``detector.predict_on_batch``.
     """
 
     def __init__(self, description: Metadata, run: Run):
         self.description, self.run = description, run
         self.size_multiple = description.size_multiple
+        self.least_score = description.score_threshold
 
     @property
     def detector(self) -> FileModels:
@@ -60,6 +62,7 @@ class FileModels:
         starts = range(0, len(images), step)
         found = [self._run(images[at : at + step], sizes[at : at + step]) for at in starts]
         boxes, scores, labels = (np.concatenate(part) for part in zip(*found))
+        scores = np.where(scores > self.least_score, scores, 0.0)
         return boxes / np.tile(scales, 2)[:, None], scores, labels
 
     def _run(self, images, sizes):
