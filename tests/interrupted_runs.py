@@ -20,8 +20,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# What tells of the process, not of the training.
-OF_THE_PROCESS = ("time/", "traces")
+# What tells of the process, not of the training; the config's text has the settings of checkpoints.
+OF_THE_PROCESS = ("time/", "traces", "config")
 
 
 def start(run, options, log):

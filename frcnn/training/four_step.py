@@ -77,12 +77,15 @@ class FourStep(Alternating):
         self._begin(1)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """``Schedule.train_step``; the rate of the sub-model that does not learn is 0."""
+        """``Schedule.train_step``; a sub-model that does not learn has rate and gradient norm 0."""
         phase = bisect.bisect(self.ends[:-1], self.steps_done) + 1
         if phase != self.phase:
             self._begin(phase)
-        rates = {"learning_rate/rpn": 0.0, "learning_rate/classifier": 0.0}
-        return rates | super().train_step(batch) | {"phase": float(self.phase)}
+        scalars = super().train_step(batch)
+        for kind in ("learning_rate", "gradient_norm"):
+            if any(tag.startswith(f"{kind}/") for tag in scalars):  # JAX has no norms
+                scalars = {f"{kind}/rpn": 0.0, f"{kind}/classifier": 0.0} | scalars
+        return scalars | {"phase": float(self.phase)}
 
     def validation_step(self, batch: Batch, rng: np.random.Generator):
         """``Schedule.validation_step``, with the proposals of phase 1's network in phase 2."""

@@ -183,10 +183,12 @@ class Trainer:
         batch = next(stream)
         waited = time.perf_counter() - started
         scalars = self.schedule.train_step(batch) | {"time/data": waited}
-        self.visual_log.after_training_step(batch, self.schedule.outputs)
         self.progress.add(batch, scalars, self.schedule.applied, time.perf_counter() - started)
         self.signals.can_save = True
         self._log(batch, scalars)
+        step, number = self.progress.step, self.progress.epoch + 1
+        if step - self.progress.finished_step == self.steps_per_epoch and self._validates_after(number):
+            self.visual_log.draw_training(batch, self.schedule.outputs, number, step)
         if self.schedule.applied and (text := sanity_checks.watch_loss(self.progress, scalars)):
             echo(f"warning: {text}")
         return scalars
@@ -223,12 +225,17 @@ class Trainer:
         """Validate if it is due, log the epoch, and return the AP or None."""
         number = self.progress.epoch + 1
         val_means, result = {}, None
-        if number % self.config.train.validate_every == 0 or number == self.config.train.epochs:
+        if self._validates_after(number):
             val_means, result = self._validate()
         self.skipped.gather()
         self._write_epoch(val_means, result)
         self.progress.end_epoch()
         return result
+
+    def _validates_after(self, number):
+        """Tell whether the epoch of a number, from 1, ends with a validation."""
+        train = self.config.train
+        return number % train.validate_every == 0 or number == train.epochs
 
     def _validate(self):
         """Validate, log it, and return the means of the scalars and the AP.

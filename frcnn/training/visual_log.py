@@ -53,7 +53,6 @@ class VisualLog:
         self.config, self.models, self.classes, self.writer = config, models, classes, writer
         self.is_main = is_main
         self.chosen = pictures.chosen_batches(val_images, config.data.batch_size, config.log.pictures)
-        self.training: tuple[Batch, Mapping[str, Any]] | None = None
         self.is_due = False
         self._complained = False
 
@@ -68,9 +67,28 @@ class VisualLog:
                 for run, written in curve_log.start_of_run(self.config).items():
                     self.writer.write_summaries(run, 0, written)
 
-    def after_training_step(self, batch: Batch, outputs: Mapping[str, Any]) -> None:
-        """Keep the batch and the outputs of the last training step, to draw them if it is due."""
-        self.training = batch, outputs
+    def draw_training(self, batch: Batch, outputs: Mapping[str, Any], epoch: int, step: int) -> None:
+        """Write the pictures of the last training batch before a validation.
+
+        Before the checkpoint of this step is saved: a run that resumes from it does not have the batch.
+
+        Args:
+            batch: of this process.
+            outputs: of the step model that samples RoIs.
+            epoch, step: as of ``begin``.
+        """
+        if not self._is_due(epoch):
+            return
+        with self._harmless():
+            count = min(self.config.log.train_pictures, len(batch.samples))
+            about = self.models.anchor_generator, self.config.log.picture_side
+            drawn = [pictures.draw_training(batch, outputs, row, *about) for row in range(count)]
+            self._write("train", step, drawn)
+
+    def _is_due(self, epoch):
+        train = self.config.train
+        validations = -(-epoch // train.validate_every)
+        return self.is_main and (validations % self.config.log.every == 0 or epoch == train.epochs)
 
     def begin(self, epoch: int, step: int) -> None:
         """Begin a validation.
@@ -79,10 +97,8 @@ class VisualLog:
             epoch: number of epochs that have been trained.
             step: number of training steps so far.
         """
-        train, self.step = self.config.train, step
-        validations = -(-epoch // train.validate_every)
-        self.is_last = epoch == train.epochs
-        self.is_due = self.is_main and (validations % self.config.log.every == 0 or self.is_last)
+        self.step, self.is_last = step, epoch == self.config.train.epochs
+        self.is_due = self._is_due(epoch)
         self.stages: list[pictures.Stages] = []
         self.values: dict[str, list[np.ndarray]] = {}  # of the histograms
 
@@ -157,19 +173,11 @@ class VisualLog:
         drawn = [
             pictures.draw_stages(one, self.classes, score_threshold, iou, side) for one in self.stages
         ]
-        self._write("validation", drawn)
-        if self.training:
-            batch, outputs = self.training
-            count = min(self.config.log.train_pictures, len(batch.samples))
-            generator = self.models.anchor_generator
-            drawn = [
-                pictures.draw_training(batch, outputs, row, generator, side) for row in range(count)
-            ]
-            self._write("train", drawn)
+        self._write("validation", self.step, drawn)
 
-    def _write(self, run, drawn):
+    def _write(self, run, step, drawn):
         images = {f"pictures/{number}": pixels for number, pixels in enumerate(drawn, start=1)}
-        self.writer.write_images(run, self.step, images)
+        self.writer.write_images(run, step, images)
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:

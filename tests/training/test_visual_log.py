@@ -57,12 +57,12 @@ def test_pictures_are_as_many_and_as_large_as_configured(monkeypatch):
     log.models = SimpleNamespace(anchor_generator=None)
     written = []
     log.writer.write_images = lambda run, step, images: written.append((run, step, list(images)))
+    log.draw_training(SimpleNamespace(samples=[1, 2, 3, 4]), {}, 1, 7)
     log.begin(1, 7)
     log.stages = ["first"]
-    log.after_training_step(SimpleNamespace(samples=[1, 2, 3, 4]), {})
     log._write_pictures(0.5)
     assert drawn == [123] * 4
     assert written == [
-        ("validation", 7, ["pictures/1"]),
         ("train", 7, ["pictures/1", "pictures/2", "pictures/3"]),
+        ("validation", 7, ["pictures/1"]),
     ]
