@@ -8,6 +8,7 @@ lists. Both become the same value, of exactly the setting's type. What does not 
 from __future__ import annotations
 
 import math
+import os
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator
@@ -45,7 +46,12 @@ def to_switch(value: Any) -> bool:
 
 
 def to_text(value: Any) -> str:
-    """Return text without white space around it. No path may hold a NUL or half of a surrogate pair."""
+    """Return the text of a text or path, without white space around it.
+
+    No path may hold a NUL or half of a surrogate pair.
+    """
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if not isinstance(value, str) or "\0" in value:
         raise ValueError
     value.encode("utf-8")

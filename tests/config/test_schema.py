@@ -349,3 +349,7 @@ def test_class_weights_are_of_the_classes_there_are():
 def test_numbers_that_overflow_are_refused(key, value):
     with pytest.raises(ConfigError, match=f"^{key} must be .*number .* (to|and at most) 1"):
         Config().replace({key: value})
+
+
+def test_a_path_may_be_a_path_object(tmp_path):
+    assert Config().replace({"data.dir": tmp_path}).data.dir == str(tmp_path)
