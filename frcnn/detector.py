@@ -69,12 +69,13 @@ class Detector:
         if weights and pathlib.Path(path).is_file():
             raise ConfigError(f"{path} is a file of weights itself, in which {weights} cannot be chosen")
         if exported := formats.load_models(pathlib.Path(path)):
-            if settings:
-                raise ConfigError(
-                    f"{path} is an exported file, in which {next(iter(settings))} is fixed"
-                )
+            fixed = [key for key in settings or {} if key != "detection.score_threshold"]
+            if fixed:
+                raise ConfigError(f"{path} is an exported file, in which {fixed[0]} is fixed")
             models, description = exported
-            return cls(models, description.full_config(path), description.classes)
+            config = description.full_config(path).replace(settings or {})
+            models.least_score = config.detection.score_threshold
+            return cls(models, config, description.classes)
         file = in_weights.file_of(path, weights or "best.weights.h5")
         if not file.is_file():
             raise WeightsError(f"{path} is not a training run or a saved detector: there is no {file}")
