@@ -272,6 +272,7 @@ DATA = [
         TRAIN,
         ("there is no split for validation", "chosen by the hash of their names"),
         status=0,
+        lines=60,  # a whole run's
         untouched=("data/**/*",),
     ),
     Row("no such data folder", nothing, (*TRAIN, "--data-dir", "nowhere"), ("nowhere",)),
