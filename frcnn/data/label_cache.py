@@ -6,8 +6,7 @@ set: path, inode, length, and times of change. Nothing is taken from the cache i
 or if frcnn's own readers have changed. The operating system sets the time of a file's last change of
 any kind (``st_ctime``), so no tool can set it back.
 
-The folder is ``$FRCNN_CACHE``, else ``$XDG_CACHE_HOME/frcnn``, else ``~/.cache/frcnn``;
-``FRCNN_CACHE=/dev/null`` keeps nothing.
+It lies in ``labels`` below ``frcnn.files.cache_folder``; nothing is kept where that cannot be made.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import PIL
 from frcnn.data.faults import Fault, UnknownClass
 from frcnn.data.sample import Dataset, Sample
 from frcnn.files import safe_write
+from frcnn.files.cache_folder import cache_folder
 
 WORTH_SECONDS = 2.0  # what was read faster is not kept
 SETTLED_SECONDS = 2.0  # a file that changed later may change again within the clock's resolution
@@ -45,7 +45,7 @@ def remember(key: Sequence[Any], files: Callable[[], Iterable[str]], read: Calla
         read: reads the labels.
     """
     name = hashlib.sha256(repr(tuple(key)).encode("utf-8", "surrogatepass")).hexdigest()[:24]
-    path = cache_folder() / f"{name}.npz"
+    path = cache_folder() / "labels" / f"{name}.npz"
     before, newest = fingerprint(files())
     if (known := _load(path, before)) is not None:
         return known
@@ -55,12 +55,6 @@ def remember(key: Sequence[Any], files: Callable[[], Iterable[str]], read: Calla
         if fingerprint(files())[0] == before:
             _store(path, before, *result)
     return result
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache; nothing is kept where it cannot be made."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("FRCNN_CACHE") or Path(base, "frcnn"), "labels")
 
 
 def fingerprint(files: Iterable[str]) -> tuple[str, float]:

@@ -2,7 +2,7 @@
 
 The result is kept in a cache file, so that two runs on one machine choose alike and give the same
 numbers. Where no file can be kept, the defaults serve, as a choice must not differ between runs.
-The folder is ``FRCNN_CACHE`` in the environment, else ``frcnn`` in the user's cache folder.
+``frcnn.files.cache_folder`` says where it is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from frcnn import backend
 from frcnn.files import file_lock, safe_write
+from frcnn.files.cache_folder import cache_folder
 from frcnn.layers import conv_ways, processor, winograd
 from frcnn.layers.conv_ways import Tiles
 
@@ -60,9 +61,6 @@ def choose(dtype: str) -> tuple[Tiles, str]:
 
 def cache_file(dtype: str) -> Path:
     """Return the file for this processor, its cores, the libraries' versions and a dtype."""
-    folder = os.environ.get("FRCNN_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "frcnn"
-    )
     parts = (
         processor.name(),
         f"{os.cpu_count()}cores",
@@ -75,7 +73,7 @@ def cache_file(dtype: str) -> Path:
         f"v{VERSION}",
     )
     name = "-".join(part for part in parts if part)
-    return Path(folder) / f"conv-{''.join(c if c.isalnum() or c in '.-' else '_' for c in name)}.json"
+    return cache_folder() / f"conv-{''.join(c if c.isalnum() or c in '.-' else '_' for c in name)}.json"
 
 
 def measure(dtype: str, grid: dict[int, tuple[tuple[int, int], ...]] | None = None) -> Tiles:
