@@ -1,4 +1,4 @@
-"""The two sub-models in turn by ``train_on_batch``, as in the old Keras trainers."""
+"""The schedule ``alternating``: the two sub-models learn in turn, as in the old Keras trainers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ from frcnn.training.step_models import classifier_step_model, rpn_step_model
 
 
 class Alternating(Schedule):
-    """The two sub-models in turn, by ``train_on_batch``, as in the old Keras trainers.
+    """Train the two sub-models in turn by ``train_on_batch``, as in the old Keras trainers.
 
-    First the RPN learns from the image and its anchor targets. RoIs are sampled among the proposals of
-    the same forward pass. Then the classifier learns from these RoIs, on features computed anew, as the
-    RPN's step has changed the shared layers. Frozen layers run once, for both. The proposals are
-    constants to the classifier's step, as in Ren et al. 2015, section 3.2.
+    One step has two parts:
 
-    Two sub-models that know nothing of each other need a third pass through the backbone, and pass
-    through the frozen layers three times. In return, proposals are those of the RPN before its update.
+    1. The RPN learns from the images and the anchor targets. The same forward pass makes the proposals
+       and samples RoIs from them.
+    2. The classifier learns from these RoIs. It computes the features again, because part 1 has changed
+       the shared layers. The RoIs are constants: no gradient flows through them (Ren et al. 2015,
+       section 3.2).
 
-    A step is applied as a whole or not at all. Where the RPN's part is not finite, the classifier only
-    runs forward; where the classifier's is not, the RPN's update is undone.
+    The frozen layers of the backbone run once per step; both parts use their output.
+
+    The old trainers called ``train_on_batch`` and ``predict_on_batch`` on the RPN and then
+    ``train_on_batch`` on the classifier: three passes through the backbone, frozen layers included. A
+    step here has two passes. The difference: its proposals come from the RPN before the update.
+
+    Either both updates of a step are applied or none. If the RPN's loss or gradient is not finite, the
+    classifier only runs forward. If the classifier's is not finite, the RPN's update is undone.
     """
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
@@ -37,7 +43,7 @@ class Alternating(Schedule):
         self.step_models = (self.rpn_step, self.classifier_step)
         self.optimizers = {
             "rpn": self._compile(self.rpn_step, rpn_terms(models, config.loss.rpn)),
-            # The shared layers decay once per step, with the RPN.
+            # The RPN's optimizer decays the shared layers. They must decay only once per step.
             "classifier": self._compile(
                 self.classifier_step,
                 classifier_terms(models, config),
@@ -56,7 +62,7 @@ class Alternating(Schedule):
         updates = self._updates()
         logs, sampled = self.rpn_step.run(inputs | features, targets, batch.weights, rpn_learns)
         self.outputs = sampled
-        if before_rpn and self._updates() == updates:
+        if before_rpn and self._updates() == updates:  # the RPN's update was skipped
             before_rpn, classifier_learns = None, False
         clock.append(time.perf_counter())
 
@@ -65,7 +71,7 @@ class Alternating(Schedule):
         targets = dict(zip(names, (sampled["y_class"], sampled["y_regress"])))
         updates = self._updates()
         classifier_logs, _ = self.classifier_step.run(inputs, targets, batch.weights, classifier_learns)
-        if before_rpn and self._updates() == updates:
+        if before_rpn and self._updates() == updates:  # the classifier's update was skipped
             before_rpn.restore()
         clock.append(time.perf_counter())
 

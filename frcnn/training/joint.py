@@ -15,10 +15,10 @@ from frcnn.training.step_models import joint_step_model
 
 
 class Joint(Schedule):
-    """Both sub-models at once: one forward pass, one backward, the four losses added up.
+    """Train both sub-models at once: one forward pass, one backward pass, the sum of the four losses.
 
-    The "approximate joint training" of Ren et al. 2015, section 3.2: proposals are constants to the
-    classifier's loss. One optimizer trains everything.
+    This is the "approximate joint training" of Ren et al. 2015, section 3.2: no gradient of the
+    classifier's loss flows through the proposals. One optimizer updates all weights.
     """
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):

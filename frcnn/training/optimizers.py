@@ -1,8 +1,8 @@
 """Optimizers of the sub-models, and their learning rate.
 
-Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4, the learning rate divided by
-10 after three quarters of the run; twice the rate for biases, as in the authors' code. The paper has no
-warm-up.
+Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4; the learning rate is divided
+by 10 after three quarters of the run. Biases learn at twice the rate, as in the authors' code. The paper
+has no warm-up.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class WarmupMultiStepLR(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: rate after warm-up.
-        warmup_steps: steps of the linear rise.
-        boundaries: steps from which it is multiplied by ``factor`` once more.
+        warmup_steps: number of steps of the linear rise.
+        boundaries: steps. At each, the rate is multiplied by ``factor``.
         factor: usually 0.1.
-        scale: factor for several processes, whose batch is larger.
-        scale_steps: steps over which that factor rises linearly from 1.
+        scale: factor of all rates, for the larger batch of several processes.
+        scale_steps: number of steps in which ``scale`` rises linearly from 1 to its value.
 
     Example:
         >>> rate = WarmupMultiStepLR(0.02, warmup_steps=500, boundaries=[6000, 8000], factor=0.1)
@@ -78,19 +78,19 @@ class WarmupMultiStepLR(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class SkipNonFinite:
-    """Mixin of a Keras optimizer: clips gradients, and skips a step whose gradients are not finite.
+    """Mixin for Keras optimizers that clips gradients and skips steps whose gradients are not finite.
 
-    The norm is that of all gradients together. Where it is not finite, neither the weights nor the
-    optimizer's variables change, ``iterations`` among them. Clipping and the check share one norm, as
-    each pass over the gradients of a VGG16 takes a tenth of a second.
+    The norm is the Euclidean norm of all gradients together. If it is not finite, no weight and no
+    variable of the optimizer changes, ``iterations`` included. Clipping and the check use the same norm,
+    because each pass over the gradients of a VGG16 takes a tenth of a second.
 
     Args:
-        clip_norm: longer gradients are scaled down to this norm; 0: never.
+        clip_norm: gradients with a larger norm are scaled down to this norm; 0: no clipping.
 
     Attributes:
-        sums_gradients: whether to add up gradients over the processes first. Then all have the same norm
-            and keep the same state.
-        norm: of the gradients before clipping, a tensor of the graph that calls ``apply``.
+        sums_gradients: whether ``apply`` first adds up the gradients of all processes. Then the norm and
+            the state are the same in all processes.
+        norm: norm of the gradients before clipping, a tensor of the graph that calls ``apply``.
     """
 
     sums_gradients = True
@@ -103,16 +103,19 @@ class SkipNonFinite:
         if self.sums_gradients:
             grads = all_reduce_sum(grads)
         self.norm = norm = global_norm(grads)
-        # update_step multiplies by this, so that clipping needs no pass of its own.
+        # update_step multiplies by this factor, so that clipping needs no separate pass.
         self.shrink = ops.minimum(1.0, self.clip_norm / norm) if self.clip_norm else 1.0
         update = functools.partial(super().apply, grads, trainable_variables)
         if not IS_TENSORFLOW:
-            return update()  # within stateless_apply, which undoes it
+            return update()  # called by stateless_apply, which skips the step afterwards
         return ops.cond(ops.isfinite(norm), update, lambda: None)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        """``apply`` for JAX, whose conditions cannot have effects: a step is undone to skip it."""
-        # Keras' LossScaleOptimizer passes variables, others pass arrays.
+        """Do what ``apply`` does, on JAX. JAX's conditions have no side effects.
+
+        So the step is always computed, and replaced by the values before it if it must be skipped.
+        """
+        # Keras' LossScaleOptimizer passes variables; other callers pass arrays.
         optimizer_variables = [ops.convert_to_tensor(own) for own in optimizer_variables]
         before = trainable_variables, optimizer_variables
         after = super().stateless_apply(optimizer_variables, grads, trainable_variables)
@@ -135,13 +138,13 @@ class SkipNonFiniteAdam(SkipNonFinite, keras.optimizers.Adam):
 class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
     """Keras' SGD with weight decay, in fewer passes over the weights.
 
-    A VGG16 with its head has half a gigabyte of weights. Kernels decay before they are updated. Biases
-    and the parameters of normalization, which have one axis, do not decay.
+    Fewer passes matter: a VGG16 with its head has half a gigabyte of weights. Kernels decay before they
+    are updated. Variables with one axis (biases, parameters of normalization) do not decay.
 
     Args:
         learning_rate, momentum: as for Keras' SGD.
-        kernel_decay: in each step a kernel loses this share of itself, times the learning rate.
-        bias_rate: factor of the learning rate for biases.
+        kernel_decay: each step multiplies a kernel by ``1 - kernel_decay * learning_rate``.
+        bias_rate: factor of the learning rate of biases.
         undecayed: kernels that do not decay.
     """
 
@@ -163,7 +166,7 @@ class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
         own = self._trainable_variables[index]  # ``variable`` may be TensorFlow's, of another name
         if self.kernel_decay and len(variable.shape) > 1 and id(own) not in self.undecayed:
             self.assign(variable, variable * (1.0 - self.kernel_decay * learning_rate))
-        rate = learning_rate * self.shrink  # the same as to multiply the gradient
+        rate = learning_rate * self.shrink  # equals multiplying the gradient by it
         if own.name == "bias":
             rate = rate * self.bias_rate
         if not self.momentum or not has_native_momentum(gradient):
@@ -177,10 +180,10 @@ class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
 
 
 class LossScale(keras.optimizers.LossScaleOptimizer):
-    """Keras' scaling of losses, which adds up gradients over the processes before the inner optimizer.
+    """Keras' ``LossScaleOptimizer`` that first adds up the gradients of all processes.
 
-    Keras calls the inner optimizer only if all gradients are finite. The sum must come before that, so
-    that all processes decide alike.
+    Keras calls the inner optimizer only if all gradients are finite. The gradients must be added up
+    before that check, so that it has the same result in all processes.
     """
 
     def __init__(self, inner_optimizer, **kwargs):
@@ -192,12 +195,12 @@ class LossScale(keras.optimizers.LossScaleOptimizer):
 
 
 def global_norm(gradients: Iterable[Tensor | None]) -> Tensor:
-    """Return the Euclidean norm of all gradients together, a scalar; None is no gradient."""
+    """Return the Euclidean norm of all gradients together, a scalar. None entries are ignored."""
     return ops.sqrt(sum(sum_of_squares(gradient) for gradient in gradients if gradient is not None))
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> WarmupMultiStepLR:
-    """Return the learning rate of a run. Arguments: see ``make``."""
+    """Return the learning rate schedule of a run. Arguments: see ``make``."""
     boundaries = [round(share * total_steps) for share in config.decay_at]
     return WarmupMultiStepLR(
         config.learning_rate,
@@ -216,23 +219,23 @@ def make(
     precision: str = "float32",
     undecayed: Sequence[keras.Variable] = (),
 ) -> keras.optimizers.Optimizer:
-    """Return an optimizer built for some variables.
+    """Return an optimizer that is built for the given variables.
 
-    Each sub-model needs one of its own: Keras refuses an optimizer that was built for other variables.
+    Each sub-model needs its own: Keras refuses an optimizer that was built for other variables.
 
     Args:
         config: the settings ``optimizer``.
-        total_steps: of the run; ``decay_at`` are shares of it.
+        total_steps: number of steps of the run; ``decay_at`` are shares of it.
         variables: the sub-model's trainable variables.
-        precision: of the layers. With ``mixed_float16``, whose smallest number is 6e-8, losses are
-            scaled, as smaller gradients would be 0.
-        undecayed: variables that do not decay, as another optimizer lets them decay.
+        precision: dtype policy of the layers. With ``mixed_float16`` losses are scaled up, because
+            float16 rounds gradients below 6e-8 to 0.
+        undecayed: variables that do not decay here, because another optimizer decays them.
     """
     rate = learning_rate(config, total_steps)
     clip = {"clip_norm": config.clip_norm}
     if config.name == "sgd":
-        # This decay does not pass through the momentum. The paper's does, which in the long run
-        # multiplies it by 1 / (1 - momentum).
+        # Here the decay is not part of the gradient that momentum accumulates. In the paper it is,
+        # which in the long run multiplies the decay by 1 / (1 - momentum).
         decay = config.weight_decay / (1.0 - config.momentum)
         optimizer = MomentumSgd(rate, config.momentum, decay, config.bias_lr_factor, undecayed, **clip)
     else:
@@ -241,6 +244,6 @@ def make(
             optimizer.exclude_from_weight_decay(undecayed, var_names=["bias", "gamma", "beta"])
     if precision == "mixed_float16":
         optimizer = LossScale(optimizer)
-    # Built now, as a checkpoint may be read into its variables before the first step.
+    # Built here, because a checkpoint may be restored into its variables before the first step.
     optimizer.build(variables)
     return optimizer

@@ -1,7 +1,7 @@
 """The base of the schedules: which sub-models learn from a batch, in which order.
 
-A schedule has ``train_step(batch)`` and ``validation_step(batch, rng)``. It does not know data sets,
-epochs or files. The models that it trains are made by ``frcnn.training.step_models``.
+A schedule has ``train_step(batch)`` and ``validation_step(batch, rng)``. The trainer handles data sets,
+epochs and files. ``frcnn.training.step_models`` makes the models that a schedule trains.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from frcnn.training import optimizers
 from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
 from frcnn.training.step_models import StepModel, validation_step_model
 
-# XLA has no kernel for TensorFlow's NMS and crop_and_resize, and would compile anew for every image
-# shape. JAX has nothing else: without it, it would run op by op.
+# With TensorFlow, XLA has no kernel for NMS and crop_and_resize, and it would compile again for every
+# image shape. JAX can only compile with XLA; otherwise it runs op by op.
 USE_XLA = not IS_TENSORFLOW
 
 
@@ -39,21 +39,23 @@ class Schedule(abc.ABC):
     A subclass sets ``step_models`` and ``optimizers``.
 
     Args:
-        models: network to train.
-        config: it was built from.
-        total_steps: of the run; the learning rate depends on them.
+        models: the network to train.
+        config: the settings from which the network was built.
+        total_steps: number of steps of the run; the learning rate depends on it.
 
     Attributes:
-        steps_done: training steps so far; the random numbers of the next one depend on it alone.
-        applied: whether the last training step was. A step with a loss or gradient that is not finite
-            is skipped (``optimizers.SkipNonFinite``): it changes neither weights nor optimizers nor
-            batch normalization.
-        step_models: the models that training steps run.
+        steps_done: number of training steps so far; it alone seeds the next step's random numbers.
+        applied: whether the last training step changed the weights. A step with a loss or gradient that
+            is not finite is skipped (``optimizers.SkipNonFinite``): it changes no weight, no optimizer
+            and no statistics of batch normalization.
+        step_models: the models that a training step runs.
         optimizers: {sub-model: the Keras optimizer that trains it}.
-        phase: part of the run. Weights of a later phase count as better than those of an earlier one.
-        has_one_network: whether ``models`` gives the detections that are validated.
-        outputs: of the last step, on the device: ``rois`` and ``y_class`` of training steps, all of
-            ``validation_step_model`` of validation steps.
+        phase: number of the part of the run, from 1; only ``four-step`` has more than one. Weights of a
+            later phase count as better than those of an earlier phase.
+        has_one_network: whether validation uses ``models`` alone. It is False where proposals come from
+            a second network, in phase 2 of ``four-step``.
+        outputs: of the last step, on the device. After a training step: ``rois`` and ``y_class``.
+            After a validation step: all outputs of ``validation_step_model``.
     """
 
     phase = 1
@@ -73,18 +75,18 @@ class Schedule(abc.ABC):
         self.norms = sorted(norms, key=lambda norm: norm.name)  # the same order in all processes
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Learn from a batch with RPN targets.
+        """Update the weights with one batch, which has RPN targets.
 
         Returns:
             {TensorBoard tag: value}: losses, accuracy, proposal statistics, learning rates, seconds, and
-            how many graphs were traced so far.
+            the number of graphs traced so far.
         """
         rates = {
             f"learning_rate/{name}": float(optimizer.learning_rate)
             for name, optimizer in self.optimizers.items()
         }
         updates = self._updates()
-        # A forward pass changes these before it is known whether its numbers are finite.
+        # The forward pass changes these statistics before it is known whether the step is finite.
         statistics = Snapshot(self._statistics())
         rng = rng_module.generator(self.config.train.seed, rng_module.ROIS, self.steps_done)
         scalars = self._train(batch, rng)
@@ -102,15 +104,15 @@ class Schedule(abc.ABC):
     def validation_step(
         self, batch: Batch, rng: np.random.Generator
     ) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Compute losses and detections of a batch, in one forward pass, without learning from it.
+        """Compute the losses and the detections of a batch in one forward pass. No weight changes.
 
         Args:
-            batch: with RPN targets.
-            rng: generator that RoIs are sampled with.
+            batch: a batch with RPN targets.
+            rng: generator for sampling RoIs.
 
         Returns:
-            {TensorBoard tag: value}: losses, accuracy and proposal statistics; and the outputs of
-            ``FasterRCNN.detector``: boxes (B, M, 4), scores (B, M), labels (B, M).
+            {TensorBoard tag: value}: losses, accuracy and proposal statistics.
+            The outputs of ``FasterRCNN.detector``: boxes (B, M, 4), scores (B, M), labels (B, M).
         """
         if self._validation_step is None:
             self._validation_step = self._make_validation_step()
@@ -136,10 +138,14 @@ class Schedule(abc.ABC):
         return {name: own for group in groups.items() for name, own in numbered(*group)}
 
     def restore(self, steps_done: int, arrays: dict[str, np.ndarray]) -> None:
-        """Go on after a step, given the values that ``variables`` had then.
+        """Restore the state after a training step.
+
+        Args:
+            steps_done: number of the step.
+            arrays: {name: value}, the values that ``variables`` had after that step.
 
         Raises:
-            RunError: they are of another network, optimizer or schedule.
+            RunError: the values belong to another network, optimizer or schedule.
         """
         self.steps_done = steps_done
         own = self.variables()
@@ -156,9 +162,9 @@ class Schedule(abc.ABC):
             variable.assign(arrays[name])
 
     def sync_batch_norm(self) -> None:
-        """Take the mean, over all processes, of the statistics of batch normalization.
+        """Replace the statistics of batch normalization by their mean over all processes.
 
-        Each process has seen its own images only. Frozen layers have no statistics that change.
+        Each process has updated them with its own images only. Frozen layers do not change theirs.
         """
         variables = self._statistics()
         if num_processes() > 1 and variables:
@@ -167,21 +173,21 @@ class Schedule(abc.ABC):
                 variable.assign(whole / num_processes())
 
     def not_finite(self) -> list[str]:
-        """Return the names, as ``variables`` has them, of all that hold NaN or infinity."""
+        """Return the names, as in ``variables``, of the variables that hold NaN or infinity."""
         values = {name: keras.ops.convert_to_numpy(own) for name, own in self.variables().items()}
         return [name for name, array in values.items() if not np.isfinite(array).all()]
 
     def _statistics(self):
-        """Return the moving means and variances of batch normalization that is not frozen."""
+        """Return the moving means and variances of all batch normalization that is not frozen."""
         norms = [norm for norm in self.norms if norm.trainable]
         return [own for norm in norms for own in (norm.moving_mean, norm.moving_variance)]
 
     def _updates(self):
-        """Return how many updates each optimizer has applied."""
+        """Return the number of updates that each optimizer has applied."""
         return [int(optimizer.iterations) for optimizer in self.optimizers.values()]
 
     def _compile(self, step_model: StepModel, terms: Sequence[LossTerm], undecayed=()):
-        """Give a step model its losses and an optimizer of its own, and return the optimizer."""
+        """Compile a step model with its losses and a new optimizer; return the optimizer."""
         optimizer = self._optimizer(step_model, self.total_steps, undecayed)
         step_model.compile(optimizer, terms, jit_compile=USE_XLA)
         return optimizer
@@ -201,7 +207,8 @@ class Schedule(abc.ABC):
             "image_sizes": batch.image_sizes,
             "gt_boxes": batch.gt_boxes,
             "gt_labels": batch.gt_labels,
-            # A process takes its images' part of what one process would draw for the whole batch.
+            # Each process draws for the whole batch and takes the rows of its own images, so that any
+            # number of processes samples the same RoIs.
             "order": random_order(rng, batch.total, count)[batch.rows],
             "cells": batch.targets.cells,
         }
@@ -210,19 +217,25 @@ class Schedule(abc.ABC):
 
 
 def is_batch_norm(layer: keras.layers.Layer) -> bool:
-    """Tell whether a layer is batch normalization, whose statistics change unless it is frozen."""
+    """Return whether a layer is batch normalization; its statistics change unless it is frozen."""
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
 def numbered(group: str, variables: Sequence[keras.Variable]) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield (name, variable), with names that are the same for the same network in any process."""
+    """Yield (name, variable). Two processes that build the same network get the same names."""
     for number, variable in enumerate(variables):
-        # Keras numbers the names that it makes itself: optimizers, random generators.
+        # Keras appends a number to the names of optimizers and random generators. The number depends
+        # on what the process built before, so it is removed.
         yield f"{group}/{number:04d}/{re.sub(r'_[0-9]+/', '/', variable.path)}", variable
 
 
 def step_scalars(models: FasterRCNN, logs: dict[str, float]) -> dict[str, float]:
-    """Return {TensorBoard tag: value} of the logs of the step models of both sub-models."""
+    """Return {TensorBoard tag: value} for the logs of a step.
+
+    Args:
+        models: the network.
+        logs: logs of ``StepModel.run``, of both sub-models together.
+    """
     scalars: dict[str, float] = {}
     for sub_model in ("rpn", "classifier"):
         outputs = getattr(models, sub_model).output_names
@@ -233,16 +246,19 @@ def step_scalars(models: FasterRCNN, logs: dict[str, float]) -> dict[str, float]
 
 
 def proposal_statistics(sums: dict[str, float]) -> dict[str, float]:
-    """Return the scalars that tell whether proposals and sampling work.
+    """Return the scalars that show whether proposals and sampling work.
+
+    A proposal covers a box if their IoU is at least ``roi.positive_iou``.
 
     Args:
-        sums: over the batch of the numbers per image that ``FasterRCNN.proposal_targets`` gives.
+        sums: sums over the batch of the outputs of ``FasterRCNN.proposal_targets`` that have one number
+            per image.
 
     Returns:
-        ``rpn/recall``: share of the ground-truth boxes that some proposal overlaps by the IoU that makes
-        a RoI positive (missing where there are no boxes); ``rpn/mean_overlapping_boxes``: proposals
-        per image that overlap some box so; ``classifier/positive_rois``: positive RoIs per image
-        among the sampled.
+        ``rpn/recall``: share of the ground-truth boxes that a proposal covers; missing if the batch has
+        no box.
+        ``rpn/mean_overlapping_boxes``: proposals per image that cover a box.
+        ``classifier/positive_rois``: positive RoIs per image among the sampled RoIs.
     """
     images = max(sums["images"], 1.0)
     scalars = {

@@ -48,15 +48,15 @@ SCHEDULES: dict[str, Callable[[FasterRCNN, Config, int], Schedule]] = {
 class Trainer:
     """Trains a network on one data set and validates it on another.
 
-    Of several processes that train together, each has a ``Trainer`` that does the same on its share of
-    every batch. The main process writes.
+    If several processes train together, each has its own ``Trainer``, which works on the process's share
+    of every batch. Only the main process writes files.
 
     Args:
-        models: network to train.
-        config: it was built from.
+        models: the network to train.
+        config: the settings from which the network was built.
         train_set: data set to train on.
-        val_set: data set to validate on, with the same classes.
-        run_dir: existing directory.
+        val_set: data set to validate on; it has the same classes.
+        run_dir: the run directory, which exists.
 
     Attributes:
         progress: ``RunState``: steps and epochs so far.
@@ -117,17 +117,17 @@ class Trainer:
         return self.checkpointer.state
 
     def begin(self, before: Config | None, allow_config_change: bool, asked: dict[str, Any]) -> None:
-        """Make the run directory ready, and restore the run in it; see ``Checkpointer.begin``."""
+        """Prepare the run directory and restore a run that is in it; see ``Checkpointer.begin``."""
         self.checkpointer.begin(before, allow_config_change, asked)
 
     def fit(self) -> VocAp | None:
-        """Train the epochs that are left.
+        """Train the remaining epochs.
 
         Returns:
-            The AP of the last validation, None without any.
+            The AP of the last validation; None if there was none.
 
         Raises:
-            Interrupted: by a signal; the checkpoint is written.
+            Interrupted: a signal stopped the run; its checkpoint has been written.
             RunError: the run directory cannot be written to, or too many steps in a row were skipped.
         """
         started, result, progress = time.perf_counter(), None, self.progress
@@ -162,7 +162,7 @@ class Trainer:
         return result
 
     def _train_epoch(self, stream: Iterator[Batch]):
-        """Train the steps of an epoch that are left."""
+        """Train the remaining steps of the epoch."""
         progress, total = self.progress, self.steps_per_epoch
         images = self.config.data.batch_size * self.group.info.world_size
         about = progress, total, self.config.train.epochs, images, self.mean_ap, self.group.is_main
@@ -194,10 +194,10 @@ class Trainer:
         return scalars
 
     def _log(self, batch, scalars):
-        """Log a step that is due or was skipped; end the run if too many in a row were skipped."""
+        """Log the step if it is due or was skipped. End the run after too many skipped steps."""
         step, in_a_row = self.progress.step, self.progress.nonfinite_in_a_row
         images = [sample.name for sample in batch.samples]
-        if in_a_row:  # in all processes or none
+        if in_a_row:  # the same in all processes
             images = [name for share in self.group.gather_json(images) for name in share]
         if in_a_row or step == 1 or step % self.config.train.log_every == 0:
             self.writer.write_scalars("train", step, scalars)
@@ -212,17 +212,18 @@ class Trainer:
     def _save_epoch(self):
         """Save a checkpoint and the weights of a trained epoch, before anything else can fail.
 
-        A run that resumes from this checkpoint validates the epoch again. The checkpoint comes first:
-        ``frcnn.runs.preflight`` takes weights without one for a run that has lost its checkpoints.
+        A run that resumes from this checkpoint validates the epoch again. The checkpoint is written
+        first: for ``frcnn.runs.preflight``, weights without a checkpoint are a run that has lost its
+        checkpoints.
         """
         self.schedule.sync_batch_norm()
-        # ``sync_batch_norm`` of several processes has changed what a checkpoint of this step holds.
+        # With several processes, ``sync_batch_norm`` changes what a checkpoint of this step holds.
         if self.checkpointer.saved_step != self.progress.step or self.group.info.world_size > 1:
             self.checkpointer.save()
         self.writer.save_weights("last")
 
     def _end_epoch(self):
-        """Validate if it is due, log the epoch, and return the AP or None."""
+        """Validate if it is due, and log the epoch. Return the AP, or None without validation."""
         number = self.progress.epoch + 1
         val_means, result = {}, None
         if self._validates_after(number):
@@ -233,14 +234,14 @@ class Trainer:
         return result
 
     def _validates_after(self, number):
-        """Tell whether the epoch of a number, from 1, ends with a validation."""
+        """Return whether an epoch ends with a validation. ``number`` counts from 1."""
         train = self.config.train
         return number % train.validate_every == 0 or number == train.epochs
 
     def _validate(self):
-        """Validate, log it, and return the means of the scalars and the AP.
+        """Validate and log the scores. Return the means of the scalars, and the AP.
 
-        If a signal stops it, a resumed run validates again.
+        If a signal stops the validation, a resumed run validates again.
         """
         self.visual_log.begin(self.progress.epoch + 1, self.progress.step)
         means, result = validate(
@@ -266,11 +267,11 @@ class Trainer:
             echo(f"warning: {text}")
 
     def stop(self) -> None:
-        """End the run after the present step: for callbacks. The run can be resumed."""
+        """End the run after the current step. Callbacks may call it. The run can be resumed."""
         self.stopping = True
 
     def _is_stopped(self):
-        """Tell whether a callback of any process has asked to end the run."""
+        """Return whether a callback of any process has called ``stop``."""
         return bool(self.callbacks) and self.group.any(self.stopping)
 
     def _call(self, name, *values):
@@ -280,7 +281,7 @@ class Trainer:
                 method(self, *values)
 
     def _stop_if_signalled(self):
-        # Not all processes get a signal, nor between the same steps.
+        # A signal may reach only some processes, and each between other steps.
         if self.group.any(self.signals.signal is not None):
             path = self.checkpointer.save() or "worker 0's checkpoint"
             raise Interrupted(
@@ -290,7 +291,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _unexpected_errors_explained(self):
-        """Print the traceback of an unexpected error, and raise an error that says what is saved."""
+        """Print the traceback of an unexpected error and raise an error that says what is saved."""
         try:
             yield
         except Exception as error:
