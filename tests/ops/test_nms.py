@@ -20,7 +20,7 @@ from frcnn.ops.nms import BLOCK, blocked_nms, nms, nms_by_class
 
 def nms_of_a_gpu(*arguments, **settings):
     """``nms`` by the kernel that TensorFlow has for GPUs, too."""
-    with mock.patch.object(backend, "computes_on_cpu", lambda: False):
+    with mock.patch.object(backend.device, "computes_on_cpu", lambda: False):
         return nms(*arguments, **settings)
 
 

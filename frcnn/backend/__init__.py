@@ -1,0 +1,52 @@
+"""What ``keras.ops`` lacks, for Keras' TensorFlow and JAX backends.
+
+- ``choice``: which backend runs.
+- ``device``: setting up the device.
+- ``kernels``: operations, most of them TensorFlow's kernels.
+- ``compiling``: functions that are traced once.
+- ``snapshot``: values of variables, to undo a step.
+
+TensorFlow is imported only if it is the backend, so that all model code runs where only JAX is
+installed.
+
+May import: nothing of frcnn.
+"""
+
+from frcnn.backend.choice import IS_TENSORFLOW, Shape, Tensor
+from frcnn.backend.compiling import OpenShapeFunction, compiled, forward, on_batches, with_gradients
+from frcnn.backend.device import computes_on_cpu, prepare_device
+from frcnn.backend.kernels import (
+    has_native_kernels,
+    has_native_momentum,
+    map_images,
+    native_crop_and_resize,
+    native_momentum,
+    native_nms,
+    padded_nms,
+    portable_kernels,
+    sum_of_squares,
+)
+from frcnn.backend.snapshot import Snapshot
+
+__all__ = [
+    "IS_TENSORFLOW",
+    "OpenShapeFunction",
+    "Shape",
+    "Snapshot",
+    "Tensor",
+    "compiled",
+    "computes_on_cpu",
+    "forward",
+    "has_native_kernels",
+    "has_native_momentum",
+    "map_images",
+    "native_crop_and_resize",
+    "native_momentum",
+    "native_nms",
+    "on_batches",
+    "padded_nms",
+    "portable_kernels",
+    "prepare_device",
+    "sum_of_squares",
+    "with_gradients",
+]
