@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 # Purposes. Each has its own streams, by a spawn key: as seeds, (1,) and (1, 0) would be the same.
-ORDER, IMAGES, ROIS, VALIDATION_ROIS = range(4)
+ORDER, IMAGES, ROIS, VALIDATION_ROIS, AUGMENTATION = range(5)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
@@ -17,7 +17,7 @@ def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
 
     Args:
         seed: the run's seed.
-        purpose: ``ORDER``, ``IMAGES``, ``ROIS`` or ``VALIDATION_ROIS``.
+        purpose: one of the constants of this module.
         position: numbers that identify the position, such as the step, or the epoch and the image.
 
     Example:

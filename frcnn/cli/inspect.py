@@ -15,6 +15,7 @@ EXAMPLES = (
     "frcnn inspect my_images",
     "frcnn inspect my_images --split val --on-bad-data skip",
     "frcnn inspect --dataset voc --backbone resnet50_fpn --out voc_report",
+    "frcnn inspect my_images --augmented --set augment.crop=0.5 --set augment.colour=0.4",
 )
 
 
@@ -51,6 +52,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="folder for report and pictures (default: inspection, in the current folder)",
     )
+    report.add_argument(
+        "--augmented",
+        type=int,
+        nargs="?",
+        const=4,
+        default=0,
+        metavar="N",
+        help="draw these images also as training changes them (augment.*, data.flip), N versions each "
+        "(default: 4)",
+    )
     any_setting(parser.add_argument_group("settings"))
     return parser.parse_args(argv)
 
@@ -63,9 +74,11 @@ def main(argv: list[str] | None = None) -> None:
     settings = settings_of(arguments, OPTIONS)
     if arguments.images < 0:
         raise ConfigError(f"--images must not be below 0, but is {arguments.images}")
+    if not 0 <= arguments.augmented <= 100:
+        raise ConfigError(f"--augmented must be from 0 to 100, but is {arguments.augmented}")
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn.inspection import inspector
 
     echo(settings.summary())
-    inspector.inspect(settings.config, arguments.out, arguments.images)
+    inspector.inspect(settings.config, arguments.out, arguments.images, arguments.augmented)

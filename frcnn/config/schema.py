@@ -15,6 +15,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 
 from frcnn.config import class_names, class_weights, conv_tiles, messages, text_format
+from frcnn.config.augment_section import AugmentConfig
 from frcnn.config.fields import Settings
 from frcnn.config.log_section import LogConfig
 from frcnn.config.sections import (
@@ -41,6 +42,7 @@ __all__ = [
     "SCHEDULES",
     "SECTIONS",
     "AnchorConfig",
+    "AugmentConfig",
     "Config",
     "DataConfig",
     "DetectionConfig",
@@ -56,6 +58,7 @@ class _Sections(Settings):
     """All settings, each checked on its own."""
 
     data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     anchors: AnchorConfig = AnchorConfig()
     rpn: RpnConfig = RpnConfig()
@@ -101,6 +104,11 @@ class Config(_Sections):
             problems.append("rpn.negative_iou must not be above rpn.positive_iou")
         if self.data.short_side > self.data.long_side:
             problems.append("data.short_side must not be above data.long_side")
+        if any(side > self.data.long_side for side in self.augment.short_sides):
+            problems.append("augment.short_sides must not be above data.long_side")
+        jitter = self.augment.scale_jitter
+        if jitter and not (len(jitter) == 2 and 0 < jitter[0] <= jitter[1] <= 10):
+            problems.append("augment.scale_jitter must be LOW,HIGH with 0 < LOW <= HIGH <= 10")
         try:
             conv_tiles.parse(self.train.conv_tiles)
             class_weights.parse(self.loss.class_weights)

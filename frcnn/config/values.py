@@ -67,8 +67,9 @@ def to_list(value: Any) -> list[Any]:
 
 
 NUMBER = BeforeValidator(to_number)
+WHOLE = BeforeValidator(to_whole)
 Number = Annotated[float, NUMBER]
-Whole = Annotated[int, BeforeValidator(to_whole)]
+Whole = Annotated[int, WHOLE]
 Switch = Annotated[bool, BeforeValidator(to_switch)]
 Text = Annotated[str, BeforeValidator(to_text)]
 List = Annotated[tuple[T, ...], BeforeValidator(to_list)]

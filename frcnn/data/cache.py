@@ -16,7 +16,7 @@ from frcnn.data.sample import Sample
 
 
 class ImageCache:
-    """Keeps images and boxes of samples, as ``transforms.resize`` returns them. Threads may share it.
+    """Keeps images and boxes of samples, resized or as they are in the file. Threads may share it.
 
     Args:
         mib: the most memory of all arrays, MiB; 0: nothing is kept.
@@ -31,7 +31,7 @@ class ImageCache:
         self.size = 0
         self.refused = False
         # By sample, not by file: the same file may be listed twice.
-        self._kept: dict[Sample, tuple[np.ndarray, np.ndarray]] = {}
+        self._kept: dict[tuple[Sample, bool], tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -39,26 +39,32 @@ class ImageCache:
         return len(self._kept)
 
     def get(
-        self, sample: Sample, make: Callable[[], tuple[np.ndarray, np.ndarray]]
+        self,
+        sample: Sample,
+        make: Callable[[], tuple[np.ndarray, np.ndarray]],
+        resized: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the image and the boxes of a sample, from the cache or from ``make()``.
 
+        ``resized`` says which of the two kinds is wanted: resized, or as in the file.
+
         The caller must not write to them: the cache's own are read-only.
         """
-        found = self._kept.get(sample)
+        key = sample, resized
+        found = self._kept.get(key)
         if found is not None or not self.limit:
             return found or make()
         image, boxes = made = make()  # outside the lock: other threads need not wait
         needed = image.nbytes + boxes.nbytes
         with self._lock:
-            if sample in self._kept:
+            if key in self._kept:
                 return made
             if self.size + needed > self.limit:
                 self.refused = True
                 return made
             self.size += needed
             image.flags.writeable = boxes.flags.writeable = False
-            self._kept[sample] = made
+            self._kept[key] = made
         return made
 
     def summary(self) -> str:

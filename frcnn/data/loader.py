@@ -29,8 +29,10 @@ import cv2
 import numpy as np
 
 from frcnn import rng as rng_module
-from frcnn.config.schema import DataConfig
+from frcnn.config.schema import AugmentConfig, DataConfig
 from frcnn.data import transforms
+from frcnn.data.augmentation import mosaic
+from frcnn.data.augmentation.augmenter import Augmenter
 from frcnn.data.cache import ImageCache
 from frcnn.data.faults import announce
 from frcnn.data.sample import Dataset, Sample
@@ -92,6 +94,7 @@ class DataLoader:
         cache: of resized images; loaders with the same ``config`` may share it. None: none.
         share: (which, of how many) equal shares of each batch to supply. A whole batch has
             ``config.batch_size`` images for each share.
+        augment: the settings ``augment``, for training; None: only ``config.flip`` changes images.
 
     Example:
         >>> loader = DataLoader(dataset, config.data, multiple=32)
@@ -110,6 +113,7 @@ class DataLoader:
         on_skip: Callable[[str, str, str], None] = announce,
         cache: ImageCache | None = None,
         share: tuple[int, int] = (0, 1),
+        augment: AugmentConfig | None = None,
     ):
         self.dataset = dataset
         self.config = config
@@ -119,10 +123,15 @@ class DataLoader:
         self.make_targets = make_targets
         self.on_skip = on_skip
         self.cache = ImageCache(0) if cache is None else cache
+        self.augmenter = None
+        if training and augment is not None and augment.is_active:
+            self.augmenter = Augmenter(dataset, config, augment, seed, self._whole)
         self.min_boxes = 1  # G, before padding
         if config.pad_multiple:  # for few shapes: the most boxes of any image, in all batches
             counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
             self.min_boxes = max([1, *counts])
+            if self.augmenter is not None and self.augmenter.config.mosaic:
+                self.min_boxes *= 1 + mosaic.OTHERS
         self.share, self.shares = share
         self.batch_size = config.batch_size * self.shares
 
@@ -189,11 +198,14 @@ class DataLoader:
         size = -(-len(whole) // self.shares)
         own = range(self.share * size, min((self.share + 1) * size, len(whole)))
         kept, generators, examples, faults = [], [], [], {}
+        plans = None
+        if self.augmenter is not None:
+            plans = [self.augmenter.plan(int(index), position[0]) for index in whole]
         for row in own:
             sample = self.dataset.samples[whole[row]]
             generator = rng_module.generator(self.seed, rng_module.IMAGES, position[0], int(whole[row]))
             try:
-                examples.append(self._example(sample, generator))
+                examples.append(self._example(sample, generator, plans and plans[row]))
             except DataError as error:
                 if self.config.on_bad_data == "error":
                     raise
@@ -212,10 +224,8 @@ class DataLoader:
             return None, faults
         images, boxes, labels = zip(*examples)
         # From the headers of the whole batch, so that all shares have one shape, whatever is decoded.
-        members = [self.dataset.samples[index] for index in whole]
-        most = max(self.min_boxes, *(int((~sample.difficult).sum()) for sample in members))
-        most = -(-most // BOX_MULTIPLE) * BOX_MULTIPLE
-        resized = [transforms.resized_size(one.width, one.height, self.config)[0] for one in members]
+        counts, resized = self._most_boxes_and_sizes(whole, plans)
+        most = -(-max(self.min_boxes, *counts) // BOX_MULTIPLE) * BOX_MULTIPLE
         gt_boxes = np.zeros((len(images), most, 4), "float32")
         gt_labels = np.full((len(images), most), -1, "int32")
         for row, (own_boxes, own_labels) in enumerate(zip(boxes, labels)):
@@ -245,8 +255,22 @@ class DataLoader:
         image = np.zeros((0, 0, 3), "uint8" if self.config.uint8_images else "float32")
         return image, np.zeros((0, 4), "float32"), np.zeros(0, "int32")
 
-    def _example(self, sample, generator):
+    def _most_boxes_and_sizes(self, whole, plans):
+        """Return the most boxes and the (width, height) that each image of a whole batch may have."""
+        if plans is not None:
+            return [plan.most_boxes for plan in plans], [plan.size for plan in plans]
+        members = [self.dataset.samples[index] for index in whole]
+        counts = [int((~sample.difficult).sum()) for sample in members]
+        return counts, [
+            transforms.resized_size(one.width, one.height, self.config)[0] for one in members
+        ]
+
+    def _example(self, sample, generator, plan):
         """Return image, boxes and labels; boxes marked difficult are left out."""
+        if plan is not None:
+            example = self.augmenter(plan, bool(generator.random() < self.config.flip))
+            used = ~example.difficult
+            return example.image, example.boxes[used], example.labels[used]
         image, boxes = self.cache.get(sample, lambda: self._resized(sample))
         if self.training and generator.random() < self.config.flip:
             image, boxes = transforms.flip(image, boxes)
@@ -254,6 +278,16 @@ class DataLoader:
 
     def _resized(self, sample):
         """Return image and boxes, resized, before anything random."""
+        return transforms.resize(self._loaded(sample), sample.boxes[~sample.difficult], self.config)
+
+    def _whole(self, sample):
+        """Return the image as it is in the file, from the cache where it is there."""
+        if sample.pixels is not None:
+            return self._loaded(sample)
+        return self.cache.get(sample, lambda: (self._loaded(sample), np.empty(0)), resized=False)[0]
+
+    def _loaded(self, sample):
+        """Return the image as it is in the file."""
         image = transforms.load(sample.path) if sample.pixels is None else sample.pixels
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):
@@ -261,4 +295,4 @@ class DataLoader:
                 f"the image {sample.path} has become {width}x{height} pixels, and was "
                 f"{sample.width}x{sample.height} when the data set was read"
             )
-        return transforms.resize(image, sample.boxes[~sample.difficult], self.config)
+        return image

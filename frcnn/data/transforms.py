@@ -112,9 +112,27 @@ def resize(image: np.ndarray, boxes: np.ndarray, config: DataConfig) -> tuple[np
     """
     height, width = image.shape[:2]
     size, scale = resized_size(width, height, config)
+    return resize_to(image, boxes, size, config, scale < 1.0)
+
+
+def resize_to(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    size: tuple[int, int],
+    config: DataConfig,
+    shrinks: bool | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resize an image and its boxes to a (width, height) in pixels. For the rest see ``resize``.
+
+    Args:
+        shrinks: whether the image becomes smaller; None: if both sides do.
+    """
+    height, width = image.shape[:2]
+    if shrinks is None:
+        shrinks = size[0] < width and size[1] < height
     if not config.uint8_images:
         image = image.astype("float32")
-    smooth = config.interpolation == "area" and scale < 1.0
+    smooth = config.interpolation == "area" and shrinks
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
     # Rounding to whole pixels scales the two axes a little differently.
     stretch = np.array([size[0] / width, size[1] / height] * 2, "float32")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from frcnn import rng
 from frcnn.config.schema import Config, DataConfig
 from frcnn.data import build, faults, image_io, transforms
+from frcnn.data.augmentation.augmenter import Augmenter
 from frcnn.data.sample import Dataset, Sample
 from frcnn.data.sources import Source
 from frcnn.errors import DataError
@@ -28,17 +30,20 @@ from frcnn.inspection.report_folder import MADE_BY, REPORT_END, check_folder, pr
 from frcnn.text import echo
 
 
-def inspect(config: Config, out: pathlib.Path | str, images: int = 16) -> None:
+def inspect(config: Config, out: pathlib.Path | str, images: int = 16, augmented: int = 0) -> None:
     """Report on the training split of a config, in text and pictures.
 
-    Prints the report and writes ``report.txt``, ``charts.png``, ``boxes/*.png`` and, with
-    ``data.on_bad_data`` "skip", the images with faults to ``skipped.csv``.
+    Prints the report and writes ``report.txt``, ``charts.png``, ``boxes/*.png``, with
+    ``augmented`` also ``augmented/*.png``, and, with ``data.on_bad_data`` "skip", the images with faults
+    to ``skipped.csv``.
 
     Args:
         config: config with the data set, of which ``data.train_split`` is inspected, and compared with
             ``data.val_split``.
         out: folder for the report, created if missing.
         images: number of images to draw with their boxes; those rotated by EXIF come first.
+        augmented: number of versions, as training changes an image, of each of these images, which are
+            drawn into ``augmented/``.
 
     Raises:
         DataError: every image has a fault; or, with ``on_bad_data`` "error", any image has one: the same
@@ -73,10 +78,17 @@ def inspect(config: Config, out: pathlib.Path | str, images: int = 16) -> None:
         if pictures:
             charts.save(pictures, out / "charts.png")
         taken: set[pathlib.Path] = set()
+        changed: set[pathlib.Path] = set()
+        if augmented:
+            outputs.new_folder(out / "augmented")
         for sample in choose(dataset, turned, images):
             picture = draw_boxes(sample, dataset.classes, config.data)
             stem = sample.name.replace("/", "_")
             outputs.save_picture(picture, out / "boxes", stem, MADE_BY, sample.path, taken)
+            for number, picture in enumerate(draw_augmented(dataset, sample, config, augmented), 1):
+                outputs.save_picture(
+                    picture, out / "augmented", f"{stem}_{number}", MADE_BY, sample.path, changed
+                )
         echo(f"{printed}\nwritten to {out}")
         (dataset,) = faults.apply_policy([(dataset, known)], config.data.on_bad_data, report)
         if dataset.skipped:
@@ -150,3 +162,17 @@ def draw_boxes(sample: Sample, classes: Sequence[str], config: DataConfig) -> Im
     """Draw an image at the size of the network input, with all its boxes."""
     image, boxes = transforms.resize(transforms.load(sample.path), sample.boxes, config)
     return draw.draw(image, boxes, sample.labels, None, classes)
+
+
+def draw_augmented(
+    dataset: Dataset, sample: Sample, config: Config, versions: int
+) -> Iterator[Image.Image]:
+    """Yield an image as training would change it in its first epochs, with all its boxes."""
+    augmenter = Augmenter(
+        dataset, config.data, config.augment, config.train.seed, lambda one: transforms.load(one.path)
+    )
+    for epoch in range(versions):
+        index = dataset.samples.index(sample)
+        flips = rng.generator(config.train.seed, rng.IMAGES, epoch, index)
+        example = augmenter(augmenter.plan(index, epoch), bool(flips.random() < config.data.flip))
+        yield draw.draw(example.image, example.boxes, example.labels, None, dataset.classes)

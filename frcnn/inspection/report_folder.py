@@ -10,6 +10,7 @@ from frcnn.files import outputs
 MADE_BY = "frcnn inspect_data"
 REPORT_END = f"report by {MADE_BY}"  # marks a report, so that a later one may replace it
 REPORT_FILES = ("report.txt", "charts.png", "skipped.csv")
+REPORT_FOLDERS = ("boxes", "augmented")
 
 
 def check_folder(out: pathlib.Path | str) -> None:
@@ -20,7 +21,8 @@ def check_folder(out: pathlib.Path | str) -> None:
     """
     out = pathlib.Path(out)
     outputs.check_folder(out)
-    outputs.check_folder(out / "boxes")
+    for name in REPORT_FOLDERS:
+        outputs.check_folder(out / name)
     report = out / "report.txt"
     with outputs.writing(report):
         if report.is_file() and report.read_bytes().rstrip().endswith(REPORT_END.encode()):
@@ -44,5 +46,7 @@ def prepare_folder(out: pathlib.Path | str) -> pathlib.Path:
     with outputs.writing(out):
         for name in REPORT_FILES:
             (out / name).unlink(missing_ok=True)
-    outputs.remove_pictures(outputs.new_folder(out / "boxes"), MADE_BY)
+    for name in REPORT_FOLDERS:
+        if name == "boxes" or (out / name).is_dir():
+            outputs.remove_pictures(outputs.new_folder(out / name), MADE_BY)
     return out

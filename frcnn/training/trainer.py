@@ -88,7 +88,7 @@ class Trainer:
             cache=self.cache,
             share=self.group.share,
         )
-        self.batches = loader(train_set, training=True)
+        self.batches = loader(train_set, training=True, augment=config.augment)
         self.val_batches = loader(val_set, training=False)
         self.steps_per_epoch = config.train.steps_per_epoch or len(self.batches)
         total_steps = self.steps_per_epoch * config.train.epochs

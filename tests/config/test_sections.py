@@ -37,6 +37,14 @@ def test_the_defaults_keep_their_bounds():
     assert config.replace({key: config.get(key) for key in KEYS}) == config
 
 
+@pytest.mark.parametrize("jitter", ["1", "2,1", "0,1", "1,20"])
+def test_a_scale_jitter_is_two_factors_in_order(jitter):
+    with pytest.raises(ConfigError, match="augment.scale_jitter must be LOW,HIGH"):
+        Config().replace({"augment.scale_jitter": jitter})
+    with pytest.raises(ConfigError, match="augment.short_sides must not be above data.long_side"):
+        Config().replace({"augment.short_sides": "600,1001"})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [

@@ -15,8 +15,9 @@ from support import damage, load_script
 from frcnn.cli import common
 from frcnn.config.schema import AnchorConfig
 from frcnn.data import build
+from frcnn.data.loader import DataLoader
 from frcnn.errors import DataError, OutputError
-from frcnn.inspection import anchor_fit, box_statistics, inspector
+from frcnn.inspection import anchor_fit, box_statistics, draw, inspector
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.ops.boxes import iou
 
@@ -169,6 +170,29 @@ def test_a_second_report_replaces_the_first_and_nothing_else(small_config, tmp_p
     assert {path.name for path in out.iterdir()} == {"report.txt", "charts.png", "boxes", "notes.txt"}
     drawn = {path.name for path in (out / "boxes").iterdir()}
     assert len(drawn) == 2 and "mine.png" in drawn
+
+
+def test_augmented_images_are_drawn_and_are_those_of_training(small_config, tmp_path):
+    config = small_config.replace({"augment.colour": 0.5, "augment.short_sides": "48,96"})
+    inspector.inspect(config, tmp_path / "out", images=2, augmented=3)
+    names = {path.name for path in (tmp_path / "out" / "augmented").iterdir()}
+    assert len(names) == 6
+    train, _ = build.load(config.data)
+    loader = DataLoader(train, config.data, 1, config.train.seed, augment=config.augment)
+    for batch in loader.epoch(1):
+        for sample, image, size in zip(batch.samples, batch.images, batch.image_sizes.astype(int)):
+            if f"{sample.name}_2.png" in names:
+                drawn = list(inspector.draw_augmented(train, sample, config, 2))[1]
+                row = batch.samples.index(sample)
+                labels = batch.gt_labels[row][batch.gt_labels[row] >= 0]
+                boxes = batch.gt_boxes[row][: len(labels)]
+                expected = draw.draw(image[: size[0], : size[1]], boxes, labels, None, train.classes)
+                np.testing.assert_array_equal(np.asarray(drawn), np.asarray(expected))
+                names.remove(f"{sample.name}_2.png")
+    assert len(names) == 4
+    # A later report without them leaves no old ones.
+    inspector.inspect(config, tmp_path / "out", images=2)
+    assert not list((tmp_path / "out" / "augmented").iterdir())
 
 
 @pytest.mark.parametrize("name", ["report.txt", "charts.png", "skipped.csv"])

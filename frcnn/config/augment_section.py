@@ -1,0 +1,50 @@
+"""The settings of the training images' random changes; all are off by default."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from frcnn.config.fields import Factor, Section, setting
+from frcnn.config.values import WHOLE, List, Number, Whole
+
+Side = Annotated[int, Field(ge=1, le=2**14), WHOLE]
+
+
+class AugmentConfig(Section):
+    """Random changes of training images, in the order of this table; data.flip comes after `crop`."""
+
+    short_sides: List[Side] = setting(
+        (),
+        "short sides in pixels, of which each image gets one at random; empty: data.short_side",
+        max_length=64,
+    )
+    scale_jitter: List[Factor] = setting(
+        (),
+        "LOW,HIGH: the objects grow by a factor between them, and the image keeps its size; empty: off",
+        max_length=2,
+    )
+    crop: Number = setting(
+        0.0, "probability of a random crop that holds an object or a part of one", ge=0, le=1
+    )
+    vertical_flip: Number = setting(0.0, "probability of a vertical flip", ge=0, le=1)
+    rotation: Number = setting(0.0, "largest angle of a random rotation, degrees", ge=0, le=180)
+    shear: Number = setting(0.0, "largest angle of a random shear of each axis, degrees", ge=0, le=40)
+    mosaic: Number = setting(0.0, "probability that an image is put together of four", ge=0, le=1)
+    colour: Number = setting(
+        0.0,
+        "brightness, contrast and saturation change by factors of up to 1 -/+ this, the hue by up to a "
+        "tenth of this, turns",
+        ge=0,
+        le=1,
+    )
+    blur: Number = setting(0.0, "largest sigma of a Gaussian blur, pixels", ge=0, le=100)
+    jpeg_quality: Whole = setting(
+        0, "images are compressed as JPEG of a quality from this to 100; 0: not", ge=0, le=100
+    )
+
+    @property
+    def is_active(self) -> bool:
+        """Whether any of the settings is not its default."""
+        return self != AugmentConfig()

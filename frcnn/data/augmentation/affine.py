@@ -1,0 +1,68 @@
+"""Flips, rotation and shear of an image and its boxes.
+
+A box after a rotation is the upright hull of the rotated box: it is exact for a rectangular object, and
+larger than the object otherwise. So the angles should be small. A box that is cut is the hull of what
+remains of the rotated box.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from frcnn.data.augmentation.example import Example
+from frcnn.data.transforms import PADDING_RGB
+
+
+def flip_vertically(example: Example) -> Example:
+    """Mirror an example top to bottom."""
+    height = example.image.shape[0]
+    x1, y1, x2, y2 = example.boxes.T
+    boxes = np.stack([x1, height - y2, x2, height - y1], axis=1)
+    return example.replace(image=cv2.flip(example.image, 0), boxes=boxes)
+
+
+def matrix(size: tuple[int, int], angle: float, shear_x: float, shear_y: float) -> np.ndarray:
+    """Return the (2, 3) matrix of a shear and then a rotation about an image's centre.
+
+    Args:
+        size: (width, height), pixels.
+        angle: of the rotation, degrees, from x to y.
+        shear_x, shear_y: angles by which the vertical and the horizontal edges tilt, degrees.
+
+    Returns:
+        float64, for points (x, y, 1) in pixels, where the first pixel reaches from 0 to 1.
+    """
+    sheared = np.array([[1.0, math.tan(math.radians(shear_x))], [math.tan(math.radians(shear_y)), 1.0]])
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    linear = np.array([[cos, -sin], [sin, cos]]) @ sheared
+    centre = np.array(size) / 2
+    return np.column_stack([linear, centre - linear @ centre])
+
+
+def warp(example: Example, transform: np.ndarray) -> Example:
+    """Move an image and its boxes by a (2, 3) matrix, as ``matrix`` makes it; the size stays.
+
+    What comes from outside the image has the padding's colour. Boxes are clipped; slivers are dropped.
+    """
+    height, width = example.image.shape[:2]
+    # OpenCV counts from the centre of the first pixel.
+    half = np.array([0.5, 0.5])
+    own = transform.copy()
+    own[:, 2] += transform[:, :2] @ half - half
+    image = cv2.warpAffine(
+        example.image, own, (width, height), flags=cv2.INTER_LINEAR, borderValue=PADDING_RGB
+    )
+    corners = example.boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (G, 4, 2)
+    moved = (corners @ transform[:, :2].T + transform[:, 2]).astype("float32")
+    boxes, visible = example.boxes.copy(), example.visible.copy()
+    canvas = np.array([[0, 0], [width, 0], [width, height], [0, height]], "float32")
+    for row, corner in enumerate(moved):
+        area, inside = cv2.intersectConvexConvex(corner, canvas)
+        points = corner if inside is None else inside[:, 0]
+        boxes[row] = *points.min(axis=0), *points.max(axis=0)
+        visible[row] *= area / max(cv2.contourArea(corner), 1e-9)
+    # Nothing is left to clip, but what became a sliver is dropped.
+    return example.replace(image=image, boxes=boxes, visible=visible).clipped()

@@ -1,0 +1,45 @@
+"""Four images put together to one (Bochkovskiy et al. 2020, YOLOv4, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from frcnn.data.augmentation.example import Example, blank
+
+OTHERS = 3  # images beside an image's own
+SCALES = (0.5, 1.0)  # factor by which each image shrinks
+MIDDLE = (0.3, 0.7)  # where the four meet, shares of the sides
+
+
+def put_together(
+    examples: Sequence[Example], size: tuple[int, int], rng: np.random.Generator
+) -> Example:
+    """Put four examples into the quarters of a canvas, which meet at a random point.
+
+    Each is cut, or padded, to its quarter, at a random place. Where a rotated box is cut, what remains
+    may be smaller than its hull, which stays.
+
+    Args:
+        examples: four, with images of any size.
+        size: (width, height) of the canvas, pixels.
+        rng: generator of the draws.
+    """
+    x, y = (int(share * side) for share, side in zip(rng.uniform(*MIDDLE, 2), size))
+    corners = ((0, 0, x, y), (x, 0, size[0], y), (0, y, x, size[1]), (x, y, *size))
+    parts = []
+    canvas = blank(size, examples[0].image.dtype)
+    for example, (x1, y1, x2, y2) in zip(examples, corners):
+        part = place_at_random(example, (x2 - x1, y2 - y1), rng)
+        canvas[y1:y2, x1:x2] = part.image
+        parts.append(part.replace(boxes=part.boxes + np.array([x1, y1, x1, y1], "float32")))
+    names = ("boxes", "labels", "difficult", "visible")
+    return Example(canvas, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def place_at_random(example: Example, size: tuple[int, int], rng: np.random.Generator) -> Example:
+    """Cut or pad an example to (width, height); the place is random in both axes."""
+    spare = [to - of for to, of in zip(size, example.image.shape[1::-1])]
+    x, y = (int(rng.integers(min(one, 0), max(one, 0) + 1)) for one in spare)
+    return example.placed(size, (x, y))
