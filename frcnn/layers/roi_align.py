@@ -151,8 +151,8 @@ def gather_samples(features, level, image, first, step, points):
     """
     flat, start, height, width = flatten_levels(features, level, image)
     place = first[..., None] + step[..., None] * ops.cast(ops.arange(points), "float32")
-    left, right, x_share, x_inside = _neighbours(place[:, 0], width[:, None])
-    above, below, y_share, y_inside = _neighbours(place[:, 1], height[:, None])
+    left, right, x_share, x_inside = neighbours(place[:, 0], width[:, None])
+    above, below, y_share, y_inside = neighbours(place[:, 1], height[:, None])
     x_share, y_share = x_share[:, None, :], y_share[:, :, None]
 
     def cell(row, column):
@@ -197,8 +197,8 @@ def flatten_levels(features, level, image):
     return ops.reshape(flat, (-1, channels)), start, height, width
 
 
-def _neighbours(place, length):
-    """Return the cells before and after (N, points) places, the share of the latter, and if inside."""
+def neighbours(place, length):
+    """Return the cells before and after (N, ...) places, the share of the latter, and if inside."""
     inside = (place >= -1.0) & (place <= ops.cast(length, "float32"))
     clamped = ops.clip(place, 0.0, ops.cast(length - 1, "float32"))
     before = ops.cast(ops.floor(clamped), "int32")
