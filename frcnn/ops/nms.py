@@ -44,8 +44,11 @@ def nms_by_class(boxes, scores, labels, iou_threshold, max_output):
     return nms(boxes + offset, scores, iou_threshold, max_output)
 
 
-def blocked_nms(boxes, scores, iou_threshold, max_output):
-    """``nms`` on ``keras.ops`` alone: O(N²) work in N / ``BLOCK`` rounds, shapes all fixed."""
+def blocked_nms(boxes, scores, iou_threshold, max_output, iou=box_ops.iou):
+    """``nms`` on ``keras.ops`` alone: O(N²) work in N / ``BLOCK`` rounds, shapes all fixed.
+
+    ``iou``, from (N, E) and (M, E) boxes to (N, M), also allows boxes of another kind.
+    """
     count = boxes.shape[0]
     rounds = -(-max(count, max_output) // BLOCK)
     padding = rounds * BLOCK - count
@@ -70,10 +73,10 @@ def blocked_nms(boxes, scores, iou_threshold, max_output):
 
     def round_(number, kept):
         start = number * BLOCK
-        block = ops.slice(ordered, (start, 0), (BLOCK, 4))
+        block = ops.slice(ordered, (start, 0), (BLOCK, boxes.shape[1]))
         exists = ops.slice(order, (start,), (BLOCK,)) >= 0
-        covered = (box_ops.iou(ordered, block) > iou_threshold) & kept[:, None]
-        overlap = (box_ops.iou(block, block) > iou_threshold) & earlier_in_block
+        covered = (iou(ordered, block) > iou_threshold) & kept[:, None]
+        overlap = (iou(block, block) > iou_threshold) & earlier_in_block
         settled = settle(overlap, exists & ~ops.any(covered, axis=0))
         return ops.slice_update(kept, (start,), settled)
 

@@ -1,0 +1,195 @@
+"""Geometry of oriented boxes, and the deltas that oriented detectors learn.
+
+An oriented box is ``[cx, cy, w, h, angle]``, float32: its centre, the lengths of its sides in pixels of
+the network input, and the angle in radians from the x axis to the side of length ``w``, growing from x
+to y (clockwise on the screen). ``w >= h`` and ``-pi/2 <= angle < pi/2`` is the canonical form, which
+``canonical`` makes.
+
+The RPN learns the midpoint offsets of Xie et al. 2021 ("Oriented R-CNN"), section 3.1: 6 numbers from a
+horizontal anchor to an oriented box. The head learns 5 numbers from one oriented box to another. All
+functions are pure, on ``keras.ops`` tensors of any leading shape.
+"""
+
+import math
+
+from keras import ops
+
+from frcnn.ops import boxes as box_ops
+
+# What the six deltas of the RPN are multiplied by: 1 / standard deviations of Xie et al. 2021.
+MIDPOINT_DELTA_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 2.0, 2.0)
+
+# What the five deltas of the head are multiplied by: 1 / (0.1, 0.1, 0.2, 0.2, 0.1).
+ORIENTED_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0, 10.0)
+
+# A box counts as axis-aligned if its two top vertices differ in y, and its two rightmost ones in x, by
+# less than this, pixels. Rounding would otherwise choose between da = db = -0.5 and da = db = 0.5. The
+# authors decide for each of the two alone. Of a thin box that is turned a little that makes a
+# parallelogram without area.
+AXIS_ALIGNED = 0.1
+
+
+def area(boxes):
+    """Return the (...,) area in square pixels of (..., 5) oriented boxes; negative sides have none."""
+    size = ops.maximum(boxes[..., 2:4], 0.0)
+    return size[..., 0] * size[..., 1]
+
+
+def canonical(boxes):
+    """Describe (..., 5) oriented boxes with ``w >= h`` and ``-pi/2 <= angle < pi/2``.
+
+    The rectangles stay the same: a quarter turn swaps the sides, and a half turn changes nothing.
+    """
+    width, height, angle = boxes[..., 2], boxes[..., 3], boxes[..., 4]
+    angle = ops.where(width >= height, angle, angle + 0.5 * math.pi)
+    angle = angle - math.pi * ops.floor(angle / math.pi + 0.5)
+    sides = [ops.maximum(width, height), ops.minimum(width, height), angle]
+    return ops.concatenate([boxes[..., :2], ops.stack(sides, axis=-1)], axis=-1)
+
+
+def corners(boxes):
+    """Return the (..., 4, 2) corners x, y of (..., 5) oriented boxes, in order around the box."""
+    cos, sin = ops.cos(boxes[..., 4]), ops.sin(boxes[..., 4])
+    half_width, half_height = 0.5 * boxes[..., 2], 0.5 * boxes[..., 3]
+    along = ops.stack([cos * half_width, sin * half_width], axis=-1)
+    across = ops.stack([-sin * half_height, cos * half_height], axis=-1)
+    offsets = [-along - across, along - across, along + across, across - along]
+    return boxes[..., None, :2] + ops.stack(offsets, axis=-2)
+
+
+def outer_boxes(boxes):
+    """Return the (..., 4) smallest axis-aligned boxes that hold (..., 5) oriented boxes."""
+    points = corners(boxes)
+    return ops.concatenate([ops.min(points, axis=-2), ops.max(points, axis=-2)], axis=-1)
+
+
+def upright(boxes):
+    """Turn (..., 5) oriented boxes around their centres to angle 0, as (..., 4) axis-aligned boxes."""
+    return ops.concatenate(
+        [boxes[..., :2] - 0.5 * boxes[..., 2:4], boxes[..., :2] + 0.5 * boxes[..., 2:4]], axis=-1
+    )
+
+
+def from_axis_aligned(boxes):
+    """Return (..., 4) axis-aligned boxes as (..., 5) oriented boxes in the canonical form."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    centre = boxes[..., :2] + 0.5 * size
+    return canonical(ops.concatenate([centre, size, ops.zeros_like(size[..., :1])], axis=-1))
+
+
+def encode_midpoints(boxes, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
+    """Return the midpoint offsets from anchors to oriented boxes: the inverse of ``decode_midpoints``.
+
+    Xie et al. 2021, section 3.1.1. The first four deltas lead to the outer box g of the oriented box,
+    as ``boxes.encode`` has them. The top vertex touches g's upper side at x = ga, and the rightmost one
+    its right side at y = gb: da = (ga - gx) / gw, db = (gb - gy) / gh, both in [-0.5, 0.5].
+
+    Args:
+        boxes: (..., 5) oriented boxes with area.
+        anchors: (..., 4) axis-aligned boxes.
+        weights: what the six deltas are multiplied by.
+
+    Returns:
+        (..., 6) dx, dy, dw, dh, da, db. An axis-aligned box has da = db = 0.5.
+    """
+    points, outer = corners(boxes), outer_boxes(boxes)
+    x, y = points[..., 0], points[..., 1]
+    size = ops.maximum(outer[..., 2:] - outer[..., :2], 1e-6)
+    centre = outer[..., :2] + 0.5 * size
+    top = ops.max(ops.where(y == outer[..., None, 1], x, -float("inf")), axis=-1)
+    right = ops.max(ops.where(x == outer[..., None, 2], y, -float("inf")), axis=-1)
+    midpoints = (ops.stack([top, right], axis=-1) - centre) / size
+    from_top, from_left = ops.sort(y, axis=-1), ops.sort(x, axis=-1)
+    tilt = ops.maximum(from_top[..., 1] - from_top[..., 0], from_left[..., 3] - from_left[..., 2])
+    midpoints = ops.where(tilt[..., None] < AXIS_ALIGNED, 0.5, midpoints)
+    deltas = box_ops.encode(outer, anchors)
+    deltas = ops.concatenate([deltas, midpoints], axis=-1)
+    return deltas * ops.convert_to_tensor(weights, "float32")
+
+
+def decode_midpoints(deltas, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
+    """Turn anchors into oriented boxes by midpoint offsets: the inverse of ``encode_midpoints``.
+
+    Xie et al. 2021, section 3.1.2. The offsets give a parallelogram. Its shorter half-diagonal is
+    stretched to the length of the longer one, which makes it a rectangle.
+
+    Args:
+        deltas: (..., 6).
+        anchors: (..., 4) axis-aligned boxes.
+        weights: those that the deltas were encoded with.
+
+    Returns:
+        (..., 5) oriented boxes in the canonical form, not clipped to any image.
+    """
+    deltas = deltas / ops.convert_to_tensor(weights, "float32")
+    outer = box_ops.decode(deltas[..., :4], anchors)
+    size = outer[..., 2:] - outer[..., :2]
+    centre = outer[..., :2] + 0.5 * size
+    midpoints = ops.clip(deltas[..., 4:], -0.5, 0.5) * size
+    to_top = ops.stack([midpoints[..., 0], -0.5 * size[..., 1]], axis=-1)
+    to_right = ops.stack([0.5 * size[..., 0], midpoints[..., 1]], axis=-1)
+    lengths = [ops.sqrt(ops.sum(half * half, axis=-1, keepdims=True)) for half in (to_top, to_right)]
+    longest = ops.maximum(*lengths)
+    to_top, to_right = (
+        half * longest / ops.maximum(length, 1e-6) for half, length in zip((to_top, to_right), lengths)
+    )
+    # Two neighbouring sides of the rectangle: top to right, and right to bottom.
+    side, next_side = to_right - to_top, -to_top - to_right
+    width, height = (ops.sqrt(ops.sum(edge * edge, axis=-1)) for edge in (side, next_side))
+    angle = ops.arctan2(side[..., 1], side[..., 0])
+    return canonical(ops.concatenate([centre, ops.stack([width, height, angle], axis=-1)], axis=-1))
+
+
+def encode(boxes, references, weights=ORIENTED_DELTA_WEIGHTS):
+    """Return the deltas that turn oriented boxes into others: the inverse of ``decode``.
+
+    The shift is measured along the sides of the reference. Of the two descriptions of a box, (w, h,
+    angle) and (h, w, angle + pi/2), the one is taken whose angle is nearer to the reference's, so that
+    the turn is at most pi/4 and a small change of the box never makes a large change of the target.
+
+    Args:
+        boxes: (..., 5) with area; an empty one gives deltas that are finite and meaningless.
+        references: (..., 5) oriented boxes.
+        weights: what the five deltas are multiplied by.
+
+    Returns:
+        (..., 5) dx, dy in widths and heights of the reference; dw, dh natural logarithms; dtheta in
+        radians.
+    """
+    quarter = 0.5 * math.pi
+    turn = boxes[..., 4] - references[..., 4]
+    quarters = ops.floor(turn / quarter + 0.5)
+    is_swapped = quarters - 2.0 * ops.floor(0.5 * quarters) == 1.0
+    turn = turn - quarters * quarter
+    sides = ops.maximum(boxes[..., 2:4], 1e-6)
+    sides = ops.where(is_swapped[..., None], sides[..., ::-1], sides)
+    size = ops.maximum(references[..., 2:4], 1e-6)
+    shift = _turned(boxes[..., :2] - references[..., :2], -references[..., 4]) / size
+    deltas = ops.concatenate([shift, ops.log(sides / size), turn[..., None]], axis=-1)
+    return deltas * ops.convert_to_tensor(weights, "float32")
+
+
+def decode(deltas, references, weights=ORIENTED_DELTA_WEIGHTS):
+    """Move, stretch and turn oriented boxes by deltas: the inverse of ``encode``.
+
+    Args:
+        deltas: (..., 5) as ``encode`` returns them.
+        references: (..., 5) oriented boxes.
+        weights: those that the deltas were encoded with.
+
+    Returns:
+        (..., 5) oriented boxes in the canonical form.
+    """
+    deltas = deltas / ops.convert_to_tensor(weights, "float32")
+    size = references[..., 2:4]
+    centre = references[..., :2] + _turned(deltas[..., :2] * size, references[..., 4])
+    size = size * ops.exp(ops.minimum(deltas[..., 2:4], box_ops.BBOX_XFORM_CLIP))
+    angle = references[..., 4:] + deltas[..., 4:]
+    return canonical(ops.concatenate([centre, size, angle], axis=-1))
+
+
+def _turned(vectors, angle):
+    """Turn (..., 2) vectors by (...,) radians, from x to y."""
+    cos, sin = ops.cos(angle), ops.sin(angle)
+    x, y = vectors[..., 0], vectors[..., 1]
+    return ops.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
