@@ -20,10 +20,7 @@ from frcnn.config.fields import Settings
 from frcnn.config.log_section import LogConfig
 from frcnn.config.sections import (
     BACKBONES,
-    PRECISIONS,
-    SCHEDULES,
     AnchorConfig,
-    CheckpointConfig,
     DataConfig,
     DetectionConfig,
     LossConfig,
@@ -31,8 +28,8 @@ from frcnn.config.sections import (
     OptimizerConfig,
     RoiConfig,
     RpnConfig,
-    TrainConfig,
 )
+from frcnn.config.train_section import PRECISIONS, SCHEDULES, CheckpointConfig, TrainConfig
 from frcnn.errors import ConfigError, FrcnnError
 
 __all__ = [

@@ -35,11 +35,9 @@ Backbone = Literal[
     "mobilenet_v3_large_fpn",
     "tiny",
 ]
-Schedule = Literal["alternating", "joint", "four-step"]
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Format = Literal["auto", "voc", "coco", "yolo", "csv", "cvat", "labelme", "voc-flat"]
 FORMATS = get_args(Format)
-BACKBONES, SCHEDULES, PRECISIONS = get_args(Backbone), get_args(Schedule), get_args(Precision)
+BACKBONES = get_args(Backbone)
 
 
 class DataConfig(Section):
@@ -225,7 +223,9 @@ class DetectionConfig(Section):
 class OptimizerConfig(Section):
     """One optimizer for each sub-model, both made alike. Ren et al. 2015, section 3.2."""
 
-    name: Literal["sgd", "adam"] = setting("sgd", "the optimizer")
+    name: Literal["sgd", "adam"] = setting(
+        "sgd", "the optimizer; adam decays weights as AdamW does (Loshchilov & Hutter 2019)"
+    )
     learning_rate: Number = setting(1e-3, "learning rate of one process", ge=0, le=1e4)
     momentum: Number = setting(0.9, "momentum (sgd)", ge=0, lt=1)
     bias_lr_factor: Number = setting(2.0, "times the learning rate, for biases (sgd)", ge=0, le=1e4)
@@ -246,10 +246,15 @@ class OptimizerConfig(Section):
         ge=0,
         le=1,
     )
-    decay_at: List[Share] = setting(
-        (0.75,), "shares of the run after which the rate falls", max_length=1000
+    decay: Literal["steps", "cosine"] = setting(
+        "steps",
+        "course of the rate after the warm-up; cosine: half a cosine down to 0 at the end of the run "
+        "(Loshchilov & Hutter 2017)",
     )
-    decay_factor: Number = setting(0.1, "what the rate is multiplied by then", ge=0, le=1e4)
+    decay_at: List[Share] = setting(
+        (0.75,), "steps: shares of the run after which the rate falls", max_length=1000
+    )
+    decay_factor: Number = setting(0.1, "steps: what the rate is multiplied by then", ge=0, le=1e4)
 
 
 class LossConfig(Section):
@@ -266,51 +271,4 @@ class LossConfig(Section):
         "weights of classes in the classifier's class loss, each as NAME=WEIGHT; others have 1; "
         "background is a name, too",
         max_length=2**14,
-    )
-
-
-class TrainConfig(Section):
-    """The training loop."""
-
-    schedule: Schedule = setting("alternating", "how the two sub-models are trained")
-    precision: Precision = setting(
-        "float32", "precision of the layers' arithmetic; mixed_float16 scales the losses"
-    )
-    conv_tiles: List[Text] = setting(
-        ("auto",),
-        "on a CPU: 3x3 convolutions that go by tiles, as CHANNELS:TILES, the least of both, such as "
-        "64:256,128:64; auto: what is faster on this machine, measured once",
-        max_length=64,
-    )
-    # 16 epochs of VOC 2007's 5011 trainval images: the paper's 80,000 steps.
-    epochs: Whole = setting(16, "epochs", ge=1, le=UNBOUNDED)
-    steps_per_epoch: Whole = setting(
-        0, "steps per epoch; 0: once through the training split", ge=0, le=UNBOUNDED
-    )
-    seed: Whole = setting(0, "seed of everything random", ge=0, le=2**32 - 1)
-    deterministic: Switch = setting(False, "the same seed gives the same bits on a GPU, too, but slower")
-    max_nonfinite_steps: Whole = setting(
-        10,
-        "steps in a row, skipped for a loss or gradient that is not finite, that end the run",
-        ge=1,
-        le=UNBOUNDED,
-    )
-    log_every: Whole = setting(
-        10, "steps between logged scalars; the first step is logged, too", ge=1, le=UNBOUNDED
-    )
-    validate_every: Whole = setting(1, "epochs between validations", ge=1, le=UNBOUNDED)
-    best_weights: Literal["auto", "mAP", "last"] = setting(
-        "auto",
-        "best.weights.h5 holds the weights of the best mAP or the last; auto: the last if "
-        "validation is on a test split",
-    )
-
-
-class CheckpointConfig(Section):
-    """How much work an interruption may cost. The last epoch always ends with a checkpoint."""
-
-    every_steps: Whole = setting(0, "steps between checkpoints; 0: not by steps", ge=0, le=UNBOUNDED)
-    every_minutes: Number = setting(10.0, "minutes between checkpoints; 0: not by time", ge=0, le=1e9)
-    keep: Whole = setting(
-        2, "checkpoints to keep, the newest; each is about twice as large as the weights", ge=1, le=2**20
     )

@@ -8,6 +8,7 @@ has no warm-up.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -59,11 +60,15 @@ class WarmupMultiStepLR(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         rate = self.peak * ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
-        for boundary in self.boundaries:
-            rate = rate * ops.where(step >= boundary, self.factor, 1.0)
+        rate = self._decayed(rate, step)
         if self.scale != 1.0:
             grown = ops.minimum((step + 1.0) / max(self.scale_steps, 1), 1.0)
             rate = rate * (1.0 + (self.scale - 1.0) * grown)
+        return rate
+
+    def _decayed(self, rate: Tensor, step: Tensor) -> Tensor:
+        for boundary in self.boundaries:
+            rate = rate * ops.where(step >= boundary, self.factor, 1.0)
         return rate
 
     def get_config(self):
@@ -75,6 +80,38 @@ class WarmupMultiStepLR(keras.optimizers.schedules.LearningRateSchedule):
             "scale": self.scale,
             "scale_steps": self.scale_steps,
         }
+
+
+@keras.saving.register_keras_serializable(package="frcnn")
+class WarmupCosineLR(WarmupMultiStepLR):
+    """A learning rate that rises linearly from 0 and then falls to 0 along half a cosine.
+
+    Loshchilov & Hutter 2017 ("SGDR"), without restarts.
+
+    Args:
+        peak, warmup_steps, scale, scale_steps: as for ``WarmupMultiStepLR``.
+        total_steps: number of steps of the run.
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        warmup_steps: int,
+        total_steps: int,
+        scale: float = 1.0,
+        scale_steps: int = 0,
+    ):
+        super().__init__(peak, warmup_steps, (), 1.0, scale, scale_steps)
+        self.total_steps = total_steps
+
+    def _decayed(self, rate: Tensor, step: Tensor) -> Tensor:
+        falling = max(self.total_steps - self.warmup_steps, 1)
+        share = ops.clip((step - self.warmup_steps) / falling, 0.0, 1.0)
+        return rate * (1.0 + ops.cos(math.pi * share)) / 2.0
+
+    def get_config(self):
+        names = ("peak", "warmup_steps", "total_steps", "scale", "scale_steps")
+        return {name: getattr(self, name) for name in names}
 
 
 class SkipNonFinite:
@@ -201,15 +238,15 @@ def global_norm(gradients: Iterable[Tensor | None]) -> Tensor:
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> WarmupMultiStepLR:
     """Return the learning rate schedule of a run. Arguments: see ``make``."""
-    boundaries = [round(share * total_steps) for share in config.decay_at]
-    return WarmupMultiStepLR(
-        config.learning_rate,
-        config.warmup_steps,
-        boundaries,
-        config.decay_factor,
+    scaling = (
         num_processes() if config.lr_scaling == "linear" else 1.0,
         round(config.lr_scaling_warmup * total_steps),
     )
+    start = config.learning_rate, config.warmup_steps
+    if config.decay == "cosine":
+        return WarmupCosineLR(*start, total_steps, *scaling)
+    boundaries = [round(share * total_steps) for share in config.decay_at]
+    return WarmupMultiStepLR(*start, boundaries, config.decay_factor, *scaling)
 
 
 def make(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frcnn.config import messages, schema, sections
+from frcnn.config import messages, schema
 from frcnn.config.schema import KEYS, Config
 from frcnn.errors import ConfigError
 
@@ -90,7 +90,7 @@ def test_each_wrong_setting_has_a_line():
     with pytest.raises(ConfigError) as caught:
         Config().replace({"train.epochs": 0, "rpn.sample": 3, "model.backbone": "vgg", "data.flip": 0})
     assert sorted(str(caught.value).split("\n")) == [
-        "model.backbone must be one of " + ", ".join(sections.BACKBONES) + ", not 'vgg'",
+        "model.backbone must be one of " + ", ".join(schema.BACKBONES) + ", not 'vgg'",
         "there is no setting 'rpn.sample'; did you mean rpn.samples?",
         "train.epochs must be a whole number of at least 1, not 0",
     ]
@@ -116,7 +116,7 @@ def test_a_line_of_a_file_names_the_file():
 
 
 def test_sections_may_be_given_as_dicts():
-    config = Config(train={"epochs": "4"}, data=sections.DataConfig(flip=0))
+    config = Config(train={"epochs": "4"}, data=schema.DataConfig(flip=0))
     assert config == Config().replace({"train.epochs": 4, "data.flip": 0})
     for given, says in (
         ({"train": {"epoch": 4}}, "there is no setting 'train.epoch'; did you mean train.epochs?"),
@@ -143,7 +143,7 @@ def test_the_json_schema_allows_what_it_names_and_no_more():
     assert SCHEMA["additionalProperties"] is False and "$schema" in SCHEMA["properties"]
     assert all(one["additionalProperties"] is False for one in SCHEMA["$defs"].values())
     found = properties()
-    assert found["train.schedule"]["enum"] == list(sections.SCHEDULES)
+    assert found["train.schedule"]["enum"] == list(schema.SCHEDULES)
     assert (found["data.batch_size"]["minimum"], found["data.batch_size"]["maximum"]) == (1, 4096)
     assert found["anchors.sizes"]["items"]["exclusiveMinimum"] == 0
     assert found["optimizer.momentum"]["exclusiveMaximum"] == 1

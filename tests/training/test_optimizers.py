@@ -36,6 +36,21 @@ def test_rate_rises_stays_and_falls():
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
+def test_rate_rises_and_falls_along_half_a_cosine():
+    config = OptimizerConfig(**PLAIN | {"decay": "cosine", "learning_rate": 0.8, "warmup_steps": 4})
+    rate = optimizers.learning_rate(config, total_steps=24)
+    found = [float(rate(number)) for number in range(25)]
+    falling = 0.4 * (1 + np.cos(np.pi * np.arange(21) / 20))
+    np.testing.assert_allclose(found, [0.2, 0.4, 0.6, 0.8, *falling], rtol=1e-5, atol=1e-7)
+    again = type(rate).from_config(rate.get_config())
+    assert [float(again(number)) for number in range(25)] == found
+    # Keras' own, over the same steps.
+    keras_rate = keras.optimizers.schedules.CosineDecay(0.8, 20)
+    np.testing.assert_allclose(
+        found[4:], [float(keras_rate(number)) for number in range(21)], rtol=1e-5, atol=1e-7
+    )
+
+
 def test_without_warm_up_the_first_step_has_the_full_rate():
     assert float(WarmupMultiStepLR(0.5, 0, [], 0.1)(0)) == 0.5
 
@@ -197,3 +212,15 @@ def test_scaled_losses_give_the_same_steps_and_a_gradient_that_is_not_finite_hal
     assert not np.array_equal(weights[1], weights[2])
     assert float(scaled.dynamic_scale) == scaled.initial_scale / 2
     assert int(scaled.iterations) == 2
+
+
+def test_adam_with_decay_is_keras_adamw():
+    own, theirs = variable([1.0, -2.0], [3.0, 0.5]), variable([1.0, -2.0], [3.0, 0.5])
+    optimizer = made([own], name="adam", learning_rate=0.01, weight_decay=0.1)
+    adamw = keras.optimizers.AdamW(0.01, weight_decay=0.1)
+    adamw.build([theirs])
+    for number in range(3):
+        gradient = [[0.3 * number, -1.0], [2.0, 0.1]]
+        step(optimizer, [own], gradient)
+        step(adamw, [theirs], gradient)
+    np.testing.assert_allclose(np.asarray(own.value), np.asarray(theirs.value), rtol=1e-6)

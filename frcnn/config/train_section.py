@@ -1,0 +1,59 @@
+"""The settings of the training loop and of its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from frcnn.config.fields import UNBOUNDED, Section, setting
+from frcnn.config.values import List, Number, Switch, Text, Whole
+
+Schedule = Literal["alternating", "joint", "four-step"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+SCHEDULES, PRECISIONS = get_args(Schedule), get_args(Precision)
+
+
+class TrainConfig(Section):
+    """The training loop."""
+
+    schedule: Schedule = setting("alternating", "how the two sub-models are trained")
+    precision: Precision = setting(
+        "float32", "precision of the layers' arithmetic; mixed_float16 scales the losses"
+    )
+    conv_tiles: List[Text] = setting(
+        ("auto",),
+        "on a CPU: 3x3 convolutions that go by tiles, as CHANNELS:TILES, the least of both, such as "
+        "64:256,128:64; auto: what is faster on this machine, measured once",
+        max_length=64,
+    )
+    # 16 epochs of VOC 2007's 5011 trainval images: the paper's 80,000 steps.
+    epochs: Whole = setting(16, "epochs", ge=1, le=UNBOUNDED)
+    steps_per_epoch: Whole = setting(
+        0, "steps per epoch; 0: once through the training split", ge=0, le=UNBOUNDED
+    )
+    seed: Whole = setting(0, "seed of everything random", ge=0, le=2**32 - 1)
+    deterministic: Switch = setting(False, "the same seed gives the same bits on a GPU, too, but slower")
+    max_nonfinite_steps: Whole = setting(
+        10,
+        "steps in a row, skipped for a loss or gradient that is not finite, that end the run",
+        ge=1,
+        le=UNBOUNDED,
+    )
+    log_every: Whole = setting(
+        10, "steps between logged scalars; the first step is logged, too", ge=1, le=UNBOUNDED
+    )
+    validate_every: Whole = setting(1, "epochs between validations", ge=1, le=UNBOUNDED)
+    best_weights: Literal["auto", "mAP", "last"] = setting(
+        "auto",
+        "best.weights.h5 holds the weights of the best mAP or the last; auto: the last if "
+        "validation is on a test split",
+    )
+
+
+class CheckpointConfig(Section):
+    """How much work an interruption may cost. The last epoch always ends with a checkpoint."""
+
+    every_steps: Whole = setting(0, "steps between checkpoints; 0: not by steps", ge=0, le=UNBOUNDED)
+    every_minutes: Number = setting(10.0, "minutes between checkpoints; 0: not by time", ge=0, le=1e9)
+    keep: Whole = setting(
+        2, "checkpoints to keep, the newest; each is about twice as large as the weights", ge=1, le=2**20
+    )
