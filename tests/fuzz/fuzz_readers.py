@@ -12,12 +12,12 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import atheris  # noqa: E402
 
-with atheris.instrument_imports(include=["frcnn", "PIL", "csv", "json"]):
+with atheris.instrument_imports(include=["frcnn", "PIL", "csv", "json", "yaml"]):
     import readers
 
 from frcnn.errors import FrcnnError  # noqa: E402
@@ -30,6 +30,16 @@ WORDS = {
     "assignments": "rpn.samples= anchors.sizes= data.classes= 1e999 nan ,, \\x00".split(),
     "metrics": ["epoch,step", "\\x0a", ",,", "nan", '\\"'],
     "nonfinite": ['{\\"step\\": 2}', "\\x0a", "null", "[]"],
+    "coco": '\\"images\\" \\"annotations\\" \\"bbox\\" \\"segmentation\\" 1e999 NaN null'.split(),
+    "yolo": ["\\x0a", " -1", " nan", " 1e999", " inf", ",5"],
+    "yolo_yaml": "train: val: test: names: path: kpt_shape: ../ *.jpg [a &a !!".split(),
+    "darknet": ["train = ", "valid = ", "names = ", "../", "\\x0a"],
+    "image_list": ["\\x0a", "../", ".jpg", "C:", "\\x00"],
+    "csv": ["\\x0a", ";", "\\x09", '\\"', "xmin", "iscrowd", "1e999", "nan", ",,,"],
+    "csv_classes": ["\\x0a", "/m/0", ",1", '\\"'],
+    "cvat": "<image <box <polygon <mask rotation= points= subset= <track> <!ENTITY nan 1e999".split(),
+    "labelme": '\\"shapes\\" \\"circle\\" \\"points\\" \\"flags\\" 1e999 NaN null'.split(),
+    "voc_flat": "<polygon> <x1> <y1> <pt> <bndbox> <robndbox> <difficult> nan 1e999".split(),
     "environment": ["\\x0a", "[0-9999999999]", "(x9999999999)", "null", '{\\"cluster\\": 1}'],
 }
 

@@ -4,6 +4,7 @@ A reader may return a value or raise an ``FrcnnError``; anything else is a fault
 takes seconds or gigabytes.
 """
 
+import functools
 import io
 import json
 import pathlib
@@ -11,15 +12,17 @@ import shutil
 import tempfile
 
 import h5py
+import labelled
 import numpy as np
 from PIL import Image
 
 from frcnn.config import in_weights
 from frcnn.config.schema import Config
 from frcnn.config.text_format import parse_assignments
-from frcnn.data import transforms, voc
+from frcnn.data import formats, transforms, voc
 from frcnn.distributed import discovery
 from frcnn.logging import RunLogger, event_files
+from frcnn.prediction.coco_results import CocoIds
 from frcnn.runs import metrics_csv, run_directory
 from frcnn.weights import entries
 from frcnn.weights.state_dicts import read_state
@@ -66,6 +69,45 @@ def split(content):
     root = _voc_folder()
     (root / "ImageSets/Main/train.txt").write_bytes(content)
     return voc.collect(root, "train")
+
+
+_LINE = "0 0.5 0.5 0.25 0.5\n"
+# Reader -> its format, the label file whose bytes it is given, and the files beside it.
+LABELS = {
+    "coco": ("coco", "annotations.json", {}),
+    "yolo": ("yolo", "a.txt", {"classes.txt": "cat\ndog\n"}),
+    "yolo_yaml": ("yolo", "data.yaml", {"a.txt": _LINE}),
+    "darknet": ("yolo", "obj.data", {"a.txt": _LINE, "obj.names": "cat\n", "train.txt": "a.jpg\n"}),
+    "image_list": (
+        "yolo",
+        "train.txt",
+        {"data.yaml": "train: train.txt\nnames: [cat]\n", "a.txt": _LINE},
+    ),
+    "csv": ("csv", "labels.csv", {}),
+    "csv_classes": ("csv", "classes.csv", {"labels.csv": "a.jpg,2,3,22,18,cat\n"}),
+    "cvat": ("cvat", "annotations.xml", {}),
+    "labelme": ("labelme", "a.json", {}),
+    "voc_flat": ("voc-flat", "a.xml", {}),
+}
+
+
+def _labels(name, content):
+    """Read a folder of one image and label files in which one has this content."""
+    format, file, others = LABELS[name]
+    root = _FOLDER / name
+    if not root.exists():
+        labelled.images(root, ["a"])
+        for other, text in others.items():
+            labelled.write(root, other, text)
+    (root / file).write_bytes(content)
+    found = formats.find(root, format)
+    return [
+        formats.collect(root, split or "all", name=format) for split in found.reader.splits(found.tree)
+    ]
+
+
+def coco_ids(content):
+    return CocoIds(str(_written("ids.json", content)), ["cat"])
 
 
 def image(content):
@@ -121,8 +163,9 @@ def environment(content):
 READERS = {
     reader.__name__: reader
     for reader in (annotation, split, image, config, assignments, hdf5, npz, events, metrics)
-    + (nonfinite, environment)
+    + (nonfinite, environment, coco_ids)
 }
+READERS |= {name: functools.partial(_labels, name) for name in LABELS}
 
 
 def seeds_of(name):
@@ -159,6 +202,10 @@ def seeds_of(name):
         made["three"] = _event_file()
     elif name == "metrics":
         made["rows"] = b"epoch,step,mAP\n1,2,0.5\n2,4,\n"
+    elif name in LABELS:
+        made = _label_seeds(name)
+    elif name == "coco_ids":
+        made["coco"] = _label_seeds("coco")["coco"]
     elif name == "nonfinite":
         made["lines"] = b'{"step": 2, "images": ["a"], "total_loss": NaN}\n{"step": 5, "images": []}\n'
     elif name == "environment":
@@ -166,6 +213,37 @@ def seeds_of(name):
         made["tf"] = json.dumps(cluster).encode()
         made["slurm"] = b"\n4\n17\n0\n2\n2(x2)\nn[07-08]\n0"
     return made
+
+
+def _label_seeds(name):
+    """Return {name: content} of the label file of each reader of labels, all of the image ``a``."""
+    box = (2, 3, 22, 18)
+    if name in ("coco", "cvat", "labelme", "voc_flat"):
+        root = _empty(f"seeds-{name}")
+        labelled.WRITERS[LABELS[name][0]](root)
+        return {name: (root / LABELS[name][1]).read_bytes()}
+    openimages = (
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf"
+    )
+    texts = {
+        "yolo": {
+            "box": labelled.yolo_line("cat", box),
+            "polygon": "1 0.1 0.1 0.5 0.2 0.3 0.9",
+        },
+        "yolo_yaml": {
+            "list": "path: .\ntrain: ./\nval: ./\nnc: 2\nnames: [cat, dog]\n",
+            "numbers": "train:\n  - .\nnames:\n  0: cat\n  1: dog\n",
+        },
+        "darknet": {"darknet": "classes = 1\ntrain = train.txt\nnames = data/obj.names\nbackup = x\n"},
+        "image_list": {"list": "./a.jpg\nC:\\\\x\\\\a.jpg\n"},
+        "csv": {
+            "plain": "a.jpg,2,3,22,18,cat\na.jpg,,,,,\n",
+            "header": 'filename;width;height;class;xmin;ymin;xmax;ymax\na.jpg;40;30;"cat";2;3;22;18\n',
+            "openimages": f"{openimages}\na,x,/m/0c,1,0.05,0.55,0.1,0.6,0,0,1\n",
+        },
+        "csv_classes": {"order": "cat,0\ndog,1\n", "openimages": "/m/0c,cat\n/m/0d,dog\n"},
+    }
+    return {key: text.encode() for key, text in texts[name].items()}
 
 
 def _small_weights(kind):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from readers import READERS, seeds_of
+from readers import LABELS, READERS, seeds_of
 
 from frcnn.errors import FrcnnError
 
@@ -21,7 +21,8 @@ def test_a_kept_input(reader, name):
 
 @pytest.mark.parametrize(
     "reader",
-    ["image", "annotation", "config", "split", "assignments", "npz", "hdf5", "events", "metrics"],
+    ["image", "annotation", "config", "split", "assignments", "npz", "hdf5", "events", "metrics"]
+    + ["coco_ids", *LABELS],
 )
 def test_the_fuzzer_starts_from_files_that_are_read(reader):
     for content in seeds_of(reader).values():
