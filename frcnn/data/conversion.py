@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from frcnn.data.converted import Converted, NewImage, stem
+from frcnn.data.division import divide
 from frcnn.data.faults import Fault
-from frcnn.data.label_files import ALIASES, hash_share
+from frcnn.data.label_files import ALIASES
 from frcnn.data.labels import Choice
 from frcnn.data.sample import Dataset, Sample
 from frcnn.data.sources import Source
@@ -124,7 +125,7 @@ def combine(
     classes = choice.classes or tuple(dict.fromkeys(name for one in datasets for name in one.classes))
     writer = WRITERS[format]
     notes = _Losses(format, writer.SAYS, writer.MIN_SIDE)
-    splits: dict[str, list[NewImage]] = {}
+    taken: list[tuple[str, NewImage]] = []
     owner: dict[str, str] = {}
     names: set[str] = set()
     renamed = 0
@@ -139,10 +140,15 @@ def combine(
             owner[sample.path] = dataset.name
             file = _free_name(sample.path, part.source.root.resolve().name, names)
             renamed += file != Path(sample.path).name
-            split = _split_by(shares, file) if shares else part.new_split
             kept = notes.keep(dataclasses.replace(sample, labels=label[sample.labels]))
             if kept is not None:
-                splits.setdefault(split, []).append(NewImage(file, kept))
+                taken.append((part.new_split, NewImage(file, kept)))
+    if shares:
+        places = divide([image.file for _, image in taken], shares)
+        taken = [(place, image) for place, (_, image) in zip(places, taken, strict=True)]
+    splits: dict[str, list[NewImage]] = {}
+    for split, image in taken:
+        splits.setdefault(split, []).append(image)
     sentences = []
     if renamed:
         sentences.append(f"{renamed} images have new file names, as names would collide or not be read")
@@ -154,16 +160,6 @@ def combine(
             f"read again as {listed(sorted(used))}"
         )
     return Converted(splits, classes), list(dict.fromkeys(sentences))
-
-
-def _split_by(shares: Mapping[str, float], file: str) -> str:
-    """Return the split of an image, which its name's hash decides."""
-    place, top = hash_share(file), 0.0
-    for split, share in shares.items():
-        top += share
-        if place < top:
-            return split
-    return "train"
 
 
 def _free_name(path: str, source: str, names: set[str]) -> str:

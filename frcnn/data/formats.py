@@ -12,15 +12,17 @@ from pathlib import Path
 from types import ModuleType
 
 from frcnn.data import coco, csv_boxes, cvat, labelme, voc_flat, yolo
+from frcnn.data.division import divide
 from frcnn.data.faults import Fault
 from frcnn.data.file_tree import FileTree
-from frcnn.data.label_files import ALIASES, VALIDATION_SHARE, hash_share, match_split
+from frcnn.data.label_files import ALIASES, match_split
 from frcnn.data.labels import Choice, LabelledSplit
 from frcnn.data.sample import Dataset
 from frcnn.data.to_dataset import to_dataset
 from frcnn.errors import ConfigError, DataError
 from frcnn.text import did_you_mean, listed, shown
 
+VALIDATION_SHARE = 0.2  # of the images, where a data set has no split for validation
 # In the order in which a folder is looked at.
 FORMATS: Mapping[str, ModuleType] = {
     module.NAME: module for module in (coco, cvat, yolo, csv_boxes, labelme, voc_flat)
@@ -161,21 +163,26 @@ def _has_validation(named: list[str]) -> bool:
 
 def _divided(whole: LabelledSplit, is_val: bool, source: str | None) -> LabelledSplit:
     """Return the part of a split that training or validation gets."""
-    parts: dict[bool, list] = {True: [], False: []}
-    for image in whole.images:
-        parts[hash_share(image.name) < VALIDATION_SHARE].append(image)
-    if not parts[True] and len(whole.images) > 1:  # a handful of images
-        parts[True].append(parts[False].pop())
+    places = divide([image.name for image in whole.images], {"val": VALIDATION_SHARE})
+    parts = {
+        split: [image for image, place in zip(whole.images, places) if place == split]
+        for split in ("train", "val")
+    }
+    split = "val" if is_val else "train"
+    if not parts[split]:
+        raise DataError(
+            f"{whole.name} has one image, and no split for validation: one image cannot be divided"
+        )
     name = whole.name.rpartition(" ")[0]
     note = (
-        f"there is no split for validation: {len(parts[True])} of {len(whole.images)} images of "
+        f"there is no split for validation: {len(parts['val'])} of {len(whole.images)} images of "
         f"{source or 'all'}, chosen by the hash of their names, are val, the others train "
         f"(about {VALIDATION_SHARE:.0%})"
     )
     return dataclasses.replace(
         whole,
-        name=f"{name} {'val' if is_val else 'train'}",
-        images=parts[is_val],
+        name=f"{name} {split}",
+        images=parts[split],
         notes=[*whole.notes, note],
         made=True,
     )

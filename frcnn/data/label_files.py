@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,7 +20,6 @@ from frcnn.text import shown
 MAX_BYTES = 2**31  # of one label file: COCO's largest has 470 MB
 HEAD_BYTES = 2**16  # of a file, by which its format is told
 MAX_YAML_BYTES = 2**20  # PyYAML needs 100 times as much memory
-VALIDATION_SHARE = 0.2  # of the images, where a data set has no split for validation
 
 # Names of splits that mean the same.
 ALIASES = {
@@ -164,17 +161,6 @@ def match_split(asked: str, there: Iterable[str]) -> str | None:
     words = next((words for words in ALIASES.values() if asked.lower() in words), (asked.lower(),))
     fitting = [name for name in there if re.sub(r"\d+$", "", name.lower()) in words]
     return fitting[0] if len(fitting) == 1 else None
-
-
-def hash_share(name: str) -> float:
-    """Return a number from 0 to 1 that an image's file name gives, as good as at random.
-
-    The file name alone decides, so that new images move no other one between splits, and copies that an
-    export augmented (Roboflow's ``NAME.rf.HASH.jpg``) stay together.
-    """
-    name = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])[0].partition(".rf.")[0]
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def number(value: Any) -> float:
