@@ -3,7 +3,7 @@
 Of the labels of all images, a share gets the class of the other of two classes, another share is moved
 by 0.3 of its width and height (an IoU of 0.32 with where it was), and a third share is removed.
 ``planted.json`` in the copy lists them: ``{image: [{"kind", "box", "class", "was"}, ...]}``, boxes as
-the copy's annotations have them.
+the copy's annotations have them. ``--kinds`` plants some of the three kinds only.
 
     python scripts/plant_label_faults.py FOLDER COPY --swap RBC WBC
     frcnn train COPY --out RUN
@@ -16,6 +16,7 @@ import json
 import pathlib
 import shutil
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 
 import numpy as np
 
@@ -23,7 +24,11 @@ KINDS = ("swapped class", "shifted box", "unlabelled")
 
 
 def plant(
-    annotation: ET.Element, swap: tuple[str, str], share: float, rng: np.random.Generator
+    annotation: ET.Element,
+    swap: tuple[str, str],
+    share: float,
+    rng: np.random.Generator,
+    kinds: Collection[str] = KINDS,
 ) -> list[dict]:
     """Change an annotation, and return what was changed."""
     size = annotation.find("size")
@@ -33,6 +38,8 @@ def plant(
         name, box = item.findtext("name"), item.find("bndbox")
         corners = [float(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax")]
         kind = rng.choice([*KINDS, ""], p=[share, share, share, 1 - 3 * share])
+        if kind not in kinds:
+            continue
         if kind == "swapped class" and name in swap:
             item.find("name").text = swap[1 - swap.index(name)]
         elif kind == "shifted box":
@@ -54,7 +61,12 @@ def plant(
 
 
 def copy_with_faults(
-    folder: pathlib.Path, copy: pathlib.Path, swap: tuple[str, str], share: float, seed: int
+    folder: pathlib.Path,
+    copy: pathlib.Path,
+    swap: tuple[str, str],
+    share: float,
+    seed: int,
+    kinds: Collection[str] = KINDS,
 ) -> dict[str, list[dict]]:
     """Copy a VOC folder, plant faults in the copy and write ``planted.json``; return its content."""
     rng = np.random.default_rng(seed)
@@ -62,7 +74,7 @@ def copy_with_faults(
     planted = {}
     for path in sorted((copy / "Annotations").glob("*.xml")):
         tree = ET.parse(path)
-        planted[path.stem] = plant(tree.getroot(), swap, share, rng)
+        planted[path.stem] = plant(tree.getroot(), swap, share, rng, kinds)
         tree.write(path)
     (copy / "planted.json").write_text(json.dumps(planted))
     return planted
@@ -111,6 +123,7 @@ def main() -> None:
     parser.add_argument("copy", type=pathlib.Path, nargs="?", help="the new folder")
     parser.add_argument("--swap", nargs=2, metavar="CLASS", help="two classes")
     parser.add_argument("--share", type=float, default=0.1, help="of the labels, for each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="default: all three")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--check", type=pathlib.Path, metavar="JSON", help="of frcnn evaluate --json")
     given = parser.parse_args()
@@ -119,7 +132,9 @@ def main() -> None:
         return
     if not (given.copy and given.swap):
         parser.error("give FOLDER COPY --swap CLASS CLASS, or --check JSON COPY")
-    planted = copy_with_faults(given.folder, given.copy, tuple(given.swap), given.share, given.seed)
+    planted = copy_with_faults(
+        given.folder, given.copy, tuple(given.swap), given.share, given.seed, given.kinds
+    )
     for kind in KINDS:
         print(f"{kind}: {sum(one['kind'] == kind for ones in planted.values() for one in ones)}")
 

@@ -1,6 +1,7 @@
 """``frcnn compare``: put training runs side by side."""
 
 import argparse
+from typing import Any
 
 from frcnn.cli.common import quiet_import
 from frcnn.cli.options import Parser
@@ -97,11 +98,12 @@ def compare_images(runs):
     echo(f"\nimages: {build.folder(data)}: {dataset.name}")
     detections, samples = [], []
     for run in runs:
-        batches: list[tuple] = []
+        seen: list[Any] = []
         found, truths = evaluator.detect(
-            Detector.load(run.path), dataset, on_batch=lambda *batch, kept=batches: kept.append(batch)
+            Detector.load(run.path),
+            dataset,
+            on_batch=lambda batch, _, kept=seen: kept.extend(batch.samples),
         )
-        seen = [sample for batch, _ in batches for sample in batch]
         if detections and [one.name for one in seen] != [one.name for one in samples]:
             raise DataError(f"{run.path} could not decode the images that {runs[0].path} could")
         detections.append(found)

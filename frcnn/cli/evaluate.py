@@ -117,11 +117,12 @@ def main(argv: list[str] | None = None) -> None:
     names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
     metric = arguments.metric or names[evaluator.ap_interpolation(detection, dataset)]
     skipped = [(dataset.name, *entry) for entry in dataset.skipped]
-    samples, speed = [], analysis.Speed()
+    samples, label_scores, speed = [], [], analysis.Speed()
 
-    def keep(batch_samples, seconds):
-        samples.extend(batch_samples)
-        speed.add(len(batch_samples), seconds)
+    def keep(batch, seconds):
+        samples.extend(batch.samples)
+        speed.add(len(batch.samples), seconds)
+        label_scores.extend(evaluator.classify_labels(detector, batch) or [])
 
     found, truths = evaluator.detect(
         detector, dataset, config.data, lambda *row: skipped.append(row), keep
@@ -129,7 +130,9 @@ def main(argv: list[str] | None = None) -> None:
     scores = evaluator.score(found, truths, detector.classes, metric, detection.ap_iou)
     echo(scores.table)
     interpolation = evaluator.METRICS[metric] or "all-point"
-    analysed = analysis.analyse(found, truths, len(detector.classes), detection.ap_iou, interpolation)
+    analysed = analysis.analyse(
+        found, truths, len(detector.classes), detection.ap_iou, interpolation, label_scores or None
+    )
     echo(f"\n{analysis.format_tables(analysed)}")
     for row in skipped:
         echo(f"skipped: {row[1]} {row[2]}")

@@ -49,7 +49,6 @@ class Analysis:
     def values(self) -> dict[str, Any]:
         """Return the numbers for JSON; NaN is None."""
         threshold, f1 = self.by_score.best()
-        kinds = [error.kind for error in self.label_errors]
         return {
             "mAP": number(self.voc.mean_ap),
             "iou_threshold": self.voc.iou_threshold,
@@ -63,8 +62,21 @@ class Analysis:
                 kind: {"number": self.errors.counts[kind], "gain": number(self.errors.gains[kind])}
                 for kind in error_analysis.KINDS
             },
-            "label_errors": {kind: kinds.count(kind) for kind in label_errors.SUSPICIONS},
+            "label_errors": {
+                kind: {"number": len(doubts), "doubt": sum(doubts)}
+                for kind, doubts in self.doubts().items()
+            },
         }
+
+    def doubts(self) -> dict[str, list[float]]:
+        """Return the doubts of the probable label errors of each kind, the kind of the most doubt first.
+
+        The number of candidates alone would favour a kind of many weak ones.
+        """
+        doubts: dict[str, list[float]] = {kind: [] for kind in label_errors.SUSPICIONS}
+        for error in self.label_errors:
+            doubts[error.kind].append(error.doubt)
+        return dict(sorted(doubts.items(), key=lambda item: -sum(item[1])))
 
 
 def analyse(
@@ -73,11 +85,13 @@ def analyse(
     num_classes: int,
     iou_threshold: float = 0.5,
     interpolation: str = "all-point",
+    label_scores: Sequence[np.ndarray] | None = None,
 ) -> Analysis:
     """Compute everything.
 
     Args:
         detections, truths, num_classes, iou_threshold, interpolation: as of ``voc_ap``.
+        label_scores: as of ``find_label_errors``.
     """
     voc = voc_ap(detections, truths, num_classes, iou_threshold, interpolation)
     by_iou = [
@@ -102,7 +116,7 @@ def analyse(
         errors=error_analysis.analyse_errors(
             detections, truths, num_classes, iou_threshold, interpolation
         ),
-        label_errors=label_errors.find_label_errors(detections, truths),
+        label_errors=label_errors.find_label_errors(detections, truths, label_scores),
     )
 
 
@@ -166,8 +180,7 @@ def format_tables(analysis: Analysis) -> str:
     lines = [error_analysis.format_table(analysis.errors)]
     if np.isfinite(threshold):
         lines.append(f"best mean F1 {f1:.4f} at score {threshold:.2f}")
-    counts = analysis.values()["label_errors"]
-    if any(counts.values()):
-        said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    if analysis.label_errors:
+        said = ", ".join(f"{len(ones)} {kind}" for kind, ones in analysis.doubts().items() if ones)
         lines.append(f"probable label errors: {said}")
     return "\n".join(lines)

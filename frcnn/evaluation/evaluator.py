@@ -19,7 +19,7 @@ from frcnn.collectives import all_gather
 from frcnn.config.schema import DataConfig, DetectionConfig
 from frcnn.data.faults import announce
 from frcnn.data.loader import Batch, DataLoader
-from frcnn.data.sample import Dataset, Sample
+from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError
 from frcnn.evaluation import coco_ap, voc_ap
 from frcnn.text import listed
@@ -55,6 +55,29 @@ def detect_batch(detector: Detector, batch: Batch) -> tuple[list[dict], list[dic
     return detections, [sample.truth() for sample in batch.samples]
 
 
+def classify_labels(detector: Detector, batch: Batch) -> list[np.ndarray] | None:
+    """Return the classifier's scores of the labelled boxes themselves, instead of the RPN's proposals.
+
+    Args:
+        detector: the detector.
+        batch: images and labels; ``difficult`` ones are classified, too.
+
+    Returns:
+        For each image (G, C) scores of its G labels, background last, in the order of ``Sample.boxes``;
+        None if the detector is an exported file, which cannot tell.
+    """
+    if detector.models.box_classifier is None:
+        return None
+    counts = [len(sample.boxes) for sample in batch.samples]
+    rois = np.zeros((len(batch.images), max([1, *counts]), 4), "float32")
+    for row, (sample, (height, width)) in enumerate(zip(batch.samples, batch.image_sizes)):
+        rois[row, : counts[row]] = sample.boxes * np.tile(
+            [width / sample.width, height / sample.height], 2
+        )
+    scores = detector.models.box_classifier.predict_on_batch([batch.images, rois])
+    return [of_image[:count] for of_image, count in zip(scores, counts)]
+
+
 def gather(
     detections: Sequence[dict], indices: Sequence[int], dataset: Dataset
 ) -> tuple[list[dict], list[dict]]:
@@ -87,7 +110,7 @@ def detect(
     dataset: Dataset,
     data: DataConfig | None = None,
     on_skip: Callable[[str, str, str], Any] = announce,
-    on_batch: Callable[[Sequence[Sample], float], None] = lambda samples, seconds: None,
+    on_batch: Callable[[Batch, float], None] = lambda batch, seconds: None,
 ) -> tuple[list[dict], list[dict]]:
     """Return detections and truths of a whole data set, one dict per image, in its order.
 
@@ -97,7 +120,7 @@ def detect(
         data: settings of the loader; None: those of the detector's config.
         on_skip: called with (split, image, fault) for each image that cannot be decoded, if ``data``
             says to skip such images.
-        on_batch: called after each batch with its images and the seconds that the detector took.
+        on_batch: called after each batch with it and the seconds that the detector took.
 
     Raises:
         DataError: the classes differ, there is no image, or an image cannot be decoded.
@@ -117,7 +140,7 @@ def detect(
     for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
         started = time.perf_counter()
         batch_detections, batch_truths = detect_batch(detector, batch)
-        on_batch(batch.samples, time.perf_counter() - started)
+        on_batch(batch, time.perf_counter() - started)
         detections += batch_detections
         truths += batch_truths
     return detections, truths

@@ -30,7 +30,10 @@ class FileModels:
         size_multiple: sides of images must be multiples of this, pixels.
         least_score: detections score above this; those below the file's own threshold are not in it.
         detector: this object, for ``detector.predict_on_batch``.
+        box_classifier: None: an exported file classifies its own proposals only.
     """
+
+    box_classifier = None
 
     def __init__(self, description: Metadata, run: Run):
         self.description, self.run = description, run

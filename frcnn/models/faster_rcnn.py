@@ -1,7 +1,7 @@
 """Faster R-CNN: sub-models that share one backbone.
 
-``rpn`` and ``classifier`` are trained. ``proposal_targets`` and ``detector`` have the same layers and
-only run forward. All four are Keras models, so each is one compiled graph.
+``rpn`` and ``classifier`` are trained. ``proposal_targets``, ``detector`` and ``box_classifier`` have
+the same layers and only run forward. All are Keras models, so each is one compiled graph.
 
 B: images, H x W: pixels, L: feature cells, A: anchors per cell, N = L·A, P: proposals, G: ground-truth
 boxes (padded), R: RoIs, C: classes with background last, M: detections.
@@ -61,6 +61,7 @@ class FasterRCNN:
         detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
         region_classifier: the classifier without the backbone: a list of the levels to pool from, and
             rois.
+        box_classifier: images and rois (B, R, 4) to the classifier's class scores (B, R, C).
         features: the levels, the finest first, as Keras tensors of the graph of all these.
         frozen_backbone: images to the features that all trained layers start from; None: nothing is
             frozen.
@@ -218,6 +219,7 @@ class FasterRCNN:
         self.classifier = keras.Model([images, rois], outputs, name="classifier")
         # Without the backbone, which the detector has run already for the RPN.
         self.region_classifier = keras.Model([pooled_levels, rois], outputs, name="region_classifier")
+        self.box_classifier = Forward([images, rois], outputs[0], name="box_classifier")
 
         def propose(pre_nms, post_nms):
             options = (config.rpn.nms_iou, config.rpn.min_size, config.rpn.score_threshold)
@@ -244,7 +246,7 @@ class FasterRCNN:
 
         # XLA has no kernel for TensorFlow's NMS and crop_and_resize; "auto" would choose XLA on a GPU.
         # JAX has only XLA: without it, it would run op by op.
-        for model in (self.proposal_targets, self.detector):
+        for model in (self.proposal_targets, self.detector, self.box_classifier):
             model.compile(jit_compile=not IS_TENSORFLOW)
 
     def _refuse_random_frozen(self):

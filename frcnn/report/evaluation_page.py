@@ -135,11 +135,16 @@ def _costs(analysis: Analysis) -> Markup:
 
 
 def _label_counts(values: Mapping[str, Any]) -> Markup:
-    counts = sorted(values["analysis"]["label_errors"].items(), key=lambda item: -item[1])
-    if not any(count for _, count in counts):
-        return tag("p", "No confident detection contradicts a label.")
+    kinds = values["analysis"]["label_errors"]
+    if not any(kind["number"] for kind in kinds.values()):
+        return tag("p", "Nothing contradicts a label.")
     link = tag("a", "Look at them", href="#labels")
-    return join([svg.bars("candidates", [(k, n, str(n)) for k, n in counts]), tag("p", link, ".")])
+    rows = [
+        (f"{name} ({kind['number']})", kind["doubt"], said(kind["doubt"], ".1f"))
+        for name, kind in kinds.items()
+    ]
+    title = "sum of the doubts of each kind (number of candidates)"
+    return join([svg.bars(title, rows), tag("p", link, ".")])
 
 
 def _curves(evaluation: Evaluation) -> Markup:
@@ -256,15 +261,13 @@ def _mistakes(evaluation: Evaluation, cards: Sequence[gallery.Card]) -> Markup:
 
 def _labels(cards: Sequence[gallery.Card]) -> Markup:
     text = (
-        "Detections of score 0.5 or more that contradict the labels: a detection on a label of another "
-        "class (swapped class), beside a label of its class that nothing else covers as surely (shifted "
-        "box), or where there is no label (unlabelled). The doubt is the score of the detection, minus "
-        "that of the best detection that agrees with the label. They are candidates: look at each, the "
-        "detector may be the one that is wrong."
+        "Labels that the detector contradicts: the classifier scores another class higher in the "
+        "labelled box (swapped class), or a detection of score 0.5 or more lies beside a label of its "
+        "class that nothing else covers as surely (shifted box), or where there is no label "
+        "(unlabelled). The doubt is this score, minus the score of what agrees with the label. They are "
+        "candidates: look at each, the detector may be the one that is wrong."
     )
-    return join(
-        [tag("p", text), gallery.place("labels", cards, "No confident detection contradicts a label.")]
-    )
+    return join([tag("p", text), gallery.place("labels", cards, "Nothing contradicts a label.")])
 
 
 def _about(evaluation: Evaluation) -> Markup:

@@ -115,13 +115,14 @@ def label_error_cards(
     for one in errors[: 3 * MAX_CARDS]:
         sample, found = samples[one.image], detections[one.image]
         said = f"{classes[one.label]} {one.score:.2f}"
-        boxes, facts = [], [f"found: {said}"]
+        boxes, facts = [], [f"{'classified as' if one.detection is None else 'found'}: {said}"]
         class_name = classes[one.label]
         if one.object is not None:
             class_name = classes[sample.labels[one.object]]
             boxes.append(box(sample.boxes[one.object], "truth", class_name))
             facts.append(f"label: {class_name}")
-        boxes.append(box(found["boxes"][one.detection], "wrong", said))
+        if one.detection is not None:
+            boxes.append(box(found["boxes"][one.detection], "wrong", said))
         facts.append(f"doubt {one.doubt:.2f}")
         cards.append(Card(one.image, one.kind, class_name, facts, [("", boxes)], boxes))
     return cards

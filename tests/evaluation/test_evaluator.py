@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +19,13 @@ from support import load_script
 from frcnn.cli import common
 from frcnn.config import presets
 from frcnn.config.schema import Config, DetectionConfig
+from frcnn.data import build
+from frcnn.data.loader import DataLoader
 from frcnn.data.sample import Dataset
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError
 from frcnn.evaluation import evaluator
+from frcnn.export.runner import FileModels
 from frcnn.training import train
 
 
@@ -175,6 +179,23 @@ def test_what_is_wrong_is_one_line(script, run, line, says, tmp_path, monkeypatc
     assert caught.value.code == 2
     (error,) = capfd.readouterr().err.splitlines()
     assert error.startswith("error: ") and says in error
+
+
+def test_labels_are_classified_in_their_own_boxes(run):
+    detector = Detector.load(run)
+    config = detector.config
+    dataset = build.load_split(config.data, config.data.val_split, detector.classes)
+    loader = DataLoader(dataset, config.data, detector.models.size_multiple, training=False)
+    batch = next(iter(loader.epoch()))
+    expected, _ = detector.models.classifier.predict_on_batch([batch.images, batch.gt_boxes])
+    scores = evaluator.classify_labels(detector, batch)
+    assert [len(one) for one in scores] == [len(sample.boxes) for sample in batch.samples]
+    for row, one in enumerate(scores):
+        np.testing.assert_allclose(one, expected[row, : len(one)], atol=1e-5)
+    exported = SimpleNamespace(
+        models=FileModels(SimpleNamespace(size_multiple=1, score_threshold=0), None)
+    )
+    assert evaluator.classify_labels(exported, batch) is None
 
 
 def test_other_classes_and_metrics_are_refused(run):

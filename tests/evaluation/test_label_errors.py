@@ -57,6 +57,36 @@ def test_a_second_detection_on_the_place_of_another_is_no_unlabelled_object():
     assert errors_of(boxes, [0.9, 0.8], [DOG, CAT], [square(0, -5)], [DOG]) == []
 
 
+def test_the_classifier_tells_a_swapped_label_without_any_detection():
+    truths = [truth([square(0), square(1), square(2)], [DOG, DOG, CAT])]
+    scores = [np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.1, 0.0, 0.9]])]
+    (error,) = find_label_errors([found([], [], [])], truths, scores)
+    assert (error.kind, error.object, error.detection, error.label) == ("swapped class", 0, None, CAT)
+    assert (error.score, error.doubt) == pytest.approx((0.7, 0.5))
+    (row,) = listed([error], ["one"], [found([], [], [])], truths, ("cat", "dog"))
+    assert row["label"] == {"class": "dog", "box": square(0)}
+    assert row["detection"] == {"class": "cat", "score": pytest.approx(0.7), "box": square(0)}
+
+
+def test_a_label_that_the_classifier_calls_swapped_is_named_once():
+    # A cat is seen on the label, another a little beside it; a dog beside it would be a shifted box.
+    detections = [found([square(0), square(0, 4), square(0, 5)], [0.9, 0.8, 0.7], [CAT, CAT, DOG])]
+    truths, scores = [truth([square(0)], [DOG])], [np.array([[0.8, 0.1, 0.1]])]
+    assert [one.kind for one in find_label_errors(detections, truths, scores)] == ["swapped class"]
+
+
+def test_the_greater_doubt_names_the_fault():
+    """In a shifted box the classifier sees little of the object, and may prefer any class."""
+    detections, truths = [found([square(0)], [0.9], [DOG])], [truth([square(0, 5)], [DOG])]
+    for scores, kind in (([0.3, 0.1, 0.6], "shifted box"), ([0.99, 0.0, 0.01], "swapped class")):
+        assert find_label_errors(detections, truths, [np.array([scores])])[0].kind == kind
+
+
+def test_where_the_classifier_agrees_a_detection_swaps_no_label():
+    detections, truths = [found([square(0)], [0.9], [CAT])], [truth([square(0)], [DOG])]
+    assert find_label_errors(detections, truths, [np.array([[0.3, 0.6, 0.1]])]) == ()
+
+
 def test_difficult_labels_are_labels():
     detections = [found([square(0)], [0.9], [CAT])]
     assert find_label_errors(detections, [truth([square(0)], [CAT], difficult=[0])]) == ()

@@ -127,4 +127,4 @@ def test_without_mistakes_the_page_says_so():
     whole = evaluation_page.Evaluation(values, scores.table, analysed, CLASSES, samples, detections, {})
     page = evaluation_page.build(whole)
     assert page.count("There is no mistake.") == 2
-    assert page.count("No confident detection contradicts a label.") == 2
+    assert page.count("Nothing contradicts a label.") == 2

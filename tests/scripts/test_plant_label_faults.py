@@ -41,6 +41,13 @@ def test_the_faults_are_in_the_copy_alone(script, planted):
         assert {one["class"], one["was"]} == {"circle", "square"}
 
 
+def test_one_kind_alone(script, tmp_path):
+    shapes.make(tmp_path / "shapes", {"val": 8}, seed=1)
+    folders = (tmp_path / "shapes", tmp_path / "copy", ("circle", "square"), 0.3, 0)
+    faults = script.copy_with_faults(*folders, ["shifted box"])
+    assert {one["kind"] for ones in faults.values() for one in ones} == {"shifted box"}
+
+
 def test_what_is_named_is_counted(script, planted, tmp_path):
     _, copy, faults = planted
     rows = [
