@@ -24,6 +24,7 @@ from frcnn.backend.kernels import (
     native_nms,
     padded_nms,
     portable_kernels,
+    roi_align_of_format,
     sum_of_squares,
 )
 from frcnn.backend.snapshot import Snapshot
@@ -47,6 +48,7 @@ __all__ = [
     "padded_nms",
     "portable_kernels",
     "prepare_device",
+    "roi_align_of_format",
     "sum_of_squares",
     "with_gradients",
 ]

@@ -18,24 +18,36 @@ else:
     import jax.numpy as jnp
 
 _portable = contextvars.ContextVar("portable kernels", default=False)
+_roi_align: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("RoIAlign", default=None)
 
 
 @contextlib.contextmanager
-def portable_kernels() -> Iterator[None]:
+def portable_kernels(roi_align: Callable | None = None) -> Iterator[None]:
     """Within this context, trace only operations that ONNX and LiteRT support (``frcnn.export``).
 
     Neither supports ``CropAndResize`` and ``CombinedNonMaxSuppression``.
+
+    Args:
+        roi_align: RoIAlign of the file's format; None: it has none. It takes features (B, h, w, K), RoIs
+            (N, 4) in cells, the image of each RoI (N,) int32, and then ``pool_size``, ``samples`` and
+            ``aligned`` of ``RoIAlign``; it returns (N, P, P, K).
     """
-    token = _portable.set(True)
+    portable, own = _portable.set(True), _roi_align.set(roi_align)
     try:
         yield
     finally:
-        _portable.reset(token)
+        _portable.reset(portable)
+        _roi_align.reset(own)
 
 
 def has_native_kernels() -> bool:
     """Return whether kernels that only TensorFlow has may be used in the current context."""
     return IS_TENSORFLOW and not _portable.get()
+
+
+def roi_align_of_format() -> Callable | None:
+    """Return the ``roi_align`` of ``portable_kernels`` that holds in the current context."""
+    return _roi_align.get()
 
 
 def native_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: int) -> Tensor:

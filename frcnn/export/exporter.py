@@ -94,16 +94,16 @@ def export(
     """
     from frcnn.export import graph
 
-    found = FORMATS[name]
+    writer = FORMATS[name].load()
     detector = type(detector)(graph.in_float32(detector.models), detector.config, detector.classes)
     shape = graph.InputShape(None, None, None) if dynamic else graph.fixed_shape(detector.models, size)
     dtype: Dtype = "uint8" if detector.config.data.uint8_images else "float32"
     description = graph.describe(detector, shape, dtype, weights)
-    traced = graph.ExportedGraph(detector.models, shape, dtype, found.native)
+    traced = graph.ExportedGraph(detector.models, shape, dtype, writer.kernels)
     unchecked = out.with_name(f"unchecked-{out.name}")
     try:
         with outputs.writing(out):
-            found.load().write(traced, description, unchecked)
+            writer.write(traced, description, unchecked)
         report = check(detector, unchecked, images, dataset)
         out = out.with_name(out.name + DISAGREES) if report.faults() else out
         with outputs.writing(out):

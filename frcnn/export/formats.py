@@ -21,9 +21,8 @@ class Format:
     Attributes:
         title: its name in messages.
         suffix: of its files.
-        module: in ``frcnn.export``, with ``write`` and ``open_file``.
+        module: in ``frcnn.export``, with ``kernels``, ``write`` and ``open_file``.
         to_write, to_run: packages that writing and running a file need.
-        native: whether TensorFlow's own kernels may be in the graph.
         dynamic: whether height, width and batch may be open.
         weights: precisions in which weights can be stored.
     """
@@ -33,7 +32,6 @@ class Format:
     module: str
     to_write: tuple[str, ...]
     to_run: tuple[str, ...]
-    native: bool = False
     dynamic: bool = True
     weights: tuple[str, ...] = ("float32",)
 
@@ -44,7 +42,7 @@ class Format:
 
 FORMATS = {
     "saved_model": Format(
-        "SavedModel", ".saved_model", "saved_model", ("tensorflow",), ("tensorflow",), native=True
+        "SavedModel", ".saved_model", "saved_model", ("tensorflow",), ("tensorflow",)
     ),
     "onnx": Format(
         "ONNX",

@@ -10,13 +10,13 @@ TensorFlow's kernels, the layers choose others (``frcnn.backend.portable_kernels
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
 
-from frcnn.backend import portable_kernels
 from frcnn.data.transforms import PADDING_RGB
 from frcnn.errors import ConfigError
 from frcnn.export.metadata import Dtype, Metadata, Weights
@@ -47,23 +47,29 @@ class ExportedGraph(tf.Module):
         models: the network, in float32.
         shape: of the input.
         dtype: of the input ``images``: ``"uint8"`` or ``"float32"``.
-        native: whether any kernel of TensorFlow may be used.
+        kernels: function to a context in which the graph is traced, such as ``portable_kernels``.
 
     Attributes:
         serve: the ``tf.function``.
 
     Example:
-        >>> graph = ExportedGraph(models, InputShape(608, 800), "uint8", native=False)
+        >>> graph = ExportedGraph(models, InputShape(608, 800), "uint8", portable_kernels)
         >>> found = graph.serve(images, image_sizes)  # a dict of OUTPUTS
     """
 
-    def __init__(self, models: FasterRCNN, shape: InputShape, dtype: Dtype, native: bool):
+    def __init__(
+        self,
+        models: FasterRCNN,
+        shape: InputShape,
+        dtype: Dtype,
+        kernels: Callable[[], AbstractContextManager],
+    ):
         super().__init__()
         detector = models.detector
         self.tracked = [variable.value for variable in detector.variables]  # a SavedModel wants them
 
         def serve(images: tf.Tensor, image_sizes: tf.Tensor) -> dict[str, tf.Tensor]:
-            with contextlib.nullcontext() if native else portable_kernels():
+            with kernels():
                 pixels = tf.cast(images, tf.float32)
                 boxes, scores, labels = detector([pixels, image_sizes], training=False)
             count = tf.reduce_sum(tf.cast(scores > 0.0, tf.int32), axis=1)

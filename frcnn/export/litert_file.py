@@ -15,6 +15,7 @@ import zipfile
 
 import numpy as np
 
+from frcnn.backend import portable_kernels as kernels
 from frcnn.errors import WeightsError
 from frcnn.export import metadata
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
@@ -31,7 +32,7 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
     """Write a file.
 
     Args:
-        graph: with portable kernels, and a fixed input.
+        graph: traced within ``kernels``, with a fixed input.
         description: its ``weights`` are what is stored.
         path: the file.
     """

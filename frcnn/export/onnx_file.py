@@ -1,7 +1,7 @@
 """ONNX: a file for ONNX Runtime and many others.
 
 ``tf2onnx`` turns the graph into operations of the ONNX standard. Suppression is ONNX's own
-``NonMaxSuppression``.
+``NonMaxSuppression``, and RoIAlign its ``RoiAlign``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import pathlib
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
+from frcnn.backend import portable_kernels
 from frcnn.errors import WeightsError
-from frcnn.export import metadata, onnx_weights
+from frcnn.export import metadata, onnx_operations, onnx_weights
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import Run
@@ -23,15 +25,20 @@ from frcnn.files import safe_write
 OPSET = 17
 
 
+def kernels() -> AbstractContextManager:
+    """Return the context in which a graph for ``write`` is traced."""
+    return portable_kernels(onnx_operations.roi_align)
+
+
 def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> None:
     """Write a file.
 
     Args:
-        graph: with portable kernels.
+        graph: traced within ``kernels``.
         description: goes to the model's ``metadata_props``; its ``weights`` are what is stored.
         path: the file.
     """
-    model = _converted(graph)
+    model = converted(graph.serve)
     onnx_weights.reduce(model.graph, description.weights)
     model.producer_name = "frcnn"
     entry = model.metadata_props.add()
@@ -39,8 +46,8 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
     safe_write.replace(path, model.SerializeToString())
 
 
-def _converted(graph: ExportedGraph) -> Any:
-    """Return the graph as an ``onnx.ModelProto``."""
+def converted(function: Any) -> Any:
+    """Return a ``tf.function`` with an input signature as an ``onnx.ModelProto``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tf2onnx
@@ -49,7 +56,10 @@ def _converted(graph: ExportedGraph) -> Any:
         patch_tf2onnx()  # for numpy 2, as Keras' own ONNX export does
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
         model, _ = tf2onnx.convert.from_function(
-            graph.serve, input_signature=graph.serve.input_signature, opset=OPSET
+            function,
+            input_signature=function.input_signature,
+            opset=OPSET,
+            custom_op_handlers=dict(onnx_operations.HANDLERS),
         )
     return model
 

@@ -11,6 +11,7 @@ from frcnn.errors import WeightsError
 from frcnn.export import metadata, onnx_file
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
+from frcnn.export.onnx_file import kernels as kernels  # the graph is that of ONNX
 from frcnn.export.runner import Run
 
 
@@ -18,7 +19,7 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
     """Write the two files.
 
     Args:
-        graph: with portable kernels.
+        graph: traced within ``kernels``.
         description: goes to the model's ``rt_info``; its ``weights`` are what is stored.
         path: the ``.xml`` file.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
 import numpy as np
@@ -17,12 +18,14 @@ from frcnn.export.runner import Run
 DESCRIPTION = pathlib.Path("assets.extra", "frcnn.json")
 SIGNATURE = "serving_default"
 
+kernels = contextlib.nullcontext  # any kernel of TensorFlow
+
 
 def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> None:
     """Write a folder.
 
     Args:
-        graph: with native kernels.
+        graph: traced within ``kernels``.
         description: goes to ``assets.extra/frcnn.json``.
         path: the new folder.
     """

@@ -13,7 +13,12 @@ import math
 import keras
 from keras import ops
 
-from frcnn.backend import IS_TENSORFLOW, has_native_kernels, native_crop_and_resize
+from frcnn.backend import (
+    IS_TENSORFLOW,
+    has_native_kernels,
+    native_crop_and_resize,
+    roi_align_of_format,
+)
 from frcnn.ops import boxes as box_ops
 
 # A RoI of this side, the size of ImageNet's training images, belongs to the level of stride 16.
@@ -47,10 +52,15 @@ class RoIAlign(keras.layers.Layer):
     def call(self, features, rois):
         batch, count = ops.shape(rois)[:2]
         image, rois, level = flatten_rois(rois, self.strides)
-        first, step = self._sample_grid(rois, level)
-        sample = crop_samples if has_native_kernels() else gather_samples
-        values = sample(features, level, image, first, step, self.pool_size * self.samples)
-        pooled = ops.average_pool(values, self.samples, self.samples)
+        if own := roi_align_of_format():
+            cells = rois / ops.take(ops.convert_to_tensor(self.strides, "float32"), level)[:, None]
+            settings = (self.pool_size, self.samples, self.aligned)
+            pooled = level_by_level(own, features, level, (cells, image), settings)
+        else:
+            first, step = self._sample_grid(rois, level)
+            sample = crop_samples if has_native_kernels() else gather_samples
+            values = sample(features, level, image, first, step, self.pool_size * self.samples)
+            pooled = ops.average_pool(values, self.samples, self.samples)
         return ops.reshape(pooled, (batch, count, *pooled.shape[1:]))
 
     def _sample_grid(self, rois, level):
@@ -122,15 +132,29 @@ def crop_samples(features, level, image, first, step, points):
     Returns:
         (N, points, points, K) in the dtype of the features.
     """
+    return level_by_level(_crop, features, level, (image, first, step), (points,))
+
+
+def level_by_level(function, features, level, of_rois, settings):
+    """Apply a function to each level and the RoIs that lie there.
+
+    Args:
+        function: of a map (B, h, w, K), the rows of ``of_rois`` that lie on this level, and ``settings``.
+        features: list of (B, h, w, K).
+        level: (N,) int32.
+        of_rois: arrays whose first axis is N.
+
+    Returns:
+        What the function returns, with N rows, in the order of the RoIs.
+    """
     if len(features) == 1:
-        return _crop(features[0], image, first, step, points)
+        return function(features[0], *of_rois, *settings)
     values, places = [], []
     for number, map_ in enumerate(features):
         place = ops.nonzero(level == number)[0]
-        of_level = (ops.take(value, place, axis=0) for value in (image, first, step))
-        values.append(_crop(map_, *of_level, points))
+        of_level = (ops.take(value, place, axis=0) for value in of_rois)
+        values.append(function(map_, *of_level, *settings))
         places.append(place)
-    # Back into the order of the RoIs.
     return ops.take(ops.concatenate(values), ops.argsort(ops.concatenate(places)), axis=0)
 
 

@@ -1,0 +1,46 @@
+"""ONNX's own RoiAlign against the layer that is trained."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from frcnn.layers.roi_align import RoIAlign
+
+pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install frcnn[export]")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from frcnn.export import onnx_file  # noqa: E402
+
+
+def on_onnxruntime(layer, features, rois):
+    """Return what the layer gives as an ONNX graph whose sizes are all open."""
+    shapes = [(None, None, None, map_.shape[-1]) for map_ in features] + [(None, None, 4)]
+    signature = [tf.TensorSpec(shape, tf.float32, f"x{at}") for at, shape in enumerate(shapes)]
+
+    def pool(*inputs):
+        with onnx_file.kernels():
+            return {"pooled": layer(list(inputs[:-1]), inputs[-1])}
+
+    model = onnx_file.converted(tf.function(pool, input_signature=signature, autograph=False))
+    assert [node.op_type for node in model.graph.node].count("RoiAlign") == len(features)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    given = {f"x{at}": array for at, array in enumerate((*features, rois))}
+    return session.run(["pooled"], given)[0]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("strides", [(16,), (8, 16, 32)])
+def test_it_pools_what_the_layer_pools(aligned, strides):
+    rng = np.random.default_rng(len(strides))
+    features = [
+        rng.normal(size=(2, 400 // stride, 320 // stride, 5)).astype("float32") for stride in strides
+    ]
+    corners = rng.uniform(-60, 300, (2, 30, 2))
+    # Beyond the edges, and empty ones, which fill a batch. The last of three levels gets none.
+    rois = np.concatenate([corners, corners + rng.uniform(0, 400, (2, 30, 2))], -1).astype("float32")
+    rois[:, -3:] = 0.0
+    layer = RoIAlign(strides, pool_size=3, samples=2, aligned=aligned)
+    expected = np.asarray(layer(features, rois))
+    np.testing.assert_allclose(on_onnxruntime(layer, features, rois), expected, atol=1e-4)
+    assert (expected == 0).any() and expected.any()
+
