@@ -49,6 +49,15 @@ def seeds(text):
     return [int(number) for number in numbers]
 
 
+def formats(text):
+    names = text.split(",")
+    if set(names) - set(EXPORT_FORMATS) or len(set(names)) < len(names):
+        known = ", ".join(EXPORT_FORMATS)
+        raise argparse.ArgumentTypeError(f"{text!r} is not one or more of {known}, with commas between")
+    return names
+
+
+EXPORT_FORMATS = ("saved_model", "onnx", "litert", "openvino")
 OPTIONS = {
     "backbone": {"choices": configs.BACKBONES, "default": "vgg16", "help": "(vgg16)"},
     "schedule": {"choices": ["alternating", "joint"], "default": "joint", "help": "(joint)"},
@@ -64,6 +73,12 @@ OPTIONS = {
     "boxes": {"type": positive, "default": 8, "help": "ground-truth boxes an image (8)"},
     "classes": {"type": positive, "default": 20, "help": "object classes (20)"},
     "rois": {"type": positive, "help": "sampled an image (128; 512 with a pyramid)"},
+    "formats": {
+        "type": formats,
+        "default": ["onnx"],
+        "metavar": "NAMES",
+        "help": "saved_model, onnx, litert, openvino, with commas between (onnx)",
+    },
     "rounds": {"type": positive, "default": 4, "help": "turns of each side (4)"},
     "times": {"type": positive, "default": 3, "help": "runs a turn (3)"},
     "peer": {"choices": ["torchvision"], "help": "to measure beside"},
@@ -90,6 +105,11 @@ MEASURES = {
     "inference": (
         "images to their boxes; the network is the same by any schedule",
         f"{NETWORK} classes rounds times peer peer-python set",
+        {},
+    ),
+    "export": (
+        "images to their boxes by exported files, beside Keras",
+        "backbone size classes rounds times formats peer peer-python set",
         {},
     ),
     "ops": (

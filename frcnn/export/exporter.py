@@ -94,16 +94,11 @@ def export(
     """
     from frcnn.export import graph
 
-    writer = FORMATS[name].load()
     detector = type(detector)(graph.in_float32(detector.models), detector.config, detector.classes)
-    shape = graph.InputShape(None, None, None) if dynamic else graph.fixed_shape(detector.models, size)
-    dtype: Dtype = "uint8" if detector.config.data.uint8_images else "float32"
-    description = graph.describe(detector, shape, dtype, weights)
-    traced = graph.ExportedGraph(detector.models, shape, dtype, writer.kernels)
     unchecked = out.with_name(f"unchecked-{out.name}")
     try:
         with outputs.writing(out):
-            writer.write(traced, description, unchecked)
+            write(detector, name, unchecked, size, dynamic, weights)
         report = check(detector, unchecked, images, dataset)
         out = out.with_name(out.name + DISAGREES) if report.faults() else out
         with outputs.writing(out):
@@ -113,6 +108,31 @@ def export(
     finally:
         _remove(unchecked)
     return report, out
+
+
+def write(
+    detector: Any,
+    name: str,
+    path: pathlib.Path,
+    size: tuple[int, int] | None = None,
+    dynamic: bool = False,
+    weights: Weights = "float32",
+) -> None:
+    """Write a file that nothing has checked.
+
+    Args:
+        detector: with a network in float32.
+        path: the new file.
+        name, size, dynamic, weights: as of ``export``.
+    """
+    from frcnn.export import graph
+
+    writer = FORMATS[name].load()
+    shape = graph.InputShape(None, None, None) if dynamic else graph.fixed_shape(detector.models, size)
+    dtype: Dtype = "uint8" if detector.config.data.uint8_images else "float32"
+    description = graph.describe(detector, shape, dtype, weights)
+    traced = graph.ExportedGraph(detector.models, shape, dtype, writer.kernels)
+    writer.write(traced, description, path)
 
 
 def _rename(path: pathlib.Path, out: pathlib.Path) -> None:

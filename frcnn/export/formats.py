@@ -41,9 +41,7 @@ class Format:
 
 
 FORMATS = {
-    "saved_model": Format(
-        "SavedModel", ".saved_model", "saved_model", ("tensorflow",), ("tensorflow",)
-    ),
+    "saved_model": Format("SavedModel", ".saved_model", "saved_model", ("tensorflow",), ("tensorflow",)),
     "onnx": Format(
         "ONNX",
         ".onnx",

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pathlib
 import tempfile
 import zipfile
 
 import numpy as np
 
-from frcnn.backend import portable_kernels as kernels
+from frcnn.backend import portable_kernels
 from frcnn.errors import WeightsError
 from frcnn.export import metadata
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
-from frcnn.export.runner import Run
+from frcnn.export.runner import THREADS, Run
 from frcnn.files import safe_write, untrusted
 
 DESCRIPTION, LABELS, DIGEST = "frcnn.json", "labels.txt", "sha256.txt"
-THREADS = os.cpu_count() or 1
+kernels = portable_kernels  # within which a graph is traced
 MAX_BYTES, MAX_TEXT_BYTES = 2**31, 2**24
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 import warnings
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from frcnn.errors import WeightsError
 from frcnn.export import metadata, onnx_operations, onnx_weights
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
-from frcnn.export.runner import Run
+from frcnn.export.runner import THREADS, Run
 from frcnn.files import safe_write
 
 OPSET = 17
@@ -74,6 +75,8 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its warnings are about its own optimizations
+    if THREADS < (os.cpu_count() or 1):  # else it takes one thread per core, not per hyperthread
+        options.intra_op_num_threads = THREADS
     try:
         session = onnxruntime.InferenceSession(str(path), options, onnxruntime.get_available_providers())
     except Exception as error:  # of classes that onnxruntime makes at run time

@@ -11,8 +11,9 @@ from frcnn.errors import WeightsError
 from frcnn.export import metadata, onnx_file
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
-from frcnn.export.onnx_file import kernels as kernels  # the graph is that of ONNX
 from frcnn.export.runner import Run
+
+kernels = onnx_file.kernels
 
 
 def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> None:

@@ -6,6 +6,7 @@ shrunk where it is too large, padded, and run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 
 from frcnn.data import transforms
 from frcnn.export.metadata import Metadata
+
+# Cores that this process may use: a runtime's own choice may be all of the machine.
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 # From images and image sizes, as frcnn.export.graph describes them, to its outputs in their order.
 Run = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]

@@ -139,7 +139,7 @@ def level_by_level(function, features, level, of_rois, settings):
     """Apply a function to each level and the RoIs that lie there.
 
     Args:
-        function: of a map (B, h, w, K), the rows of ``of_rois`` that lie on this level, and ``settings``.
+        function: of a map (B, h, w, K), the rows of ``of_rois`` on this level, and ``settings``.
         features: list of (B, h, w, K).
         level: (N,) int32.
         of_rois: arrays whose first axis is N.

@@ -121,6 +121,14 @@ def _sides(options, what):
     return figures
 
 
+def export(options):
+    """Measure exported files beside our Keras detector and the peer's, in turns."""
+    from benchmark import exported
+
+    options.schedule, options.precision, options.batch, options.backend = "joint", "float32", 1, None
+    return exported.measure(options, spec_of(options, "inference"), our_worker, PEER_BACKBONES, ROOT)
+
+
 def ops(options):
     """Measure a step's parts that are neither forward nor backward pass, and their share of a step."""
     spec = spec_of(options, "step")

@@ -6,7 +6,9 @@ Builds what the spec says, then serves ``benchmark.compare``.
 import dataclasses
 import itertools
 import json
+import pathlib
 import sys
+import tempfile
 
 import numpy as np
 
@@ -108,9 +110,24 @@ def prepare(spec):
     bias = models.classifier.get_layer("class_logits").bias
     bias.assign(np.eye(spec["classes"] + 1)[-1] * 8.0)
     detector = Detector(models, config, [str(number) for number in range(spec["classes"])])
+    if spec["what"] == "exported":
+        detector = exported(detector, spec)
     rng = np.random.default_rng(0)
     images = [noise(rng, spec["height"], spec["width"]) for _ in range(spec["batch"])]
     return lambda: detector.predict(images, batch_size=spec["batch"])
+
+
+def exported(detector, spec):
+    """Return the detector as a file of ``spec["format"]`` that runs in its own runtime."""
+    from frcnn.detector import Detector
+    from frcnn.export import exporter, formats
+
+    multiple = detector.models.size_multiple
+    size = tuple(-(-side // multiple) * multiple for side in (spec["height"], spec["width"]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "detector" + formats.FORMATS[spec["format"]].suffix)
+        exporter.write(detector, spec["format"], path, size)
+        return Detector.load(path)
 
 
 if __name__ == "__main__":

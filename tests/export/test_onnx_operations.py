@@ -43,4 +43,3 @@ def test_it_pools_what_the_layer_pools(aligned, strides):
     expected = np.asarray(layer(features, rois))
     np.testing.assert_allclose(on_onnxruntime(layer, features, rois), expected, atol=1e-4)
     assert (expected == 0).any() and expected.any()
-
