@@ -7,6 +7,7 @@ attributes. ``replace`` is what ``tf2onnx`` calls when it meets it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -71,4 +72,4 @@ def replace(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
     )
 
 
-HANDLERS = {"PyFunc": (replace, [])}  # for tf2onnx
+HANDLERS: dict[str, tuple[Callable, list]] = {"PyFunc": (replace, [])}  # for tf2onnx
