@@ -75,6 +75,11 @@ class Detector:
             models, description = exported
             config = description.full_config(path).replace(settings or {})
             models.least_score = config.detection.score_threshold
+            if models.least_score < description.score_threshold:
+                raise ConfigError(
+                    f"{path} was exported with detection.score_threshold={description.score_threshold:g}, "
+                    f"below which it finds nothing: {models.least_score:g} is lower"
+                )
             return cls(models, config, description.classes)
         file = in_weights.file_of(path, weights or "best.weights.h5")
         if not file.is_file():

@@ -132,7 +132,17 @@ def test_the_command_and_what_takes_its_file(saved, tmp_path, photos, capsys):
     scores = tmp_path / "scores.json"
     assert evaluate.main([str(out), "--json", str(scores)]) is None
     assert json.loads(scores.read_text())["images"] == 4
-    assert predict.main([str(out), photos[0], "--score", "0", "--out", str(tmp_path / "drawn")]) == 0
+    assert predict.main([str(out), photos[0], "--score", "0.9", "--out", str(tmp_path / "drawn")]) == 0
+
+
+def test_a_threshold_below_that_of_the_file_is_refused(exported, photos):
+    _, path = exported("saved_model")
+    least = Detector.load(path).config.detection.score_threshold
+    more = Detector.load(path, settings={"detection.score_threshold": least + 0.1}).predict(photos[0])
+    assert all(found["scores"].min(initial=1.0) > least + 0.1 for found in more)
+    with pytest.raises(ConfigError, match="below which it finds nothing") as raised:
+        Detector.load(path, settings={"detection.score_threshold": least / 2})
+    assert str(path) in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["onnx", "litert", "saved_model"])
