@@ -77,7 +77,7 @@ class Detector:
             models.least_score = config.detection.score_threshold
             if models.least_score < description.score_threshold:
                 raise ConfigError(
-                    f"{path} was exported with detection.score_threshold={description.score_threshold:g}, "
+                    f"{path} was exported with a score threshold of {description.score_threshold:g}, "
                     f"below which it finds nothing: {models.least_score:g} is lower"
                 )
             return cls(models, config, description.classes)

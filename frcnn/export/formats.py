@@ -117,7 +117,10 @@ def open_exported(path: pathlib.Path) -> tuple[Metadata, Run] | None:
     if not path.is_dir() and (reason := untrusted.why_unreadable(path)):
         raise WeightsError(f"{path} cannot be read: {reason}")
     require(found.to_run, f"{path}, of the format {found.title},")
-    return found.load().open_file(path)
+    try:
+        return found.load().open_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def load_models(path: pathlib.Path) -> tuple[FileModels, Metadata] | None:

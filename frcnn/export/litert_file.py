@@ -6,7 +6,6 @@ files: ``unzip -p detector.tflite labels.txt`` shows the class names.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pathlib
 import tempfile
@@ -16,7 +15,7 @@ import numpy as np
 
 from frcnn.backend import portable_kernels
 from frcnn.errors import WeightsError
-from frcnn.export import metadata
+from frcnn.export import digests, metadata
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import THREADS, Run
@@ -40,7 +39,7 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(DESCRIPTION, metadata.to_text(description))
         archive.writestr(LABELS, "\n".join(description.classes))
-        archive.writestr(DIGEST, hashlib.sha256(model).hexdigest())
+        archive.writestr(DIGEST, digests.of(model))
     safe_write.replace(path, file.getbuffer())
 
 
@@ -98,6 +97,6 @@ def _read(path: pathlib.Path) -> tuple[bytes, str | None]:
     except (zipfile.BadZipFile, KeyError, ValueError):
         return b"", None
     model = content[:start]
-    if hashlib.sha256(model).hexdigest() != digest:
-        raise WeightsError(f"{path} is damaged: its model has changed since frcnn export wrote it")
+    if digests.of(model) != digest:
+        raise digests.changed(path)
     return model, text

@@ -17,13 +17,19 @@ import numpy as np
 
 from frcnn.backend import portable_kernels
 from frcnn.errors import WeightsError
-from frcnn.export import metadata, onnx_operations, onnx_weights
+from frcnn.export import digests, metadata, onnx_operations, onnx_weights
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import THREADS, Run
-from frcnn.files import safe_write
+from frcnn.files import safe_write, untrusted
 
 OPSET = 17
+MAX_BYTES = 2**31
+# The file ends with one more entry of ``metadata_props`` (field 14 of ModelProto; its key is field 1 and
+# its value field 2): the digest of all bytes before. No package is needed to check it.
+_DIGEST_KEY = b"frcnn.sha256"
+_DIGEST_START = bytes([14 << 3 | 2, 2 + len(_DIGEST_KEY) + 2 + 64, 1 << 3 | 2, len(_DIGEST_KEY)])
+_DIGEST_START += _DIGEST_KEY + bytes([2 << 3 | 2, 64])
 
 
 def kernels() -> AbstractContextManager:
@@ -44,7 +50,8 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
     model.producer_name = "frcnn"
     entry = model.metadata_props.add()
     entry.key, entry.value = metadata.KEY, metadata.to_text(description)
-    safe_write.replace(path, model.SerializeToString())
+    content = model.SerializeToString()
+    safe_write.replace(path, content + _DIGEST_START + digests.of(content).encode())
 
 
 def converted(function: Any) -> Any:
@@ -65,6 +72,14 @@ def converted(function: Any) -> Any:
     return model
 
 
+def _is_whole(content: bytes) -> bool:
+    """Return whether a file has the digest that ``write`` appended, or is not from there."""
+    model, end = content[:-64], content[-64:]
+    if not model.endswith(_DIGEST_START):
+        return _DIGEST_KEY not in content
+    return digests.of(model.removesuffix(_DIGEST_START)).encode() == end
+
+
 def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
     """Load a file into ONNX Runtime.
 
@@ -73,12 +88,15 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
     """
     import onnxruntime
 
+    content = untrusted.read_bytes(path, MAX_BYTES)
+    if not _is_whole(content):
+        raise digests.changed(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its warnings are about its own optimizations
     if THREADS < (os.cpu_count() or 1):  # else it takes one thread per core, not per hyperthread
         options.intra_op_num_threads = THREADS
     try:
-        session = onnxruntime.InferenceSession(str(path), options, onnxruntime.get_available_providers())
+        session = onnxruntime.InferenceSession(content, options, onnxruntime.get_available_providers())
     except Exception as error:  # of classes that onnxruntime makes at run time
         reason = str(error).strip().partition("\n")[0]
         raise WeightsError(f"{path} is not a whole ONNX file: {reason}") from error

@@ -8,7 +8,7 @@ import tempfile
 import numpy as np
 
 from frcnn.errors import WeightsError
-from frcnn.export import metadata, onnx_file
+from frcnn.export import digests, metadata, onnx_file
 from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import Run
@@ -32,6 +32,24 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
         model = openvino.Core().read_model(file)
         model.set_rt_info(metadata.to_text(description), [metadata.KEY])
         openvino.save_model(model, path, compress_to_fp16=description.weights == "float16")
+    content = path.read_bytes()
+    found = digests.of(content), digests.of_file(path.with_suffix(".bin"))
+    path.write_bytes(content + b"\n" + _comment(*found))
+
+
+def _comment(xml_digest: str, bin_digest: str) -> bytes:
+    """Return the last line of the ``.xml`` file: its own digest up to there, and that of the weights."""
+    return f"<!-- frcnn sha256 {xml_digest} {bin_digest} -->\n".encode()
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    """Return whether both files have the digests in the last line, or there is no such line."""
+    content, _, end = path.read_bytes().rpartition(b"\n<!-- frcnn sha256 ")
+    weights = path.with_suffix(".bin")
+    if not content or not weights.is_file():
+        return True  # what is wrong, the runtime says
+    found = digests.of(content), digests.of_file(weights)
+    return _comment(*found).endswith(b"sha256 " + end)
 
 
 def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
@@ -42,6 +60,8 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
     """
     import openvino
 
+    if not _is_whole(path):
+        raise digests.changed(path)
     core = openvino.Core()
     try:
         model = core.read_model(path)

@@ -17,7 +17,7 @@ from frcnn.data.transforms import load
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, OutputError, WeightsError
 from frcnn.export import check, exporter, metadata, onnx_weights
-from frcnn.export.formats import FORMATS
+from frcnn.export.formats import FORMATS, files_of
 from frcnn.models.faster_rcnn import FasterRCNN
 
 NEEDS = {"onnx": "tf2onnx onnxruntime", "litert": "ai_edge_litert", "openvino": "tf2onnx openvino"}
@@ -206,6 +206,27 @@ def test_a_damaged_file_is_one_line(exported, tmp_path, name):
     with pytest.raises(WeightsError, match=str(path)) as raised:
         Detector.load(path)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_a_flipped_bit_is_noticed(exported, tmp_path, name):
+    _, whole = exported(name)
+    path = tmp_path / FILES[name]
+    (shutil.copytree if whole.is_dir() else shutil.copy)(whole, path)
+    if name == "openvino":
+        shutil.copy(whole.with_suffix(".bin"), path.with_suffix(".bin"))
+    rng = np.random.default_rng(0)
+    for file in files_of(path):
+        content = file.read_bytes()
+        for at in (*rng.integers(0, len(content), 5), len(content) // 2):
+            damaged = bytearray(content)
+            damaged[at] ^= 1 << int(rng.integers(8))
+            file.write_bytes(damaged)
+            with pytest.raises(WeightsError, match=str(path)) as raised:
+                Detector.load(path)
+            assert "\n" not in str(raised.value)
+        file.write_bytes(content)
+    Detector.load(path)
 
 
 def test_a_damaged_description_is_one_line():
