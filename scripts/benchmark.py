@@ -91,6 +91,9 @@ OPTIONS = {
     "steps": {"type": positive, "help": "of an epoch (all images once)"},
     "seeds": {"type": seeds, "default": [0], "help": "with commas between (0)"},
     "axes": {"default": "area,batch,boxes,classes,rois", "help": "what to vary (all)"},
+    "items": {"help": "what to try, with commas between (all)"},
+    "sets": {"help": "data sets, with commas between (all)"},
+    "runs": {"required": True, "metavar": "FILE", "help": "a line of JSON for each finished run"},
     "plot": {"metavar": "FILE", "help": "draw the figures as a PNG"},
     "json": {"metavar": "FILE", "help": "write the figures to this file, too"},
 }
@@ -135,6 +138,15 @@ MEASURES = {
         {
             "backbone": {"default": "tiny", "help": "(tiny)"},
             "size": {"default": (320, 400), "help": "(320x400)"},
+        },
+    ),
+    "recipe": (
+        "what each setting brings on real images, over seeds; finished runs are not repeated",
+        "items sets seeds runs data-dir weights",
+        {
+            "seeds": {"default": [0, 1, 2], "help": "with commas between (0,1,2)"},
+            "data-dir": {"required": True, "help": "the folder of cards, bccd and VOCdevkit"},
+            "weights": {"required": True, "help": "a file of MobileNetV2's ImageNet weights"},
         },
     ),
     "leak": (

@@ -258,6 +258,22 @@ def train(options):
     return figures
 
 
+def recipe(options):
+    """Do the runs that the file of ``--runs`` lacks, and print the table of gains."""
+    from benchmark import recipe
+
+    chosen = {}
+    for option, known in (("items", recipe.ITEMS), ("sets", recipe.DATA)):
+        chosen[option] = (getattr(options, option) or ",".join(known)).split(",")
+        for name in chosen[option]:
+            if name not in known:
+                raise ConfigError(f"--{option}: {name!r} is not one of {', '.join(known)}")
+    given = chosen["items"], chosen["sets"], options.seeds, options.data_dir, options.weights
+    runs = recipe.run(*given, options.runs, ROOT, lambda line: print(line, flush=True))
+    print(recipe.table(runs))
+    return {"runs": [{key: one[key] for key in one if key != "key"} for one in runs]}
+
+
 def scaling(options):
     """Measure along each axis; with --json FILE the axes that the file holds already are kept in it."""
     from benchmark import line_chart, scaling

@@ -1,0 +1,216 @@
+"""What each setting brings: the same small training with and without it, over several seeds.
+
+Each run is ``frcnn train`` in a process of its own, on one of three real data sets, with a small
+backbone and small images. A finished run is one line of JSON in a file. A run whose line is there is not
+repeated, so the whole can be done in pieces. The score is the mAP@0.5 of the last weights on the test
+split.
+"""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmark import compare
+from frcnn.errors import ConfigError, FrcnnError
+
+# All runs. The budget is one in which the default is not saturated yet.
+COMMON = {
+    "model.backbone": "mobilenet_v2_fpn",
+    "train.schedule": "joint",
+    "data.short_side": 144,
+    "data.long_side": 240,
+    "data.batch_size": 4,
+    "data.cache_mib": 2000,
+    "anchors.sizes": "12,24,48,96,192",
+    "anchors.size_per_level": True,
+    "model.rpn_channels": 128,
+    "model.head_width": 256,
+    "model.head_dropout": 0,
+    "roi.samples": 64,
+    "rpn.pre_nms_train": 500,
+    "rpn.post_nms_train": 500,
+    "rpn.pre_nms_test": 500,
+    "rpn.post_nms_test": 200,
+    "optimizer.learning_rate": 0.01,
+    "train.best_weights": "last",
+    "log.pictures": 0,
+    "log.train_pictures": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set: its folder below ``--data-dir``, its epochs, and settings of its own."""
+
+    folder: str
+    epochs: int
+    settings: dict
+
+
+DATA = {
+    "cards": Data("cards", 6, {}),
+    "bccd": Data("bccd", 8, {"data.train_split": "train", "data.on_bad_data": "skip"}),
+    "voc": Data("VOCdevkit", 5, {}),
+}
+
+# What is tried, each alone against "default".
+ITEMS = {
+    "default": {},
+    "multi-scale": {"augment.short_sides": "100,122,144,166,188"},
+    "cosine": {"optimizer.decay": "cosine"},
+    "crop": {"augment.crop": 0.5},
+    "scale-jitter": {"augment.scale_jitter": "0.5,1.5"},
+    "colour": {"augment.colour": 0.4},
+    "rotation": {"augment.rotation": 8, "augment.shear": 4},
+    "vertical-flip": {"augment.vertical_flip": 0.5},
+    "blur-jpeg": {"augment.blur": 1.0, "augment.jpeg_quality": 40},
+    "mosaic": {"augment.mosaic": 0.5},
+    "adamw": {"optimizer.name": "adam", "optimizer.learning_rate": 2e-4, "optimizer.weight_decay": 0.05},
+}
+
+
+def settings_of(item, data, seed, weights):
+    """Return the settings of a run, {key: value}."""
+    epochs = DATA[data].epochs
+    own = {"model.weights": weights, "train.epochs": epochs, "train.validate_every": epochs}
+    return COMMON | DATA[data].settings | own | ITEMS[item] | {"train.seed": seed}
+
+
+def command_of(settings, folder, run_dir):
+    """Return the arguments after ``python -m``."""
+    sets = [f"{key}={value}" for key, value in settings.items()]
+    return [
+        "frcnn",
+        "train",
+        str(folder),
+        "--out",
+        run_dir,
+        *(x for one in sets for x in ("--set", one)),
+    ]
+
+
+def read(path):
+    """Return the runs that a file holds, a list of dicts.
+
+    Raises:
+        ConfigError: a line is not a run.
+    """
+    path = pathlib.Path(path)
+    runs = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else [], 1):
+        try:
+            run = json.loads(line)
+            runs.append(run | {"score": float(run["score"]), "key": key_of(run)})
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(f"{path}, line {number}: not a run of this benchmark") from None
+    return runs
+
+
+def key_of(run):
+    """Return what makes two runs the same: a tuple."""
+    settings = tuple(sorted((key, str(value)) for key, value in run["settings"].items()))
+    return run["data"], run["item"], settings
+
+
+def measure(item, data, seed, data_dir, weights, root):
+    """Train once and return the run as a dict.
+
+    Raises:
+        FrcnnError: the run failed; the message has its last lines.
+    """
+    settings = settings_of(item, data, seed, weights)
+    folder = pathlib.Path(data_dir) / DATA[data].folder
+    with tempfile.TemporaryDirectory() as temporary:
+        run_dir = str(pathlib.Path(temporary) / "run")
+        started, cpu_started = time.perf_counter(), cpu_seconds()
+        done = subprocess.run(
+            [sys.executable, "-m", *command_of(settings, folder, run_dir)],
+            env=compare.environment(root),
+            capture_output=True,
+            text=True,
+        )
+        seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu_started
+        if done.returncode:
+            raise FrcnnError(f"{item} on {data} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        with open(pathlib.Path(run_dir) / "metrics.csv", newline="", encoding="utf-8") as file:
+            last = list(csv.DictReader(file))[-1]
+    return {
+        "data": data,
+        "item": item,
+        "seed": seed,
+        "score": round(float(last["mAP"]), 4),
+        "seconds": round(seconds),
+        "cpu_seconds": round(cpu),
+        "commit": commit(root),
+        "command": shlex.join(command_of(settings, folder, "RUN")),
+        "settings": settings,
+    }
+
+
+def cpu_seconds():
+    """Return the seconds of a core that finished child processes have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def commit(root):
+    """Return the short name of the commit that runs, with "+" if files differ from it."""
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True
+        ).stdout
+
+    return git("rev-parse", "--short", "HEAD").strip() + ("+" if git("status", "--porcelain") else "")
+
+
+def run(items, data_sets, seeds, data_dir, weights, file, root, write=print):
+    """Do the runs that the file lacks, item by item, and return all that it has of these."""
+    wanted = [(item, data, seed) for item in items for data in data_sets for seed in seeds]
+    keys = {
+        key_of({"data": data, "item": item, "settings": settings_of(item, data, seed, weights)})
+        for item, data, seed in wanted
+    }
+    for item, data, seed in wanted:
+        settings = settings_of(item, data, seed, weights)
+        if key_of({"data": data, "item": item, "settings": settings}) in {r["key"] for r in read(file)}:
+            continue
+        done = measure(item, data, seed, data_dir, weights, root)
+        with open(file, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(done) + "\n")
+        write(f"{data} {item} seed {seed}: mAP {done['score']:.3f} in {done['cpu_seconds']} s of a core")
+    return [one for one in read(file) if one["key"] in keys]
+
+
+def table(runs):
+    """Return a Markdown table: mean and standard deviation over the seeds, and the gain.
+
+    The gain is the mean over the seeds that both have of the difference to "default" with the same seed.
+    """
+    lines = ["| data | item | seeds | mAP@0.5 | gain | seconds of a core |", "|---|---|---|---|---|---|"]
+    for data in dict.fromkeys(one["data"] for one in runs):
+        of_data = [one for one in runs if one["data"] == data]
+        default = {one["seed"]: one["score"] for one in of_data if one["item"] == "default"}
+        for item in dict.fromkeys(one["item"] for one in of_data):
+            own = {one["seed"]: one["score"] for one in of_data if one["item"] == item}
+            gains = [score - default[seed] for seed, score in own.items() if seed in default]
+            seconds = statistics.mean(one["cpu_seconds"] for one in of_data if one["item"] == item)
+            gain = "" if item == "default" or not gains else spread(gains, "+")
+            row = (data, item, len(own), spread(own.values()), gain, f"{seconds:.0f}")
+            lines.append(f"| {' | '.join(map(str, row))} |")
+    return "\n".join(lines)
+
+
+def spread(values, sign=""):
+    """Return mean and standard deviation as text, in points of mAP."""
+    values = list(values)
+    about = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):{sign}.1f}{about}"

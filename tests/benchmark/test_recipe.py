@@ -1,0 +1,65 @@
+"""Which runs are done and which are left, and the table of gains worked by hand."""
+
+import json
+
+import pytest
+from benchmark import recipe
+
+from frcnn.config.schema import Config
+from frcnn.errors import ConfigError
+
+
+def test_every_item_is_settings_that_there_are():
+    for data in recipe.DATA:
+        for item in recipe.ITEMS:
+            config = Config().replace(recipe.settings_of(item, data, 3, "none"))
+            assert config.train.seed == 3 and config.model.backbone == "mobilenet_v2_fpn"
+
+
+def run_of(item, seed, score, data="cards"):
+    settings = recipe.settings_of(item, data, seed, "w.h5")
+    return {
+        "data": data,
+        "item": item,
+        "seed": seed,
+        "score": score,
+        "cpu_seconds": 100,
+        "settings": settings,
+    }
+
+
+def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
+    file, done = tmp_path / "runs.jsonl", []
+
+    def measure(item, data, seed, data_dir, weights, root):
+        done.append((item, data, seed))
+        return run_of(item, seed, 0.5, data)
+
+    monkeypatch.setattr(recipe, "measure", measure)
+    given = "in", "w.h5", file, "root", lambda line: None
+    found = recipe.run(["default"], ["cards"], [0, 1], *given)
+    assert done == [("default", "cards", 0), ("default", "cards", 1)] and len(found) == 2
+    found = recipe.run(["default", "cosine"], ["cards"], [1, 2], *given)
+    assert done[2:] == [("default", "cards", 2), ("cosine", "cards", 1), ("cosine", "cards", 2)]
+    assert len(found) == 4 and len(recipe.read(file)) == 5
+    # A run of another budget is another run.
+    monkeypatch.setitem(recipe.COMMON, "data.batch_size", 2)
+    recipe.run(["default"], ["cards"], [1], *given)
+    assert len(done) == 6
+
+
+def test_a_file_of_other_lines_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text(json.dumps(run_of("default", 0, 0.5)) + "\nnotes\n")
+    with pytest.raises(ConfigError, match="notes.txt, line 2: not a run of this benchmark"):
+        recipe.read(tmp_path / "notes.txt")
+
+
+def test_the_table_has_means_spreads_and_gains_by_seed():
+    runs = [run_of("default", seed, score) for seed, score in enumerate((0.5, 0.6, 0.7))]
+    runs += [run_of("cosine", seed, score) for seed, score in enumerate((0.54, 0.64, 0.77))]
+    runs.append(run_of("crop", 7, 0.9))
+    assert recipe.table(runs).splitlines()[2:] == [
+        "| cards | default | 3 | 60.0 ± 10.0 |  | 100 |",
+        "| cards | cosine | 3 | 65.0 ± 11.5 | +5.0 ± 1.7 | 100 |",
+        "| cards | crop | 1 | 90.0 |  | 100 |",
+    ]
