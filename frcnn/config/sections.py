@@ -92,6 +92,13 @@ class DataConfig(Section):
         True, "round resized images to whole numbers 0 to 255: a quarter of the memory"
     )
     flip: Number = setting(0.5, "probability of a horizontal flip", ge=0, le=1)
+    repeat_threshold: Number = setting(
+        0.0,
+        "images with a class that fewer than this share of the images have come several times in an "
+        "epoch (Gupta et al. 2019, LVIS); 0: off",
+        ge=0,
+        le=1,
+    )
     loader_threads: Whole = setting(2, "threads that prepare batches ahead of the step", ge=1, le=2**10)
     prefetch: Whole = setting(4, "batches that are prepared ahead of the step", ge=1, le=2**12)
     cache_mib: Whole = setting(

@@ -30,7 +30,7 @@ import numpy as np
 
 from frcnn import rng as rng_module
 from frcnn.config.schema import AugmentConfig, DataConfig
-from frcnn.data import transforms
+from frcnn.data import repeats, transforms
 from frcnn.data.augmentation import mosaic
 from frcnn.data.augmentation.augmenter import Augmenter
 from frcnn.data.cache import ImageCache
@@ -126,6 +126,9 @@ class DataLoader:
         self.augmenter = None
         if training and augment is not None and augment.is_active:
             self.augmenter = Augmenter(dataset, config, augment, seed, self._whole)
+        self.factors = None
+        if training and config.repeat_threshold:
+            self.factors = repeats.repeat_factors(dataset, config.repeat_threshold)
         self.min_boxes = 1  # G, before padding
         if config.pad_multiple:  # for few shapes: the most boxes of any image, in all batches
             counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
@@ -137,7 +140,18 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Return the number of batches per epoch; the last may be smaller."""
-        return -(-len(self.dataset) // self.batch_size)
+        repeated = self.factors is not None
+        images = repeats.images_per_epoch(self.factors) if repeated else len(self.dataset)
+        return -(-images // self.batch_size)
+
+    def _order(self, number):
+        """Return the indices of an epoch's images, and how often each has come before in the epoch."""
+        order = np.arange(len(self.dataset))
+        if self.training:
+            rng = rng_module.generator(self.seed, rng_module.ORDER, number)
+            plain = self.factors is None
+            order = rng.permutation(order) if plain else repeats.repeated(self.factors, rng)
+        return order, repeats.repetitions(order)
 
     def stream(self, number: int = 0, first: int = 0) -> Iterator[Batch]:
         """Yield batches for ever, epoch after epoch. Arguments and errors: see ``epoch``."""
@@ -146,7 +160,9 @@ class DataLoader:
             number, first = number + 1, 0
 
     def epoch(self, number: int = 0, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch, each image once, prepared ahead by background threads.
+        """Yield the batches of one epoch, prepared ahead by background threads.
+
+        Each image comes once, or its factor times (``frcnn.data.repeats``).
 
         Args:
             number: of the epoch, from 0.
@@ -155,9 +171,7 @@ class DataLoader:
         Raises:
             DataError: an image cannot be decoded and ``on_bad_data`` is ``"error"``, or none can.
         """
-        order = np.arange(len(self.dataset))
-        if self.training:
-            order = rng_module.generator(self.seed, rng_module.ORDER, number).permutation(order)
+        order, repetitions = self._order(number)
         size = self.batch_size
         positions = [(number, index) for index in range(first, len(self))]
         # OpenCV's own threads, one pool per process, would compete with these.
@@ -170,8 +184,8 @@ class DataLoader:
             waiting: collections.deque[concurrent.futures.Future] = collections.deque()
             try:
                 for position in positions:
-                    group = order[position[1] * size : (position[1] + 1) * size]
-                    waiting.append(pool.submit(self._batch, group, position))
+                    group = slice(position[1] * size, (position[1] + 1) * size)
+                    waiting.append(pool.submit(self._batch, order[group], repetitions[group], position))
                     last = position == positions[-1]
                     while len(waiting) > (0 if last else self.config.prefetch):
                         batch, faults = waiting.popleft().result()
@@ -188,8 +202,10 @@ class DataLoader:
             name, fault = next(iter(skipped.items()))
             raise DataError(f"no image of {self.dataset.name} can be decoded: {name}: {fault}")
 
-    def _batch(self, whole, position):
+    def _batch(self, whole, repetitions, position):
         """Return this process' share of the batch of the samples at ``whole``, an array of indices.
+
+        ``repetitions`` says how often each has come before in the epoch.
 
         Returns:
             The ``Batch``, or None if it has no image and there is one process only; and {name: fault} of
@@ -198,12 +214,16 @@ class DataLoader:
         size = -(-len(whole) // self.shares)
         own = range(self.share * size, min((self.share + 1) * size, len(whole)))
         kept, generators, examples, faults = [], [], [], {}
+        # The first time in an epoch, an image has the generators that it has without repetitions.
+        places = [(position[0], *([again] if again else [])) for again in repetitions.tolist()]
         plans = None
         if self.augmenter is not None:
-            plans = [self.augmenter.plan(int(index), position[0]) for index in whole]
+            plans = [self.augmenter.plan(int(index), *place) for index, place in zip(whole, places)]
         for row in own:
             sample = self.dataset.samples[whole[row]]
-            generator = rng_module.generator(self.seed, rng_module.IMAGES, position[0], int(whole[row]))
+            epoch, *again = places[row]
+            place = epoch, int(whole[row]), *again
+            generator = rng_module.generator(self.seed, rng_module.IMAGES, *place)
             try:
                 examples.append(self._example(sample, generator, plans and plans[row]))
             except DataError as error:
