@@ -273,6 +273,10 @@ class LossConfig(Section):
     classifier: List[Factor] = setting(
         (1.0, 1.0), "weights of the classifier's class and box loss", min_length=2, max_length=2
     )
+    box: Literal["smooth_l1", "giou"] = setting(
+        "smooth_l1",
+        "the classifier's box loss; giou: 1 - GIoU (Rezatofighi et al. 2019), a smaller number",
+    )
     class_weights: List[Text] = setting(
         (),
         "weights of classes in the classifier's class loss, each as NAME=WEIGHT; others have 1; "

@@ -140,8 +140,9 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Return the number of batches per epoch; the last may be smaller."""
-        repeated = self.factors is not None
-        images = repeats.images_per_epoch(self.factors) if repeated else len(self.dataset)
+        images = len(self.dataset)
+        if self.factors is not None:
+            images = repeats.images_per_epoch(self.factors)
         return -(-images // self.batch_size)
 
     def _order(self, number):

@@ -46,6 +46,24 @@ def iou(boxes, others):
     return ops.where(intersection > 0.0, intersection / ops.maximum(union, 1e-9), 0.0)
 
 
+def giou(boxes, others):
+    """Return the generalized IoU of boxes and as many others, pair by pair.
+
+    Rezatofighi et al. 2019: IoU less the share of the hull of both that neither covers.
+
+    Args:
+        boxes, others: (..., 4) boxes with area.
+
+    Returns:
+        (...,) in (-1, 1].
+    """
+    inner = [ops.maximum(boxes[..., :2], others[..., :2]), ops.minimum(boxes[..., 2:], others[..., 2:])]
+    outer = [ops.minimum(boxes[..., :2], others[..., :2]), ops.maximum(boxes[..., 2:], others[..., 2:])]
+    intersection, hull = (area(ops.concatenate(corners, axis=-1)) for corners in (inner, outer))
+    union = area(boxes) + area(others) - intersection
+    return intersection / ops.maximum(union, 1e-9) - (hull - union) / ops.maximum(hull, 1e-9)
+
+
 def clip(boxes, image_sizes):
     """Move what sticks out of an image onto its edge.
 

@@ -20,6 +20,8 @@ Decided here:
 import keras
 from keras import losses, ops
 
+from frcnn.ops.boxes import decode, giou
+
 SMOOTH_L1_BETA = 1.0 / 9.0
 
 # The logarithm's argument never falls below these. A small score still has its gradient, -1/score,
@@ -182,6 +184,30 @@ def class_loss_regr(num_classes, box_dim=4):
         box_dim: D, numbers a box regression has.
     """
     return _masked_smooth_l1(num_classes, box_dim, "class_loss_regr")
+
+
+def class_giou_loss_regr(num_classes, delta_weights):
+    """Return the classifier's box loss by overlap: 1 - GIoU of a RoI's predicted and true box.
+
+    Rezatofighi et al. 2019, "Generalized Intersection over Union". Targets and predictions have the
+    layout of ``class_loss_regr``. GIoU does not change when both boxes are moved, or stretched along an
+    axis. So both are decoded from a unit square, and the RoI itself is not needed.
+
+    Args:
+        num_classes: C-1, the object classes.
+        delta_weights: that the deltas were encoded with.
+    """
+    width = num_classes * 4
+
+    def summands(y_true, y_pred):
+        shape = (*ops.shape(y_pred)[:-1], num_classes, 4)
+        mask, target = y_true[..., :width], y_true[..., width:]
+        unit = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0], "float32")
+        boxes = [decode(ops.reshape(one, shape), unit, delta_weights) for one in (target, y_pred)]
+        of_rois = ops.reshape(mask, shape)[..., 0] * (1.0 - giou(*boxes))
+        return ops.sum(of_rois, axis=-1)
+
+    return _SummedLoss(summands, "class_loss_regr")
 
 
 def _masked_smooth_l1(boxes, box_dim, name, num_anchors=None):

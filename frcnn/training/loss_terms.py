@@ -86,6 +86,8 @@ def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -
     of_classes = class_weights.of_classes(config.loss.class_weights, config.data.classes)
     class_loss = losses.weighted_class_loss_cls(of_classes)
     box_loss = losses.class_loss_regr(model.num_classes - 1)
+    if config.loss.box == "giou":
+        box_loss = losses.class_giou_loss_regr(model.num_classes - 1, config.roi.delta_weights)
     y_class, y_regress = ("y_class", "y_regress") if sampled else (None, None)
     normalizer = LossNormalizer(classes, y_class, ops.sum)
     return [

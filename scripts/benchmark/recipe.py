@@ -73,6 +73,9 @@ ITEMS = {
     "vertical-flip": {"augment.vertical_flip": 0.5},
     "blur-jpeg": {"augment.blur": 1.0, "augment.jpeg_quality": 40},
     "mosaic": {"augment.mosaic": 0.5},
+    "repeat-factor": {"data.repeat_threshold": 0.3},
+    # mmdetection gives GIoU ten times the weight of smooth L1.
+    "giou": {"loss.box": "giou", "loss.classifier": "1,10"},
     "adamw": {"optimizer.name": "adam", "optimizer.learning_rate": 2e-4, "optimizer.weight_decay": 0.05},
 }
 

@@ -26,7 +26,7 @@ from frcnn.layers.roi_pool import RoIPool
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.runs import checkpoints, writer
-from frcnn.training import optimizers, train, trainer, validation
+from frcnn.training import loss_terms, optimizers, train, trainer, validation
 from frcnn.training import schedule as schedule_module
 from frcnn.training.checkpointer import Checkpointer
 
@@ -220,6 +220,26 @@ def test_deltas_are_weighted_as_configured_in_training_and_detection():
     deltas = np.array([[expected]], "float32")
     boxes, *_ = layer(PROPOSALS[:, 1:2], scores, deltas, np.array([[100.0, 100.0]], "float32"))
     np.testing.assert_allclose(np.asarray(boxes)[0, 0], GT[0, 0], atol=1e-4)
+
+
+def test_the_box_loss_is_the_one_configured():
+    network = built()
+    deltas = np.zeros((1, 2, 2 * 4), "float32")
+    mask = np.zeros((1, 2, 2 * 4), "float32")
+    mask[0, 0, :4] = 0.5
+    y_true = np.concatenate([mask, deltas + 1.0], axis=-1)
+    values = {}
+    for name in ("smooth_l1", "giou"):
+        config = preset("shapes").replace({"loss.box": name, "roi.delta_weights": "1,1,1,1"})
+        terms = loss_terms.classifier_terms(network, config)
+        values[name] = float(terms[1].loss(y_true, deltas))
+    assert values["smooth_l1"] == pytest.approx(0.5 * 4 * (1 - 0.5 / 9))
+    # Decoded from a unit square, the true box has the side e about (1.5, 1.5).
+    low, high = 1.5 - np.e / 2, 1.5 + np.e / 2
+    shared = (1 - low) ** 2
+    union = 1 + np.e**2 - shared
+    hull = high**2
+    assert values["giou"] == pytest.approx(0.5 * (1 - shared / union + (hull - union) / hull), rel=1e-4)
 
 
 def test_detections_are_chosen_as_configured():

@@ -454,3 +454,72 @@ def test_class_weights_multiply_what_a_class_adds():
     )
     with pytest.raises(ValueError, match="4 class weights for 5 classes"):
         losses.weighted_class_loss_cls([1.0] * 4)(y_true, scores)
+
+
+# --- GIoU --------------------------------------------------------------------------------------
+
+
+def giou(box, other):
+    """Rezatofighi et al. 2019, algorithm 1, line by line."""
+    (x1, y1, x2, y2), (u1, v1, u2, v2) = box, other
+    areas = (x2 - x1) * (y2 - y1), (u2 - u1) * (v2 - v1)
+    wide, high = min(x2, u2) - max(x1, u1), min(y2, v2) - max(y1, v1)
+    intersection = wide * high if wide > 0 and high > 0 else 0.0
+    union = sum(areas) - intersection
+    hull = (max(x2, u2) - min(x1, u1)) * (max(y2, v2) - min(y1, v1))
+    return intersection / union - (hull - union) / hull
+
+
+def giou_case(seed):
+    """Return y_true and y_pred of 6 RoIs, four of them positive, and the loss by the formula."""
+    rng = np.random.default_rng(seed)
+    weights = np.array([10.0, 10.0, 5.0, 5.0])
+    y_true, y_pred = (
+        np.zeros((1, 6, 2 * (C - 1) * 4), "float32"),
+        np.zeros((1, 6, (C - 1) * 4), "float32"),
+    )
+    y_pred += rng.normal(0, 3, y_pred.shape)
+    total = 0.0
+    for row, label in enumerate([0, 3, 1, 1]):
+        # Boxes about a RoI of any size and place, which must not matter.
+        x, y, width, height = rng.uniform(5, 90, 4)
+        boxes, deltas = [], []
+        for _ in range(2):
+            cx, cy = x + width * rng.uniform(0.2, 0.8), y + height * rng.uniform(0.2, 0.8)
+            w, h = width * rng.uniform(0.3, 1.5), height * rng.uniform(0.3, 1.5)
+            boxes.append((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
+            shift = (cx - x - width / 2) / width, (cy - y - height / 2) / height
+            deltas.append(weights * (*shift, math.log(w / width), math.log(h / height)))
+        columns = slice(4 * label, 4 * label + 4)
+        y_true[0, row, : (C - 1) * 4][columns] = 1 / 6
+        y_true[0, row, (C - 1) * 4 :][columns] = deltas[0]
+        y_pred[0, row, columns] = deltas[1]
+        total += (1 - giou(*boxes)) / 6
+    return y_true, y_pred, total
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_giou_loss_is_the_formula_of_the_decoded_boxes(seed):
+    y_true, y_pred, expected = giou_case(seed)
+    loss = losses.class_giou_loss_regr(C - 1, (10.0, 10.0, 5.0, 5.0))
+    assert float(loss(y_true, y_pred)) == pytest.approx(expected, rel=1e-4)
+    # A weight per RoI; those that are not positive add nothing.
+    of_rois = np.array([[2.0, 2.0, 2.0, 2.0, 9.0, 9.0]], "float32")
+    assert float(loss(y_true, y_pred, sample_weight=of_rois)) == pytest.approx(2 * expected, rel=1e-4)
+
+
+def test_the_giou_loss_of_the_right_deltas_is_0_and_its_gradient_finds_them():
+    y_true, y_pred, _ = giou_case(1)
+    loss = losses.class_giou_loss_regr(C - 1, (10.0, 10.0, 5.0, 5.0))
+    right = y_true[..., (C - 1) * 4 :]
+    assert float(loss(y_true, right)) == pytest.approx(0.0, abs=1e-6)
+    step = 1e-4 * (right - y_pred) * (y_true[..., : (C - 1) * 4] > 0)
+    assert float(loss(y_true, y_pred + step)) < float(loss(y_true, y_pred))
+
+
+def test_the_giou_loss_of_far_and_wild_deltas_is_finite():
+    y_true, _, _ = giou_case(0)
+    signs = np.where(np.arange((C - 1) * 4) % 2, 1.0, -1.0)
+    y_pred = np.broadcast_to(3e3 * signs, (1, 6, (C - 1) * 4)).astype("float32")
+    loss = losses.class_giou_loss_regr(C - 1, (10.0, 10.0, 5.0, 5.0))
+    assert 0 < float(loss(y_true, y_pred)) <= 2 * 4 / 6 + 1e-5
