@@ -64,13 +64,7 @@ def to_dataset(split: LabelledSplit, choice: Choice | None = None) -> tuple[Data
         faults += its_faults
         if sample is not None:
             found.append((sample, names))
-    if known is None:
-        known = tuple(sorted({name for _, names in found for name in names}))
-    label = {name: index for index, name in enumerate(known)}
-    samples = tuple(
-        dataclasses.replace(sample, labels=np.array([label[name] for name in names], np.int32))
-        for sample, names in found
-    )
+    known, samples = with_labels(found, known)
     notes = (*split.notes, *look_alikes(set(known) | set(reader.dropped)))
     dropped = tuple(sorted(reader.dropped.items()))
     clipped = tuple(reader.clipped)
@@ -78,6 +72,29 @@ def to_dataset(split: LabelledSplit, choice: Choice | None = None) -> tuple[Data
         split.name, known, samples, (), dropped, clipped, notes, reader.outlines, split.made
     )
     return dataset, faults
+
+
+def with_labels(
+    found: Sequence[tuple[Sample, list[str]]], classes: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
+    """Turn the class names of objects into labels.
+
+    Args:
+        found: images without labels, each with the class names of its boxes.
+        classes: class names in the order of the labels; None: the sorted names that occur.
+
+    Returns:
+        classes: the class names.
+        samples: the images with their labels.
+    """
+    if classes is None:
+        classes = tuple(sorted({name for _, names in found for name in names}))
+    label = {name: index for index, name in enumerate(classes)}
+    samples = tuple(
+        dataclasses.replace(sample, labels=np.array([label[name] for name in names], np.int32))
+        for sample, names in found
+    )
+    return classes, samples
 
 
 def look_alikes(names: Iterable[str]) -> list[str]:
@@ -103,8 +120,7 @@ class _Reader:
 
     def __init__(self, choice: Choice, known: tuple[str, ...] | None, min_side: float) -> None:
         self.choice = choice
-        self.known = known
-        self.known_set = None if known is None else frozenset(known)
+        self.filter = ClassFilter(choice, known)
         self.min_side = min_side
         self.dropped: Counter[str] = Counter()
         self.clipped: list[tuple[str, str]] = []
@@ -188,22 +204,41 @@ class _Reader:
         name = self.choice.named(entry.name)
         if not name:
             raise DataError("has no class name")
-        if self.known_set is None or name in self.known_set:
+        if self.filter.takes(name):
             return name
-        if self.choice.only:
-            dropped.append(name)
-            return None
-        raise UnknownName(unknown_class(name, self.known or ()))
+        dropped.append(name)
+        return None
 
 
 class UnknownName(DataError):
     """An object of a class that is not among those asked for."""
 
 
-def unknown_class(name: str, known: Sequence[str]) -> str:
-    """Return the message for an object of another class than the known ones."""
-    hint = did_you_mean(name, known) or f"; expected one of {listed(known)}"
-    return f"unknown class {shown(name)!r}{hint}"
+class ClassFilter:
+    """Decides by the class of an object whether the object is taken or dropped, or is a fault.
+
+    Args:
+        choice: whether objects of other classes are dropped.
+        classes: the known class names; None: every class is known.
+    """
+
+    def __init__(self, choice: Choice, classes: Sequence[str] | None) -> None:
+        self.drops_others = choice.only
+        self.classes = classes or ()
+        self.known = None if classes is None else frozenset(classes)
+
+    def takes(self, name: str) -> bool:
+        """Return whether objects of a class are taken. If not, they are dropped.
+
+        Raises:
+            UnknownName: the class is unknown, and the choice does not drop such objects.
+        """
+        if self.known is None or name in self.known:
+            return True
+        if self.drops_others:
+            return False
+        hint = did_you_mean(name, self.classes) or f"; expected one of {listed(self.classes)}"
+        raise UnknownName(f"unknown class {shown(name)!r}{hint}")
 
 
 def _labelled_size(image: RawImage, header: image_io.Header) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from frcnn.data import image_io, voc_annotation, voc_layout, voc_pairing
 from frcnn.data.faults import Fault, UnknownClass, apply_policy
 from frcnn.data.labels import Choice
 from frcnn.data.sample import Dataset, Sample
-from frcnn.data.to_dataset import MAX_BOXES, look_alikes, unknown_class
+from frcnn.data.to_dataset import MAX_BOXES, ClassFilter, UnknownName, look_alikes, with_labels
 from frcnn.errors import DataError
 from frcnn.text import shown
 
@@ -100,8 +100,7 @@ def collect(
         faults += its_faults
         if sample is not None:
             found.append((sample, names))
-    if known is None:
-        known = tuple(sorted({class_name for _, names in found for class_name in names}))
+    known, samples = with_labels(found, known)
     advice = asked.advice
     if official is not None and asked.classes is None:
         advice = _devkit_advice(folders, set().union(*(reader.class_names for reader in readers)), year)
@@ -109,11 +108,6 @@ def collect(
         dataclasses.replace(fault, advice=advice) if isinstance(fault, UnknownClass) else fault
         for fault in faults
     ]
-    label = {class_name: index for index, class_name in enumerate(known)}
-    samples = tuple(
-        dataclasses.replace(sample, labels=np.array([label[n] for n in names], np.int32))
-        for sample, names in found
-    )
     dropped = sum((reader.dropped for reader in readers), Counter())
     clipped = tuple(entry for reader in readers for entry in reader.clipped)
     notes = tuple(look_alikes(set(known) | set(dropped)))
@@ -158,7 +152,7 @@ class _Reader:
         self.folder = folder
         self.prefix = f"{folder.name}/" if prefixed else ""
         self.choice = choice
-        self.known = None if choice.classes is None else frozenset(choice.classes)
+        self.filter = ClassFilter(choice, choice.classes)
         self.dropped: Counter[str] = Counter()
         self.clipped: list[tuple[str, str]] = []
         self.class_names: set[str] = set()
@@ -226,14 +220,13 @@ class _Reader:
             try:
                 class_name = self.choice.named(voc_annotation.read_name(element))
                 self.class_names.add(class_name)
-                if self.known is not None and class_name not in self.known:
-                    if self.choice.only:
-                        dropped.append(class_name)
-                    else:
-                        what = unknown_class(class_name, self.choice.classes or ())
-                        faults.append(UnknownClass(name, where, what))
+                if not self.filter.takes(class_name):
+                    dropped.append(class_name)
                     continue
                 box, is_difficult, cut = voc_annotation.read_object(element, *size, self.choice.clip)
+            except UnknownName as error:
+                faults.append(UnknownClass(name, where, str(error)))
+                continue
             except DataError as error:
                 faults.append(Fault(name, where, str(error)))
                 continue
