@@ -2,7 +2,7 @@
 
 Three layouts are read: Ultralytics' ``data.yaml`` with its splits, darknet's ``obj.data`` with lists of
 images, and plain folders ``images`` and ``labels`` (or labels beside the images) with ``classes.txt``.
-A line of a polygon, ``class x1 y1 x2 y2 x3 y3 ...``, becomes the box around it.
+``frcnn.data.yolo_labels`` reads the label files.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import posixpath
 import re
 from typing import NamedTuple
 
-from frcnn.data.box_checks import polygon_box
-from frcnn.data.file_tree import FileTree, image_name
+from frcnn.data.file_tree import FileTree
 from frcnn.data.label_files import (
     by_split_folder,
     head,
     names_of,
-    number,
     read_lines,
     read_yaml,
-    split_of,
 )
-from frcnn.data.labels import LabelledSplit, RawImage, RawObject
+from frcnn.data.labels import LabelledSplit
+from frcnn.data.yolo_labels import YoloLabels
 from frcnn.errors import DataError
 from frcnn.text import shown, shown_value
 
@@ -98,7 +96,7 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
     """
     found, classes, keypoints, source = _layout(tree)
     notes = []
-    labels = _Labels(tree)
+    labels = YoloLabels(tree)
     images = [
         labels.read(file, place, classes, keypoints) for file, place in _images(tree, found[split])
     ]
@@ -233,91 +231,4 @@ def _in_folder(tree: FileTree, folder: str, written: str) -> list[str]:
     raise DataError(
         f"there is no folder {shown(written)!r} with images in {tree.root}: name the folder that "
         "holds the images and their labels"
-    )
-
-
-class _Labels:
-    """Finds and reads the label files of images; counts the images without one in ``missing``."""
-
-    def __init__(self, tree: FileTree) -> None:
-        self.tree = tree
-        self.missing = 0
-        self.by_stem: dict[str, list[str]] = {}
-        for file in tree.with_ending(".txt"):
-            stem = posixpath.splitext(posixpath.basename(file))[0]
-            self.by_stem.setdefault(stem, []).append(file)
-
-    def of(self, image: str) -> str | None:
-        """Return the label file of an image, None without one."""
-        stem = posixpath.splitext(image)[0]
-        parts = stem.split("/")
-        places = [
-            "/".join([*parts[:index], "labels", *parts[index + 1 :]])
-            for index in reversed(range(len(parts) - 1))
-            if parts[index] == "images"
-        ]
-        for place in [*places, stem]:
-            if self.tree.has(f"{place}.txt"):
-                return f"{place}.txt"
-        # Labels in a folder of their own, such as darknet's obj_train_data. Splits must agree.
-        own = {split_of(part) for part in parts[:-1]} - {None}
-        found = [
-            file
-            for file in self.by_stem.get(parts[-1], [])
-            if not own
-            or not (theirs := {split_of(part) for part in file.split("/")[:-1]} - {None})
-            or own & theirs
-        ]
-        return found[0] if len(found) == 1 else None
-
-    def read(
-        self, file: str, missing: tuple[str, str] | str, classes: tuple[str, ...] | None, keypoints: bool
-    ) -> RawImage:
-        """Return an image with the objects of its label file."""
-        name = image_name(file)
-        if isinstance(missing, tuple):
-            return RawImage(name, None, [], "", faults=[missing])
-        image = RawImage(name, str(self.tree.path(file)), [], "", shares=True)
-        label = self.of(file)
-        if label is None:
-            self.missing += 1
-            return image
-        path = self.tree.path(label)
-        image.place = f"{path} line"
-        try:
-            lines = read_lines(path)
-        except DataError as error:
-            image.faults.append((str(path), str(error)))
-            return image
-        for line, text in lines:
-            image.objects.append(_object(line, text, classes, keypoints))
-        return image
-
-
-def _object(line: int, text: str, classes: tuple[str, ...] | None, keypoints: bool) -> RawObject:
-    """Return the object of one line; a fault of the line is in it."""
-    first, *rest = text.split()
-    values: list[float] = [number(field) for field in rest]
-
-    def faulty(what: str) -> RawObject:
-        return RawObject(line, "", (0, 0, 0, 0), fault=what)
-
-    if any(value != value for value in values):
-        return faulty(f"holds text where numbers are expected: {shown(text, 80)!r}")
-    index = number(first)
-    if not 0 <= index < 1e6 or index != int(index):
-        return faulty(f"begins with {shown(first)!r}, expected the number of a class")
-    if classes is not None and index >= len(classes):
-        return faulty(f"has the class {int(index)}, but there are names for 0 to {len(classes) - 1}")
-    name = classes[int(index)] if classes is not None else str(int(index))
-    if len(values) == 4 or (keypoints and len(values) > 4):
-        x, y, width, height = values[:4]
-        if width < 0 or height < 0:
-            return faulty(f"has a negative size: {shown(text, 80)!r}")
-        return RawObject(line, name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
-    if len(values) >= 6 and len(values) % 2 == 0:
-        return RawObject(line, name, polygon_box(list(zip(values[::2], values[1::2]))), outline=True)
-    return faulty(
-        f"has {len(values)} numbers after the class, expected 4 (x, y, width, height) or the corners "
-        "of a polygon"
     )
