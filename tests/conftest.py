@@ -86,6 +86,7 @@ def small_config(shapes_folder):
         "data.batch_size": 2,
         "model.preprocessing": "tf",
         "model.rpn_channels": 16,
+        "train.conv_tiles": (),  # tracing both ways takes longer than either of them saves
         "model.head_width": 16,
         "model.pool_size": 3,
         "anchors.sizes": (16.0, 32.0),

@@ -17,6 +17,7 @@ SMALL = {
     "data.short_side": 80,
     "data.long_side": 120,
     "model.rpn_channels": 16,
+    "train.conv_tiles": (),
     "model.head_width": 16,
     "anchors.sizes": (24.0, 48.0),
     "rpn.post_nms_train": 50,

@@ -1,4 +1,4 @@
 """Keras layers: convolutions, RoIAlign and RoIPool, the sparse RPN head, proposals and detections.
 
-May import: errors, files, backend, ops.
+May import: errors, files, backend, ops, config.
 """

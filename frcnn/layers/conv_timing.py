@@ -19,10 +19,10 @@ import keras
 import numpy as np
 
 from frcnn import backend
+from frcnn.config.conv_tiles import Tiles
 from frcnn.files import file_lock, safe_write
 from frcnn.files.cache_folder import cache_folder
 from frcnn.layers import conv_ways, processor, winograd
-from frcnn.layers.conv_ways import Tiles
 
 # Channels in and out -> rows and columns of tiles in the maps that are tried, the smallest first.
 GRID: dict[int, tuple[tuple[int, int], ...]] = {
@@ -39,7 +39,7 @@ def choose(dtype: str) -> tuple[Tiles, str]:
     """Return the choice for this machine, and a sentence that says where it comes from.
 
     Args:
-        dtype: that the network computes in.
+        dtype: dtype in which the network computes.
     """
     if not backend.computes_on_cpu() or dtype not in conv_ways.DEFAULTS:
         return conv_ways.NEVER, "3x3 convolutions go by the library's kernel"
@@ -97,9 +97,9 @@ def times(rows: int, columns: int, channels: int, dtype: str) -> tuple[float, fl
     """Return the seconds of a convolution with both gradients, by tiles and by the library's kernel.
 
     Args:
-        rows, columns: of tiles in the map.
-        channels: in and out.
-        dtype: of map and kernel.
+        rows, columns: number of tiles in the feature map.
+        channels: number of channels, the same in and out.
+        dtype: dtype of feature map and kernel.
     """
     rng = np.random.default_rng(0)
     shape = (1, winograd.TILE * rows, winograd.TILE * columns, channels)

@@ -1,12 +1,12 @@
-"""Which 3x3 convolutions go by tiles (``frcnn.layers.winograd``), and which by the library's kernel.
+"""Which 3x3 convolutions are computed by tiles (``frcnn.layers.winograd``), and which by the library.
 
-Tiles need a quarter of the multiplications, but what a tile becomes has to go through memory. Which way
-is faster depends on the processor, on the channels and on the number of tiles in the batch. A choice is
-a table ((channels, tiles), ...): a convolution whose smaller number of channels, in or out, is at least
-``channels`` goes by tiles where the batch has at least ``tiles`` of them.
+Tiles need a quarter of the multiplications, but the transformed tiles are written to memory and read
+again. Which way is faster depends on the processor, the channels and the number of tiles in the batch. A
+choice is a table ((channels, tiles), ...). A convolution is computed by tiles if its smaller number of
+channels, in or out, is at least ``channels`` and the batch has at least ``tiles`` tiles.
 
-A layer takes the choice that is in effect when the layer is made. So a network keeps its choice, and its
-numbers to the last bit.
+A layer takes the choice that is in effect when the layer is created and keeps it. So a network gives the
+same numbers to the last bit on every machine.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import contextlib
 import contextvars
 from collections.abc import Iterator
 
+from frcnn.config.conv_tiles import Tiles
 from frcnn.layers import processor
-
-Tiles = tuple[tuple[int, int], ...]
 
 NEVER: Tiles = ()
 # Measured on two cores with AVX-512 (``scripts/benchmark.py conv``). float16 has no fast product.
@@ -30,7 +29,7 @@ _current: contextvars.ContextVar[Tiles | None] = contextvars.ContextVar("conv_wa
 
 @contextlib.contextmanager
 def using(tiles: Tiles | None) -> Iterator[None]:
-    """Make the layers within the ``with`` statement with a choice; None: ``default`` for their dtype."""
+    """Set the choice of the layers that are created in this context; None: ``default`` of their dtype."""
     token = _current.set(tiles)
     try:
         yield
@@ -44,13 +43,13 @@ def current() -> Tiles | None:
 
 
 def default(dtype: str) -> Tiles:
-    """Return the choice for this kind of processor where none was measured."""
+    """Return the choice for this kind of processor, for use without a measurement."""
     table = DEFAULTS if processor.has_avx512() else DEFAULTS_AVX2
     return table.get(dtype, NEVER)
 
 
 def least_tiles(tiles: Tiles, channels: int) -> int | None:
-    """Return from how many tiles on a convolution goes by tiles; None: never.
+    """Return the number of tiles from which a convolution is computed by tiles; None: never.
 
     Args:
         tiles: the choice.

@@ -120,8 +120,6 @@ def _with_conv_tiles(config: Config, before: Config | None, group: process_group
         return config
     if before is not None and conv_tiles.parse(before.train.conv_tiles) is not None:
         return config.replace({conv_tiles.KEY: before.train.conv_tiles})
-    if config.model.backbone == "tiny" and config.model.rpn_channels < min(conv_timing.GRID):
-        return config.replace({conv_tiles.KEY: ()})  # no convolution is wide enough
     dtype = config.train.precision.removeprefix("mixed_")
     tiles, text = conv_timing.choose(dtype) if group.is_main else (conv_ways.NEVER, "")
     if text:

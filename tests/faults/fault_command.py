@@ -40,7 +40,7 @@ SETTINGS = {
         "post_nms_test": 10,
     },
     "roi": {"samples": 8},
-    "train": {"epochs": 1, "steps_per_epoch": 2},
+    "train": {"epochs": 1, "steps_per_epoch": 2, "conv_tiles": []},
 }
 TRAIN = ("train", "--config", "small.json", "--data-dir", "data", "--out", "run")
 

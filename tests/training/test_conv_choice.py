@@ -39,12 +39,6 @@ def test_other_processes_take_the_firsts_choice(monkeypatch):
     assert train._with_conv_tiles(Config(), None, group).train.conv_tiles == ("64:5",)
 
 
-def test_a_network_without_wide_convolutions_measures_nothing(monkeypatch):
-    monkeypatch.setattr(conv_timing, "choose", lambda dtype: pytest.fail("measured"))
-    narrow = Config().replace({"model.backbone": "tiny", "model.rpn_channels": 8})
-    assert train._with_conv_tiles(narrow, None, GROUP).train.conv_tiles == ()
-
-
 def test_the_networks_layers_get_the_runs_choice():
     config = Config().replace(
         {"model.backbone": "tiny", "model.preprocessing": "tf", "model.head_width": 8}

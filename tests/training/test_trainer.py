@@ -260,7 +260,7 @@ def test_the_config_says_what_was_used(run):
     assert asked == run.config  # preprocessing auto, no classes
     saved = Config().updated_from_json((run.folder / "resolved.json").read_text())
     used = {"data.classes": ("circle", "square", "triangle"), "model.preprocessing": "tf"}
-    assert saved == run.config.replace(used | {"train.conv_tiles": ()})
+    assert saved == run.config.replace(used)
 
 
 def test_what_is_left_open_is_settled_by_data_and_weights(tmp_path):
