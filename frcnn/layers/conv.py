@@ -1,48 +1,57 @@
-"""What the pyramid backbones are made of: convolution and batch normalization, and freezing them.
+"""Convolution and batch normalization of the backbones.
 
-Letters: B images, h and w feature map, K channels.
+B: images, h x w: feature map, K: channels.
 
-Decided here: padding is symmetric, ``kernel_size // 2`` on each side, as in the networks' own papers
-and in PyTorch. Keras' "same" puts the odd row and column of a strided layer below and to the right,
-which moves all features behind it by half a pixel: other weights fit it, for which there is ``pad_end``.
+Padding is symmetric, ``kernel_size // 2`` on each side, as in the networks' papers and in PyTorch.
+Keras' "same" pads a strided layer with one row and column more below and to the right, which shifts all
+later features by half a pixel. Weights that were trained so need ``pad_end``.
 
-Batch normalization is frozen by ``trainable = False``, upon which Keras uses the moving statistics in
-training too: with one or two images a step, those of the batch would ruin a pretrained network.
+``trainable = False`` freezes batch normalization: Keras then uses the moving statistics in training,
+too. With one or two images per step, the statistics of the batch would ruin a pretrained network.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
 from keras import layers, ops
 
+from frcnn.config.conv_tiles import Tiles
 from frcnn.layers import conv_ways, winograd
+
+Tensor = Any
 
 EPSILON = 1e-5  # added to the variance
 
 
 def conv_bn(
-    x,
-    filters,
-    kernel_size,
-    names,
-    strides=1,
-    activation=None,
-    epsilon=EPSILON,
-    depthwise=False,
-    trainable_norm=True,
-    pad_end=False,
-):
+    x: Tensor,
+    filters: int | None,
+    kernel_size: int,
+    names: tuple[str, str],
+    strides: int = 1,
+    activation: str | None = None,
+    epsilon: float = EPSILON,
+    depthwise: bool = False,
+    trainable_norm: bool = True,
+    pad_end: bool = False,
+) -> Tensor:
     """Convolve without bias, normalize, and apply an activation.
 
     Args:
         x: (B, h, w, K) Keras tensor.
-        filters: channels that come out; not used where ``depthwise``.
-        kernel_size: odd.
-        names: of the convolution and of the normalization.
-        strides: of the convolution.
-        activation: a Keras activation's name; None for none.
-        epsilon: of the normalization.
-        depthwise: one kernel a channel, K channels out.
+        filters: channels of the output; not used if ``depthwise``.
+        kernel_size: side of the kernel, odd.
+        names: names of the convolution and of the normalization.
+        strides: stride of the convolution.
+        activation: name of a Keras activation; None: no activation.
+        epsilon: epsilon of the normalization.
+        depthwise: one kernel per channel; the output has K channels.
         trainable_norm: False freezes the normalization.
-        pad_end: where strided, pad one row and column less above and to the left: what Keras' "same"
-            does to sides of even length.
+        pad_end: if strided, pad one row and column less above and to the left, as Keras' "same" does
+            with sides of even length.
 
     Returns:
         (B, ceil(h / strides), ceil(w / strides), filters) Keras tensor.
@@ -54,39 +63,43 @@ def conv_bn(
         pad = ((half - 1, half), (half - 1, half)) if pad_end else half
         x = layers.ZeroPadding2D(pad, name=f"{convolution_name}_pad")(x)
         padding = "valid"
-    settings = {"padding": padding, "use_bias": False, "name": convolution_name}
+    settings: dict[str, Any] = {"padding": padding, "use_bias": False, "name": convolution_name}
     norm = FoldedNorm(momentum=0.9, epsilon=epsilon, trainable=trainable_norm, name=norm_name)
     if depthwise:
         convolution = NormalizedDepthwiseConv2D(
-            norm, kernel_size, strides, depthwise_initializer="he_normal", **settings
+            kernel_size, strides, depthwise_initializer="he_normal", **settings
         )
     else:
         convolution = NormalizedConv2D(
-            norm, filters, kernel_size, strides, kernel_initializer="he_normal", **settings
+            filters, kernel_size, strides, kernel_initializer="he_normal", **settings
         )
+    convolution.include(norm)
     x = norm(convolution(x))
     return layers.Activation(activation, name=f"{norm_name}_{activation}")(x) if activation else x
 
 
-def batch_norm(x, name, epsilon=EPSILON, trainable=True):
-    """Normalize each channel of a Keras tensor; a tenth of each new statistic enters the moving ones."""
+def batch_norm(x: Tensor, name: str, epsilon: float = EPSILON, trainable: bool = True) -> Tensor:
+    """Apply batch normalization with a momentum of 0.9 to a Keras tensor."""
     return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, trainable=trainable, name=name)(x)
 
 
+@keras.saving.register_keras_serializable(package="frcnn")
 class FoldedNorm(layers.BatchNormalization):
-    """Batch normalization that leaves the work to the convolution before it while nothing in it changes.
+    """Batch normalization that is part of the convolution before it while its statistics are fixed.
 
-    With fixed statistics it is a factor and a summand a channel. The factor goes into the convolution's
-    kernel, the summand is its bias, and the maps need not be gone through twice more: 0.07 s of a
-    step of 2.7 s with ResNet-50 and a pyramid, on two CPU cores.
+    With fixed statistics, normalization multiplies each channel by a factor and adds a summand. The
+    convolution multiplies its kernel by the factor and adds the summand as its bias. That saves two
+    passes over the feature map: 0.07 s of a step of 2.7 s (ResNet-50 with a pyramid, two CPU cores).
     """
 
-    def folds(self, training):
-        """Return whether its numbers stay as they are in this call."""
-        return not (training and self.trainable)
+    is_included = False  # whether a convolution includes it: ``NormalizedConv2D.include``
 
-    def factor_and_summand(self):
-        """Return what each channel is multiplied by, (K,), and what is then added."""
+    def folds(self, training: bool | None) -> bool:
+        """Return whether the convolution does the work in this call, as the statistics are fixed."""
+        return self.is_included and not (training and self.trainable)
+
+    def factor_and_summand(self) -> tuple[Tensor, Tensor]:
+        """Return the (K,) factor and the (K,) summand of the channels, float32."""
         factor = ops.cast(self.gamma, "float32") / ops.sqrt(self.moving_variance + self.epsilon)
         return factor, ops.cast(self.beta, "float32") - self.moving_mean * factor
 
@@ -95,49 +108,71 @@ class FoldedNorm(layers.BatchNormalization):
 
 
 class _Normalized:
-    """A convolution that does the work of the ``FoldedNorm`` behind it, where that leaves it."""
+    """Mixin of a convolution that can include the ``FoldedNorm`` after it."""
 
-    def __init__(self, norm, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        # In a tuple of functions, which Keras does not track: the normalization is a layer of its own.
-        self._norm = (norm.folds, norm.factor_and_summand, norm.build)
+    _get_norm: Callable[[], FoldedNorm] | None = None
+
+    def include(self, norm):
+        """Include the normalization after this layer while its statistics are fixed.
+
+        Layers that are made from their configs, as when a Keras file is loaded, are not connected in
+        this way. Then the normalization computes its result itself.
+        """
+        norm.is_included = True
+        # Keras tracks no functions. The normalization is a layer of its own, which owns its weights.
+        self._get_norm = lambda: norm
 
     def build(self, input_shape):
         super().build(input_shape)
-        self._norm[2](self.compute_output_shape(input_shape))
+        if self._get_norm:
+            self._get_norm().build(self.compute_output_shape(input_shape))
 
     def call(self, inputs, training=None):
-        folds, factor_and_summand, _ = self._norm
-        if not folds(training):
+        norm = self._get_norm() if self._get_norm else None
+        if norm is None or not norm.folds(training):
             return super().call(inputs)
-        factor, summand = (ops.cast(part, self.compute_dtype) for part in factor_and_summand())
+        factor, summand = (ops.cast(part, self.compute_dtype) for part in norm.factor_and_summand())
         return ops.add(self._convolve(inputs, factor), summand)
 
 
+@keras.saving.register_keras_serializable(package="frcnn")
 class Conv2D(layers.Conv2D):
-    """Keras' layer, which takes fewer multiplications where that is faster (``frcnn.layers.winograd``).
+    """Keras' convolution, by tiles where that is faster (``frcnn.layers.winograd``).
 
-    The layer keeps the choice that is in effect when it is made (``frcnn.layers.conv_ways``).
+    Args:
+        args, kwargs: as for Keras' layer.
+        tiles_from: the choice of ``frcnn.layers.conv_ways``; None: the choice that is in effect now.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, tiles_from: Tiles | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._tiles_from = conv_ways.current()
+        self.tiles_from = conv_ways.current()
+        if tiles_from is not None:  # lists, where it comes from a file
+            self.tiles_from = tuple((channels, tiles) for channels, tiles in tiles_from)
+
+    def get_config(self):
+        return {**super().get_config(), "tiles_from": self.tiles_from}
 
     def convolution_op(self, inputs, kernel):
         settings = (self.kernel_size, self.strides, self.dilation_rate, self.padding, self.groups)
         by_rows = self.data_format == "channels_last"
         if by_rows and settings == ((3, 3), (1, 1), (1, 1), "same", 1):
-            return winograd.conv(inputs, kernel, self._tiles_from)
+            return winograd.conv(inputs, kernel, self.tiles_from)
         return super().convolution_op(inputs, kernel)
 
 
+@keras.saving.register_keras_serializable(package="frcnn")
 class NormalizedConv2D(_Normalized, Conv2D):
+    """``Conv2D`` that includes the ``FoldedNorm`` after it while its statistics are fixed."""
+
     def _convolve(self, inputs, factor):
         return self.convolution_op(inputs, self.kernel * factor)
 
 
+@keras.saving.register_keras_serializable(package="frcnn")
 class NormalizedDepthwiseConv2D(_Normalized, layers.DepthwiseConv2D):
+    """Depthwise convolution that includes the ``FoldedNorm`` after it while its statistics are fixed."""
+
     def _convolve(self, inputs, factor):
         kernel = self.kernel * factor[:, None]
         return ops.depthwise_conv(

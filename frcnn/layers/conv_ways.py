@@ -29,7 +29,7 @@ _current: contextvars.ContextVar[Tiles | None] = contextvars.ContextVar("conv_wa
 
 @contextlib.contextmanager
 def using(tiles: Tiles | None) -> Iterator[None]:
-    """Set the choice of the layers that are created in this context; None: ``default`` of their dtype."""
+    """Set the choice for layers that are created in this context; None: ``default`` of their dtype."""
     token = _current.set(tiles)
     try:
         yield

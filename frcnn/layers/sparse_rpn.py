@@ -1,32 +1,46 @@
-"""The RPN at the few cells that its loss looks at.
+"""The RPN's head at the sampled cells only.
 
-Ren et al. 2015, section 3.1.3, sample 256 anchors an image, of some 17,000 at one level and 120,000 in
-a pyramid. The loss of the others is 0, and so is their gradient; to send that through the RPN's
-convolutions costs as much as a stage of the backbone. So a training step runs the RPN on whole maps
-only for proposals, which have no gradient, and once more, with one, on the surroundings of the sampled
-cells. Losses and gradients are the same numbers.
+Ren et al. 2015, section 3.1.3, sample 256 anchors per image, of about 17,000 on one level and 120,000 in
+a pyramid. The loss of the other anchors and its gradient are 0, but computing this gradient costs as
+much as a stage of the backbone. So a training step runs the RPN twice: on whole feature maps for the
+proposals, without a gradient, and on the neighbourhoods of the sampled cells, with a gradient. Losses
+and gradients are the same numbers.
 
-Letters: B images, L feature cells, S cells that are looked at, A anchors a cell, K channels.
+B: images, h x w: feature map, L: feature cells, S: sampled cells, A: anchors per cell, K: channels.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+Tensor = Any
+
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class SparseRpnHead(keras.layers.Layer):
-    """Scores and deltas of chosen cells: features (B, h, w, K) of each level and cells (B, S) int32.
+    """Compute the RPN's scores and deltas at given cells.
 
-    Gives (B, S, A) scores and (B, S, A·4) deltas, float32, what the whole RPN has there. A cell of -1 is
-    padding: its values are finite and mean nothing.
+    The inputs are the (B, h, w, K) features of each level and (B, S) int32 cells. The outputs are
+    (B, S, A) scores and (B, S, A·4) deltas, float32, equal to those of the whole RPN. A cell of -1 is
+    padding: its outputs are finite and have no meaning.
 
     Args:
         convolutions: the RPN's 3x3 layers, in order.
-        to_logits, to_deltas: its two 1x1 layers.
+        to_logits, to_deltas: the RPN's two 1x1 layers.
     """
 
-    def __init__(self, convolutions, to_logits, to_deltas, **kwargs):
+    def __init__(
+        self,
+        convolutions: Sequence[keras.layers.Layer],
+        to_logits: keras.layers.Layer,
+        to_deltas: keras.layers.Layer,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.convolutions = list(convolutions)
         self.to_logits, self.to_deltas = to_logits, to_deltas
@@ -37,7 +51,7 @@ class SparseRpnHead(keras.layers.Layer):
         for layer in self.convolutions:
             x = ops.relu(ops.conv(x, layer.kernel, padding="valid") + layer.bias)
             inside = inside[:, 1:-1, 1:-1]
-            # Beyond the map there is nothing: a convolution over the whole map sees zeros there.
+            # A convolution over the whole map is padded with zeros beyond the map, in each layer.
             x = x * ops.cast(inside, x.dtype)[..., None]
         shape = (*ops.shape(cells), -1)
         logits, deltas = (ops.reshape(layer(x), shape) for layer in (self.to_logits, self.to_deltas))
@@ -49,17 +63,34 @@ class SparseRpnHead(keras.layers.Layer):
             for layer in (self.to_logits, self.to_deltas)
         )
 
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "convolutions": [serialize(layer) for layer in self.convolutions],
+            "to_logits": serialize(self.to_logits),
+            "to_deltas": serialize(self.to_deltas),
+        }
 
-def surroundings(features, cells, rings):
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SparseRpnHead:
+        names = ("convolutions", "to_logits", "to_deltas")
+        return cls(
+            **config | {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
+        )
+
+
+def surroundings(features: Sequence[Tensor], cells: Tensor, rings: int) -> tuple[Tensor, Tensor]:
     """Cut out the neighbourhoods of cells.
 
     Args:
-        features: list of (B, h, w, K), whose cells are numbered level after level.
+        features: list of (B, h, w, K). Cells are numbered level after level.
         cells: (B, S) int32.
-        rings: of neighbours around each cell.
+        rings: number of rings of neighbours around each cell.
 
     Returns:
-        (B·S, n, n, K) with n = 2·rings + 1, zeros beyond the map, and (B·S, n, n) bool, what is inside.
+        (B·S, n, n, K) with n = 2·rings + 1, zeros beyond the map.
+        (B·S, n, n) bool, whether a place is inside the map.
     """
     side = 2 * rings + 1
     dy, dx = (

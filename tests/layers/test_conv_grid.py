@@ -42,7 +42,8 @@ def test_conv2d_gives_keras_numbers(kernel_size, strides, padding, dilation_rate
 def test_a_normalized_depthwise_convolution_gives_keras_numbers(padding, strides, dilation_rate):
     options = {"padding": padding, "strides": strides, "dilation_rate": dilation_rate, "use_bias": False}
     norm = conv.FoldedNorm(trainable=False)
-    own = conv.NormalizedDepthwiseConv2D(norm, 3, **options)
+    own = conv.NormalizedDepthwiseConv2D(3, **options)
+    own.include(norm)
     keras_own = keras.layers.DepthwiseConv2D(3, **options)
     x = np.random.default_rng(0).normal(size=(2, 9, 12, 4)).astype("float32")
     for layer in (own, keras_own):

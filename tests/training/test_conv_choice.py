@@ -46,4 +46,4 @@ def test_the_networks_layers_get_the_runs_choice():
     )
     network = FasterRCNN.from_config(config, 3)
     layers = [layer for layer in network.rpn.layers if isinstance(layer, conv.Conv2D)]
-    assert layers and {layer._tiles_from for layer in layers} == {((64, 33),)}
+    assert layers and {layer.tiles_from for layer in layers} == {((64, 33),)}
