@@ -1,4 +1,4 @@
-"""What ``import frcnn`` offers to train with: ``frcnn.train`` and ``frcnn.load_dataset``."""
+"""The public functions for training from Python: ``frcnn.train`` and ``frcnn.load_dataset``."""
 
 import dataclasses
 import os
@@ -93,12 +93,14 @@ def train(
         train_split, val_split = short.get("data.train_split"), short.get("data.val_split")
         found, text = recognise(data, train_split, val_split, short.get("data.format", "auto"))
         echo(text)
+        # Options win over what was recognised, but for "auto" of the format, which has been resolved.
         short = found | short | {"data.format": found["data.format"]}
     base = config
     if resume and out is None:
         raise ConfigError("resume=True needs the run directory: out=...")
     asked: dict[str, Any] = {}
     if resume and out is not None and config is None:
+        # Every value that the run uses, and the settings that its user asked for.
         base, asked = run_directory.read_config(Path(out)), run_directory.read_asked(Path(out))
     gathered = precedence.gather(short, settings or {}, None, base, str(out or "config"))
     run_dir = Path(default_run_dir(data, gathered.config) if out is None else out)
@@ -131,8 +133,9 @@ def load_dataset(
         split: ``"train"`` and ``"val"`` are the splits that ``frcnn.train`` would use; other names are
             the folder's own; ``"all"``: every image of a folder without splits.
         classes: names in the order of the labels; empty: those that occur.
-        on_bad_data: ``"error"``; ``"skip"`` to skip images with faults; ``"clip"`` to skip them, but to
-            clip boxes that reach out of the image by a little.
+        on_bad_data: ``"error"``: raise an error that lists all faults. ``"skip"``: skip images with
+            faults. ``"clip"``: clip boxes that reach out of the image by a little, and skip images with
+            other faults.
         format: of the labels, as ``data.format`` names it; ``"auto"``: found by looking.
 
     Raises:

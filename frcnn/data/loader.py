@@ -1,18 +1,17 @@
 """Batches, prepared by background threads ahead of the training step.
 
-Threads suffice: decoding, resizing and anchor matching run outside Python's lock.
+Threads suffice: decoding, resizing and anchor matching do not hold Python's global lock.
 
-All random numbers of an image in an epoch come from a generator of its own (``frcnn.rng``). So the same
-seed gives the same batches in the same order with any number of threads, and an image is treated alike
-in any batch.
+Each image has its own random generator in each epoch (``frcnn.rng``). So the same seed gives the same
+batches in the same order with any number of threads, and an image does not depend on its batch.
 
-Several processes that train together each take an equal share of every batch. All shares have the same
+If several processes train together, each takes an equal share of every batch. All shares have the same
 shapes: the same number of images, padded to one size, and the number of boxes that the whole batch
-needs. Where images are missing, as at the end of an epoch or where one cannot be decoded, a share is
-filled up with images of size 0, no box and weight 0. So no process waits for one that has no batch.
+needs. If a share has too few images, at the end of an epoch or because an image cannot be decoded, it is
+filled up with filling images: size 0, no box, weight 0. So every process has a batch in every step.
 
-A header does not tell whether an image can be decoded. So with ``on_bad_data`` "skip" the loader, too,
-skips images, and reports them.
+The reader of a data set checks only the headers of the images. An image that cannot be decoded is found
+here. With ``on_bad_data`` "skip" the loader skips and reports it.
 
 B: images per batch, H x W: pixels, G: ground-truth boxes per image (padded).
 """
@@ -44,20 +43,21 @@ BOX_MULTIPLE = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """The images that one step works on, or this process' share of them.
+    """The images of one step, or this process' share of them.
 
     Attributes:
-        images: (B, H, W, 3) uint8 (float32 without ``whole_levels``) RGB, padded.
-        image_sizes: (B, 2) float32 height and width without padding, pixels; 0 for filling.
+        images: (B, H, W, 3) RGB, padded; uint8, or float32 without ``data.uint8_images``.
+        image_sizes: (B, 2) float32 height and width without padding, pixels; 0 for filling images.
         gt_boxes: (B, G, 4) float32 boxes in pixels of the network input; 0 is padding.
         gt_labels: (B, G) int32 object class; -1 is padding.
         weights: (B,) float32 weight of each image.
-        samples: the ``Sample`` of each image that is no filling; filling is at the end.
+        samples: the ``Sample`` of each image. Filling images have none; they are the last of the batch.
         position: (epoch, batch in it), from 0.
         targets: result of the loader's ``make_targets``, such as ``RpnTargets``; None without it.
         indices: index in the data set of each of ``samples``.
-        rows: (B,) int64 row of each image in the whole batch, over all processes; any for filling.
-        total: images that the whole batch was to have.
+        rows: (B,) int64 row of each image in the whole batch, over all processes; without meaning for
+            filling images.
+        total: number of images in the whole batch, those that cannot be decoded included.
     """
 
     images: np.ndarray
@@ -83,17 +83,17 @@ class DataLoader:
 
     Args:
         dataset: images and boxes.
-        config: the settings ``data``.
+        config: the section ``data`` of the settings.
         multiple: image sides are padded to a multiple of this, pixels.
-        seed: of everything random.
-        training: whether to shuffle and flip. Otherwise the order is the data set's.
+        seed: seed of the order and of all random changes of images.
+        training: whether to shuffle and flip. If not, the order is that of the data set.
         make_targets: function of (Batch, list of a generator per image), such as an
             ``AnchorTargetCreator``. It runs in the threads; its result becomes ``Batch.targets``.
         on_skip: function of (data set's name, image's name, fault), called each time that an image is
             skipped.
         cache: of resized images; loaders with the same ``config`` may share it. None: none.
-        share: (which, of how many) equal shares of each batch to supply. A whole batch has
-            ``config.batch_size`` images for each share.
+        share: (index, count): supply the share of this index, out of ``count`` equal shares of each
+            batch. A whole batch has ``count * config.batch_size`` images.
         augment: the settings ``augment``, for training; None: only ``config.flip`` changes images.
 
     Example:

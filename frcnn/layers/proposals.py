@@ -1,4 +1,4 @@
-"""Layers around the region proposals: make them, sample RoIs from them, turn RoIs into detections.
+"""Layers that make proposals, sample RoIs from proposals, and turn RoIs into detections.
 
 B: images, N: anchors, P: proposals, G: ground-truth boxes (padded), R: RoIs, C: classes with background
 last, M: detections.
@@ -27,10 +27,10 @@ class ProposalLayer(layers.Layer):
     """``frcnn.ops.proposals.propose`` on the RPN's outputs and the anchors of the images.
 
     Args:
-        anchor_generator: of the RPN's feature levels.
-        pre_nms: proposals before suppression, per level.
+        anchor_generator: generator for the RPN's feature levels.
+        pre_nms: number of proposals before NMS, per level.
         post_nms: P.
-        nms_iou, min_size, score_threshold: as of ``propose``.
+        nms_iou, min_size, score_threshold: as for ``propose``.
 
     Example:
         >>> layer = ProposalLayer(anchor_generator, pre_nms=6000, post_nms=300)
@@ -90,7 +90,7 @@ class ProposalTargetLayer(layers.Layer):
     Args:
         num_classes: C.
         samples: R.
-        positive_fraction, positive_iou, negative_iou_low: as of ``frcnn.ops.sampling.sample_rois``.
+        positive_fraction, positive_iou, negative_iou_low: as for ``frcnn.ops.sampling.sample_rois``.
         delta_weights: factors of dx, dy, dw, dh.
 
     Example:
@@ -135,6 +135,7 @@ class ProposalTargetLayer(layers.Layer):
             rois, labels, matches, gt_boxes, self.num_classes, self.delta_weights
         )
         valid = ops.cast(gt_labels >= 0, "float32")
+        # (B, G, P): whether a proposal covers a box.
         overlaps = box_ops.iou(gt_boxes, proposals) * valid[..., None]
         hits = ops.cast(overlaps >= self.positive_iou, "float32")
         # No gradient flows through proposals: Ren et al. 2015, section 3.2.
@@ -177,7 +178,7 @@ class PostprocessLayer(layers.Layer):
     """``frcnn.ops.postprocessing.postprocess`` as a layer, with its thresholds.
 
     Args:
-        delta_weights, score_threshold, min_size, nms_iou, labels_to_detect: as of ``postprocess``.
+        delta_weights, score_threshold, min_size, nms_iou, labels_to_detect: as for ``postprocess``.
         max_detections: M.
 
     Example:
@@ -231,7 +232,7 @@ class PostprocessLayer(layers.Layer):
 
 
 def _own_config(base, settings):
-    """Return the config of a layer that sets its dtype itself."""
+    """Return the config of a layer whose constructor sets the dtype and takes no such argument."""
     config = base.get_config() | settings
     del config["dtype"]
     return config

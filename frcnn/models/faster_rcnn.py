@@ -40,31 +40,31 @@ class FasterRCNN:
         num_classes: C, background included: 21 for VOC's 20 object classes.
         anchors: sizes and ratios of the anchors. Default: those of ``config``, or, for a Keras model
             without a ``config``, three sizes on one level, and one size per level on several.
-        roi_pooling: layer from features and rois (B, R, 4) to (B, R, P, P, K), with the ``strides`` of
-            the levels that it pools from, such as ``RoIAlign((16,))``. Default: as ``config.model`` has
-            it.
-        head: function from pooled RoIs (B·R, P, P, K) to (B·R, k), such as a Keras model. Default: the
-            rest of the backbone's network if it has one, else two dense layers.
-        preprocessing: what becomes of raw RGB, 0 to 255, a mode of ``Preprocess``. Default: as
-            ``config.model`` has it. A Keras model gets raw RGB by default.
+        roi_pooling: layer from features and rois (B, R, 4) to (B, R, p, p, K), p: pool size, with the
+            ``strides`` of the levels that it pools from, such as ``RoIAlign((16,))``. Default: the layer
+            that ``config.model.pooling`` names.
+        head: function from pooled RoIs (B·R, p, p, K) to (B·R, k), such as a Keras model. Default: the
+            last stage of the backbone's network if the backbone leaves one out, else two dense layers.
+        preprocessing: how raw RGB, 0 to 255, becomes the backbone's input; one of ``Preprocess.MODES``.
+            Default: ``config.model.preprocessing``; for a Keras model: none, it gets raw RGB.
         config: all other settings: the sections ``model``, ``rpn``, ``roi`` and ``detection``,
-            ``train.precision`` and ``data.pad_multiple``. Default: what goes with the backbone.
-        allow_random_frozen: allow layers that are frozen at random values: the caller loads weights.
+            ``train.precision`` and ``data.pad_multiple``. Default: the preset of the backbone.
+        allow_random_frozen: allow frozen layers with random weights, because the caller loads weights.
 
     Attributes:
         rpn: images (B, H, W, 3) to objectness scores (B, L, A) and deltas (B, L, A·4).
         classifier: images and rois (B, R, 4) to class scores (B, R, C) and deltas (B, R, (C-1)·4).
         proposal_targets: images, image sizes (B, 2), gt_boxes (B, G, 4), gt_labels (B, G) and order
             (B, P + G) to a dict: rois (B, R, 4), y_class and y_regress for the classifier, and
-            statistics of the proposals, one number per image. ``images`` is 0 for an image of size 0,
-            which only fills the batch.
+            statistics of the proposals, one number per image. Images of size 0, which only fill up a
+            batch, do not count: their ``images`` is 0, that of all others 1.
         detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
         region_classifier: the classifier without the backbone: a list of the levels to pool from, and
             rois.
         box_classifier: images and rois (B, R, 4) to the classifier's class scores (B, R, C).
-        features: the levels, the finest first, as Keras tensors of the graph of all these.
-        frozen_backbone: images to the features that all trained layers start from; None: nothing is
-            frozen.
+        features: Keras tensors of the feature levels, the finest first. All models contain them.
+        frozen_backbone: images to the output of the last frozen layer, from which the trained layers
+            start; None: nothing is frozen.
         num_classes: C.
         num_anchors: A.
         anchor_generator: anchors of a network input.
@@ -73,7 +73,7 @@ class FasterRCNN:
 
     Raises:
         ConfigError: the settings do not fit the backbone; ``preprocessing`` is "auto", which only a
-            weight file decides; or layers are frozen at random values.
+            weight file decides; or frozen layers have random weights.
 
     Example:
         >>> model = FasterRCNN("tiny", num_classes=4)  # three object classes and background
@@ -131,10 +131,10 @@ class FasterRCNN:
         Args:
             config: settings whose ``model.preprocessing`` is no longer "auto".
             num_classes: C, background included. Default: ``data.classes`` and background.
-            allow_random_frozen: as of ``FasterRCNN``.
+            allow_random_frozen: as for ``FasterRCNN``.
 
         Raises:
-            ConfigError: as of ``FasterRCNN``; or no class is named and ``num_classes`` not given.
+            ConfigError: as for ``FasterRCNN``; or no class is named and ``num_classes`` is not given.
 
         Example:
             >>> config = preset("shapes").replace({"model.preprocessing": "tf"})
@@ -191,9 +191,10 @@ class FasterRCNN:
         self.features = list(levels.features)
         frozen = freezing.frozen_end(images, self.features)
         self.frozen_backbone = frozen if frozen is None else keras.Model(images, frozen, name="frozen")
-        # vars: the settings are the arguments.
+        # The fields of ``anchors`` are the arguments of the generator.
         self.anchor_generator = AnchorGenerator(strides=levels.strides, **vars(anchors))
         self.num_anchors = self.anchor_generator.num_anchors
+        # The least multiple of the backbone's own that is at least data.pad_multiple.
         self.size_multiple = levels.size_multiple * max(
             1, -(-config.data.pad_multiple // levels.size_multiple)
         )
@@ -265,8 +266,8 @@ def _settings(name: str | None, config: Config | None) -> Config:
     """Return the settings of a network.
 
     Args:
-        name: of the backbone; None: it is a Keras model.
-        config: settings given; None: what goes with the backbone, trained from random weights.
+        name: name of the backbone; None: the backbone is a Keras model.
+        config: the given settings; None: the preset of the backbone, without pretrained weights.
     """
     if name is None:
         return config or Config().replace({"model.weights": "none"})
@@ -278,7 +279,7 @@ def _settings(name: str | None, config: Config | None) -> Config:
 
 @contextlib.contextmanager
 def _dtype_policy(precision: str) -> Iterator[None]:
-    """Make a precision that of all layers created inside."""
+    """Set the dtype policy of the layers that are created in this context."""
     outside = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

@@ -39,17 +39,19 @@ def sampled_rpn_targets(
     num_anchors: int,
     samples: int,
 ) -> RpnTargets:
-    """Make the RPN's targets at the sampled cells only. In numpy, for the loader's threads.
+    """Make the RPN's targets at the sampled cells only. It uses numpy, for the loader's threads.
 
     Args:
         anchors: (N, 4).
-        labels: (B, N) int32 from ``sample_anchors``.
-        matches: (B, N) int32 from ``anchors.match_anchors``.
+        labels: (B, N) int32 from ``sample_anchors``: ``POSITIVE``, negative or ``IGNORED``.
+        matches: (B, N) int32 from ``anchors.match_anchors``: index in ``gt_boxes`` of the box that each
+            anchor is matched with.
         gt_boxes: (B, G, 4).
         num_anchors: A.
         samples: S; at least the number of sampled anchors of any image.
     """
     batch = len(labels)
+    # The value of the regression mask; see the head of this module.
     mask = np.float32(1.0) / max(int(np.count_nonzero(labels != IGNORED)), 1)
     cells = np.full((batch, samples), -1, "int32")
     y_class = np.zeros((batch, samples, 2, num_anchors), "float32")
@@ -79,7 +81,7 @@ def rpn_targets(
     gt_boxes: np.ndarray,
     num_anchors: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the RPN's targets at all cells, for plain ``rpn.train_on_batch``. In numpy.
+    """Make the RPN's targets at all cells, for plain ``rpn.train_on_batch``. It uses numpy.
 
     Args:
         anchors, labels, matches, gt_boxes, num_anchors: as for ``sampled_rpn_targets``.
@@ -113,10 +115,10 @@ def roi_targets(rois, labels, matches, gt_boxes, num_classes, delta_weights):
     Args:
         rois: (B, R, 4).
         labels: (B, R) int32 object class, -1 background, -2 padding, from ``sample_rois``.
-        matches: (B, R) int32 from ``sample_rois``.
+        matches: (B, R) int32 from ``sample_rois``: index in ``gt_boxes`` of the box of each RoI.
         gt_boxes: (B, G, 4).
         num_classes: C, background included.
-        delta_weights: what dx, dy, dw, dh are multiplied by.
+        delta_weights: factors of dx, dy, dw, dh.
 
     Returns:
         y_class: (B, R, C) float32 one-hot, all zero for padding, for ``class_loss_cls``.

@@ -21,8 +21,8 @@ from frcnn.runs import checkpoints, metrics_csv, nonfinite_log
 CONFIG = "config.json"  # the settings that were asked for
 RESOLVED = "resolved.json"  # every value that the run uses
 CONFIGS = (CONFIG, RESOLVED)
-# Settings that do not change the weights. For data.dir and data.format, checkpoints hold a fingerprint
-# of images and boxes.
+# Settings that do not change the weights. data.dir and data.format may change, because the checkpoints
+# hold a fingerprint of images and boxes, which must not.
 WITHOUT_EFFECT = (
     "data.dir",
     "data.format",
@@ -48,15 +48,15 @@ LOGS = ("train", "validation")
 WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", "split.csv", *WEIGHTS, *LOGS, "checkpoints")
 LOCK = ".lock"
 
-_locks: dict[pathlib.Path, file_lock.FileLock] = {}  # those that this process holds
+_locks: dict[pathlib.Path, file_lock.FileLock] = {}  # {run directory: lock that this process holds}
 
 
 def default_run_dir(data: object, config: Config) -> str:
-    """Return the run directory of a run that was given none: ``runs/NAME-BACKBONE-TIME``.
+    """Return the default run directory, ``runs/NAME-BACKBONE-TIME``.
 
     Args:
-        data: the folder of the data; anything else: NAME is the setting ``data.dataset``.
-        config: of the run.
+        data: the folder of the data, whose name is NAME; if it is no path, NAME is ``data.dataset``.
+        config: config of the run.
     """
     name: str = config.data.dataset
     if isinstance(data, (str, os.PathLike)):
@@ -106,6 +106,8 @@ def refuse_links(run_dir: pathlib.Path) -> None:
     Raises:
         RunError: names the link.
     """
+    # The lock has two files beside it (``frcnn.files.file_lock``). A file is first written as part-NAME.
+    # Processes other than the main one log to workers/.
     files = [*WRITTEN] + [f"{LOCK}{end}" for end in ("", "-owner", "-lease")]
     names = [*files, *(f"part-{name}" for name in files), "workers"]
     paths = [os.path.join(run_dir, name) for name in names]
@@ -121,7 +123,7 @@ def refuse_links(run_dir: pathlib.Path) -> None:
 
 
 def restore_hint(run_dir: pathlib.Path, names: Sequence[str]) -> str:
-    """Return how a person can restore lost or damaged config files of a run."""
+    """Return a command that restores lost or damaged config files of a run."""
     for path in reversed(checkpoints.list_checkpoints(run_dir / "checkpoints")):
         copies = [path / name for name in names]
         if all(copy.is_file() for copy in copies):
@@ -160,6 +162,7 @@ def read_config(run_dir: pathlib.Path) -> Config | None:
         text = _config_text(run_dir, name)
         if text is not None:
             with _restorable(run_dir, name):
+                # A run of an earlier version, which had no such settings, behaved as with these values.
                 known = Config().replace(FORMER_DEFAULTS)
                 return known.updated_from_json(text, str(run_dir / name))
     return None
@@ -217,7 +220,7 @@ def write_config(
 
 
 def config_texts(run_dir: pathlib.Path) -> dict[str, str]:
-    """Return {file name: text} of a run's config files, of which checkpoints keep copies."""
+    """Return {file name: text} of a run's config files. Checkpoints keep copies of them."""
     paths = [run_dir / name for name in CONFIGS]
     return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
@@ -229,11 +232,12 @@ def differences(before: Config, after: Config) -> tuple[list[str], list[str]]:
         A line for each setting that changed and can change the weights, and a line for each that cannot
         (``WITHOUT_EFFECT``).
     """
-    found: tuple[list[str], list[str]] = [], []
+    changes: list[str] = []
+    harmless: list[str] = []
     for key in KEYS:
         if (old := before.get(key)) != (new := after.get(key)):
-            found[key in WITHOUT_EFFECT].append(f"{key}: {old} -> {new}")
-    return found
+            (harmless if key in WITHOUT_EFFECT else changes).append(f"{key}: {old} -> {new}")
+    return changes, harmless
 
 
 def rewind(run_dir: pathlib.Path, step: int, finished_step: int) -> list[str]:
@@ -256,7 +260,7 @@ def rewind(run_dir: pathlib.Path, step: int, finished_step: int) -> list[str]:
 
 
 def set_aside_logs(run_dir: pathlib.Path) -> list[str]:
-    """Rename the logs of a start that was killed before its first checkpoint.
+    """Rename the logs of a run that was killed before its first checkpoint.
 
     Returns:
         A message for each folder or file.

@@ -1,7 +1,7 @@
-"""Weights from a file into a model's layers: which file, what it holds, and what it filled.
+"""Initial weights: find the file, recognise what it holds, and load it into a model's layers.
 
-A file (``frcnn.weights.entries`` reads it) holds a detector of ours, whose layers have our names, or a
-classification network that ``frcnn.weights.imagenet`` knows.
+A file (``frcnn.weights.entries`` reads it) holds either a detector of frcnn, with the names of its
+layers, or a classification network that is listed in ``frcnn.weights.imagenet``.
 """
 
 import os
@@ -21,7 +21,7 @@ from frcnn.weights.entries import STATE_SUFFIXES, read, read_names
 
 
 def check_weights(model_config):
-    """Refuse weights that cannot serve, as far as can be told without a download.
+    """Refuse weights that cannot be used, as far as that is known without a download.
 
     Args:
         model_config: ``ModelConfig``.
@@ -40,7 +40,7 @@ def check_weights(model_config):
 
 
 def find_or_download(model_config):
-    """Return the file that ``model.weights`` names, downloading ImageNet's if asked; None for "none".
+    """Return the file that ``model.weights`` names, and download it for "imagenet"; None for "none".
 
     Args:
         model_config: ``ModelConfig``. VGG16's file has its dense layers where they fit the head.
@@ -89,16 +89,17 @@ def _download_of(model_config):
 
 
 def preprocessing_for(path, backbone):
-    """Return what images had become in the training of a weight file: a mode of ``Preprocess``.
+    """Return the preprocessing that a weight file was trained with, a mode of ``Preprocess``.
 
-    That is what the config in it says, if it is one of ours, or what the network that it holds was
-    trained on; without a file, what the backbone's ImageNet weights were.
+    A file of frcnn has it in its config. For a classification network, it is that of the network's
+    training. Without a file, it is that of the backbone's ImageNet weights.
 
     Args:
-        path: of the file; None: without weights.
+        path: the file; None: no weights.
+        backbone: name of the backbone.
 
     Returns:
-        The mode; None where the file does not tell.
+        The mode; None if the file gives no answer.
 
     Raises:
         WeightsError: the file cannot be read, or holds a network that is not for this backbone.
@@ -107,13 +108,13 @@ def preprocessing_for(path, backbone):
 
 
 def resolve_auto_settings(config, path):
-    """Return a config whose ``model.preprocessing`` and ``model.variant`` are what a weight file wants.
+    """Replace "auto" in ``model.preprocessing`` and ``model.variant`` by what a weight file needs.
 
-    Only what is "auto" is changed. The variant stays "auto" unless it is ``keras.applications``'.
+    The variant stays "auto" unless the file needs that of ``keras.applications``.
 
     Args:
         config: ``Config``.
-        path: of the file; None: without weights.
+        path: the file; None: no weights.
 
     Raises:
         ConfigError: the config asks for another preprocessing or variant than the file's.
@@ -136,7 +137,7 @@ def resolve_auto_settings(config, path):
 
 
 def _wanted(path, backbone):
-    """Return the preprocessing and the variant that a file wants, each None if it does not tell."""
+    """Return the preprocessing and the variant that a file needs, each None if unknown."""
     if path is None:
         return BACKBONES[backbone].preprocessing, None
     text = in_weights.read(path)
@@ -150,7 +151,7 @@ def _wanted(path, backbone):
 
 
 def _built_variant(model_config):
-    """Return the variant that a config's backbone is built in, None where it has only one."""
+    """Return the variant in which a config's backbone is built; None if it has only one."""
     if model_config.backbone not in imagenet.VARIANT_BACKBONES:
         return None
     return imagenet.KERAS if model_config.variant == imagenet.KERAS else imagenet.TORCHVISION
@@ -170,19 +171,19 @@ def _check_variant(model_config, wanted, source):
 
 
 def load_weights(model, path, classes=None):
-    """Put the weights of a file into the layers of a model, and return the account.
+    """Load the weights of a file into the layers of a model, and return the load report.
 
-    A layer whose shapes differ keeps its own weights and is listed.
+    A layer whose shapes differ keeps its own weights and is listed in the report.
 
     Args:
         model: Keras model.
         path: ``pathlib.Path``.
-        classes: the model's object classes. The last layers of a detector's file are taken only if it
-            names the same classes; where their order differs, the weights are put in this one. None:
-            taken as they are.
+        classes: the model's object classes. The last layers of a detector's file are loaded only if the
+            file names the same classes; if their order differs, the weights are reordered. None: they
+            are loaded as they are.
 
     Raises:
-        WeightsError: nothing at all fits, or the file cannot be read.
+        WeightsError: nothing in the file fits the model, or the file cannot be read.
     """
     entries, notes = read(path), []
     network = _network_for(path, entries)
@@ -201,7 +202,7 @@ def load_weights(model, path, classes=None):
 
 
 def _network_for(path, names, backbone=None):
-    """Return the classification network that a file holds, None where it is a detector or unknown.
+    """Return the classification network that a file holds; None if it is a detector or unknown.
 
     Raises:
         WeightsError: it is a detector of another program, or the network is not for this backbone.
@@ -250,7 +251,7 @@ def _for_classes(entries, path, classes):
         }
         return entries | moved, ["class_logits and box_deltas: the file's classes, put in our order"]
     if logits[0].shape[-1] != len(classes) + 1:
-        return entries, []  # a misfit, which the account shows with its shapes
+        return entries, []  # mismatched: the load report shows the shapes
     why = f"the file is of {listed(theirs)}" if theirs else "the file does not name its classes"
     kept = {name: v for name, v in entries.items() if name not in ("class_logits", "box_deltas")}
     return kept, [f"class_logits, box_deltas made anew: {why}, this run of {listed(classes)}"]
