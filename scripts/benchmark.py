@@ -142,7 +142,7 @@ MEASURES = {
     ),
     "recipe": (
         "what each setting brings on real images, over seeds; finished runs are not repeated",
-        "items sets seeds runs data-dir weights",
+        "items sets seeds runs data-dir weights backend",
         {
             "seeds": {"default": [0, 1, 2], "help": "with commas between (0,1,2)"},
             "data-dir": {"required": True, "help": "the folder of cards, bccd and VOCdevkit"},
