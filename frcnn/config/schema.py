@@ -106,6 +106,10 @@ class Config(_Sections):
         jitter = self.augment.scale_jitter
         if jitter and not (len(jitter) == 2 and 0 < jitter[0] <= jitter[1] <= 10):
             problems.append("augment.scale_jitter must be LOW,HIGH with 0 < LOW <= HIGH <= 10")
+        if self.train.patience and self.train.schedule == "four-step":
+            problems.append(
+                "train.patience does not go with train.schedule four-step, whose phases begin anew"
+            )
         try:
             conv_tiles.parse(self.train.conv_tiles)
             class_weights.parse(self.loss.class_weights)

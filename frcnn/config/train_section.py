@@ -42,6 +42,9 @@ class TrainConfig(Section):
         10, "steps between logged scalars; the first step is logged, too", ge=1, le=UNBOUNDED
     )
     validate_every: Whole = setting(1, "epochs between validations", ge=1, le=UNBOUNDED)
+    patience: Whole = setting(
+        0, "end the run when mAP has not risen for so many validations; 0: never", ge=0, le=UNBOUNDED
+    )
     best_weights: Literal["auto", "mAP", "last"] = setting(
         "auto",
         "best.weights.h5 holds the weights of the best mAP or the last; auto: the last if "

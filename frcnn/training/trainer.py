@@ -26,7 +26,7 @@ from frcnn.runs.signals import StopSignals
 from frcnn.runs.skipped_images import SkippedImages
 from frcnn.runs.writer import RunWriter
 from frcnn.text import echo
-from frcnn.training import sanity_checks
+from frcnn.training import early_stopping, sanity_checks
 from frcnn.training.alternating import Alternating
 from frcnn.training.best_weights import BestWeights
 from frcnn.training.checkpointer import Checkpointer
@@ -131,7 +131,7 @@ class Trainer:
             RunError: the run directory cannot be written to, or too many steps in a row were skipped.
         """
         started, result, progress = time.perf_counter(), None, self.progress
-        if progress.epoch >= self.config.train.epochs:
+        if progress.epoch >= self.config.train.epochs or self._has_stopped_early():
             echo(f"{self.run_dir} has been trained to its end: {progress.step} steps")
             self.best_weights.replace_lost(self.writer)
             return None
@@ -148,6 +148,8 @@ class Trainer:
                 with self._unexpected_errors_explained():
                     result = self._end_epoch()
                 self._call("on_epoch_end", result)
+                if self._has_stopped_early():
+                    break
             self.profiler.stop(progress.step)
             self.checkpointer.save()
             self._call("on_train_end")
@@ -273,6 +275,17 @@ class Trainer:
     def _is_stopped(self):
         """Return whether a callback of any process has called ``stop``."""
         return bool(self.callbacks) and self.group.any(self.stopping)
+
+    def _has_stopped_early(self):
+        """Return whether mAP has not risen for ``train.patience`` validations; print so."""
+        patience, metrics = self.config.train.patience, self.run_dir / run_directory.METRICS
+        # The main process alone writes that file.
+        if not patience or not self.group.any(
+            self.group.is_main and early_stopping.is_over(metrics, patience)
+        ):
+            return False
+        echo(f"mAP has not risen for {patience} validations (train.patience)")
+        return True
 
     def _call(self, name, *values):
         """Call the method of that name of each callback that has one."""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from benchmark import recipe
+from support import load_script
 
 from frcnn.config.schema import Config
 from frcnn.errors import ConfigError
@@ -63,3 +64,16 @@ def test_the_table_has_means_spreads_and_gains_by_seed():
         "| cards | cosine | 3 | 65.0 ± 11.5 | +5.0 ± 1.7 | 100 |",
         "| cards | crop | 1 | 90.0 |  | 100 |",
     ]
+
+
+def test_the_command_prints_the_table(tmp_path, monkeypatch, capsys):
+    def measure(item, data, seed, data_dir, weights, root):
+        return run_of(item, seed, 0.25 + 0.1 * (item == "cosine"), data)
+
+    monkeypatch.setattr(recipe, "measure", measure)
+    script = load_script("benchmark")
+    line = f"recipe --items default,cosine --sets cards --seeds 0 --runs {tmp_path / 'r.jsonl'}"
+    script.main([*line.split(), "--data-dir", "in", "--weights", "w.h5"])
+    assert "| cards | cosine | 1 | 35.0 | +10.0 | 100 |" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--items: 'cosin' is not one of default"):
+        script.main([*line.replace("cosine", "cosin").split(), "--data-dir", "in", "--weights", "w.h5"])
