@@ -1,4 +1,4 @@
-"""A trained Faster R-CNN, for images of any size; in a run's folder or in a file of its own."""
+"""A trained Faster R-CNN, for images of any size; in a run directory or in a file."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Detector:
         weights: str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Detector:
-        """Return the detector in a training run's folder, or in a file that ``save`` or export wrote.
+        """Return the detector in a run directory, or in a file that ``save`` or export wrote.
 
         Args:
-            path: the folder or the file; a file of ``frcnn export`` runs in its own runtime.
-            weights: which of a folder's weight files; None: ``best.weights.h5``.
+            path: the run directory or the file; a file of ``frcnn export`` runs in its own runtime.
+            weights: which weight file of the run directory; None: ``best.weights.h5``.
             settings: changes of what is detected: {key: value} of settings whose key begins with
                 ``detection.``, such as ``{"detection.score_threshold": 0.5}``.
 

@@ -1,4 +1,4 @@
-"""From a run's folder to boxes in a picture's own pixels."""
+"""From a run directory to boxes in a picture's own pixels."""
 
 import json
 import shutil
