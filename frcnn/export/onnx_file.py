@@ -47,6 +47,11 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
     """
     model = converted(graph.serve)
     onnx_weights.reduce(model.graph, description.weights)
+    save(model, description, path)
+
+
+def save(model: Any, description: Metadata, path: pathlib.Path) -> None:
+    """Write an ``onnx.ModelProto`` with a description and a digest."""
     model.producer_name = "frcnn"
     entry = model.metadata_props.add()
     entry.key, entry.value = metadata.KEY, metadata.to_text(description)
@@ -97,10 +102,10 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
         options.intra_op_num_threads = THREADS
     try:
         session = onnxruntime.InferenceSession(content, options, onnxruntime.get_available_providers())
+        text = session.get_modelmeta().custom_metadata_map.get(metadata.KEY)
     except Exception as error:  # of classes that onnxruntime makes at run time
         reason = str(error).strip().partition("\n")[0]
         raise WeightsError(f"{path} is not a whole ONNX file: {reason}") from error
-    text = session.get_modelmeta().custom_metadata_map.get(metadata.KEY)
     description = metadata.from_text(text, path)
 
     def run(images: np.ndarray, image_sizes: np.ndarray) -> list[np.ndarray]:

@@ -40,6 +40,7 @@ WORDS = {
     "cvat": "<image <box <polygon <mask rotation= points= subset= <track> <!ENTITY nan 1e999".split(),
     "labelme": '\\"shapes\\" \\"circle\\" \\"points\\" \\"flags\\" 1e999 NaN null'.split(),
     "voc_flat": "<polygon> <x1> <y1> <pt> <bndbox> <robndbox> <difficult> nan 1e999".split(),
+    "description": '\\"height\\" \\"dtype\\" \\"config\\" null 1e999 NaN [] {} -1'.split(),
     "environment": ["\\x0a", "[0-9999999999]", "(x9999999999)", "null", '{\\"cluster\\": 1}'],
 }
 

@@ -21,6 +21,8 @@ from frcnn.config.schema import Config
 from frcnn.config.text_format import parse_assignments
 from frcnn.data import formats, transforms, voc
 from frcnn.distributed import discovery
+from frcnn.export import formats as exported_formats
+from frcnn.export import metadata, onnx_file
 from frcnn.logging import RunLogger, event_files
 from frcnn.prediction.coco_results import CocoIds
 from frcnn.runs import metrics_csv, run_directory
@@ -160,10 +162,23 @@ def environment(content):
     return discovery.find(dict(zip(names, lines)))
 
 
+def description(content):
+    text = content.decode("utf-8", "replace")
+    return metadata.from_text(text, "d.onnx").full_config("d.onnx")
+
+
+def onnx(content):
+    return exported_formats.open_exported(_written("detector.onnx", content))
+
+
+def litert(content):
+    return exported_formats.open_exported(_written("detector.tflite", content))
+
+
 READERS = {
     reader.__name__: reader
     for reader in (annotation, split, image, config, assignments, hdf5, npz, events, metrics)
-    + (nonfinite, environment, coco_ids)
+    + (nonfinite, environment, coco_ids, description, onnx, litert)
 }
 READERS |= {name: functools.partial(_labels, name) for name in LABELS}
 
@@ -206,6 +221,10 @@ def seeds_of(name):
         made = _label_seeds(name)
     elif name == "coco_ids":
         made["coco"] = _label_seeds("coco")["coco"]
+    elif name == "description":
+        made["small"] = metadata.to_text(_description()).encode()
+    elif name == "onnx":
+        made["small"] = _small_onnx()
     elif name == "nonfinite":
         made["lines"] = b'{"step": 2, "images": ["a"], "total_loss": NaN}\n{"step": 5, "images": []}\n'
     elif name == "environment":
@@ -244,6 +263,41 @@ def _label_seeds(name):
         "csv_classes": {"order": "cat,0\ndog,1\n", "openimages": "/m/0c,cat\n/m/0d,dog\n"},
     }
     return {key: text.encode() for key, text in texts[name].items()}
+
+
+def _description():
+    """Return the description of an exported detector of one class."""
+    return metadata.Metadata(
+        classes=("cat",),
+        height=32,
+        width=32,
+        batch=1,
+        size_multiple=8,
+        dtype="uint8",
+        weights="float32",
+        preprocessing="torch",
+        short_side=32,
+        long_side=32,
+        padding=transforms.PADDING_RGB,
+        score_threshold=0.05,
+        nms_iou=0.5,
+        max_detections=10,
+        config=Config().to_json(),
+    )
+
+
+def _small_onnx():
+    """Return an ONNX file as ``frcnn export`` writes it, of a graph that returns its input."""
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    node = helper.make_node("Identity", ["x"], ["y"])
+    opset = [helper.make_opsetid("", onnx_file.OPSET)]
+    graph = helper.make_graph([node], "small", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    path = _FOLDER / "small.onnx"
+    onnx_file.save(model, _description(), path)
+    return path.read_bytes()
 
 
 def _small_weights(kind):
