@@ -83,6 +83,30 @@ def test_joint_goes_on_with_the_same_bits(config, tmp_path):
 
 
 @pytest.mark.slow
+def test_with_recipes_it_goes_on_with_the_same_bits(config, tmp_path):
+    """All that changes, repeats or weighs images anew at random, and the course of the rate."""
+    recipe = {
+        "train.epochs": 2,
+        "train.patience": 5,
+        "augment.short_sides": "64,96",
+        "augment.scale_jitter": "0.5,1.5",
+        "augment.crop": 0.5,
+        "augment.rotation": 10,
+        "augment.mosaic": 0.5,
+        "augment.colour": 0.5,
+        "augment.jpeg_quality": 40,
+        "data.repeat_threshold": 0.8,
+        "optimizer.decay": "cosine",
+        "loss.box": "giou",
+    }
+    config = config.replace(recipe)
+    train(config, tmp_path / "whole")
+    run = back_to(tmp_path / "whole", 3, tmp_path)
+    train(config, run, resume=True)
+    assert_alike(tmp_path / "whole", run)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["joint", "four-step"])
 def test_scaled_losses_go_on_with_the_same_scale(config, tmp_path, schedule):
     """Of two steps of a schedule the second comes out of the variables that the first left."""
