@@ -12,7 +12,7 @@ import numpy as np
 
 from frcnn.config import in_weights
 from frcnn.config.schema import Config
-from frcnn.data import build, image_arrays, transforms
+from frcnn.data import build, image_arrays, oriented, transforms
 from frcnn.data.recognise import recognise
 from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, WeightsError
@@ -124,7 +124,8 @@ class Detector:
             data: a ``Dataset`` with the detector's classes, or a folder of labelled images.
             split: of a folder: ``"train"`` and ``"val"`` are those that ``frcnn.train`` would use; other
                 names are those of files in ``ImageSets/Main``.
-            metric: ``"voc07"`` (11-point AP), ``"voc12"`` (area under the curve) or ``"coco"``.
+            metric: ``"voc07"`` (11-point AP), ``"voc12"`` (area under the curve), ``"coco"``, or
+                ``"oriented"``: as ``"voc12"``, with the overlap of oriented boxes.
             iou_threshold: of the VOC metrics.
 
         Returns:
@@ -219,6 +220,8 @@ class Detector:
         self, images: Iterator[np.ndarray], batch_size: int, tile: int, overlap: float
     ) -> Iterator[dict[str, Any]]:
         """Yield the detections in (H, W, 3) images that are cut into tiles."""
+        if self.config.box.kind != "axis_aligned":
+            raise ConfigError("tiles are merged for axis-aligned boxes only: predict without tiles")
         settings = self.config.detection
         for image in images:
             windows = tiles.windows(image.shape[1], image.shape[0], tile, overlap)
@@ -260,25 +263,25 @@ def to_image_pixels(
     """Return the detections of a batch in the pixels of the image files, without padding.
 
     Args:
-        boxes, scores, labels: (B, M, 4), (B, M), (B, M) arrays from ``FasterRCNN.detector``.
+        boxes, scores, labels: (B, M, E), (B, M), (B, M) arrays from ``FasterRCNN.detector``.
         image_sizes: (B, 2) height and width without padding, pixels of the network input.
         original_sizes: (height, width) of each image's file; images at the end may have none.
 
     Returns:
         A dict per image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
-        ``labels`` (M,) int32.
+        ``labels`` (M,) int32; and ``oriented`` (M, 5), with ``boxes`` around them, where E is 5.
     """
     results = []
     for row, (height, width) in enumerate(original_sizes):
         found = scores[row] > 0.0
-        stretch = np.array([width / image_sizes[row, 1], height / image_sizes[row, 0]] * 2, "float32")
-        results.append(
-            {
-                "boxes": boxes[row][found] * stretch,
-                "scores": scores[row][found],
-                "labels": labels[row][found],
-            }
-        )
+        factors = np.array([width / image_sizes[row, 1], height / image_sizes[row, 0]], "float32")
+        own = oriented.stretch(boxes[row][found], factors)
+        result = {
+            "boxes": oriented.outer(own),
+            "scores": scores[row][found],
+            "labels": labels[row][found],
+        }
+        results.append(result if own.shape[-1] == 4 else result | {"oriented": own})
     return results
 
 

@@ -48,8 +48,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     scores = parser.add_argument_group("scores")
     scores.add_argument(
         "--metric",
-        choices=["voc07", "voc12", "coco"],
-        help="11-point AP, all-point AP, or COCO's (default: voc07 or voc12, as the data set has it)",
+        choices=["voc07", "voc12", "coco", "oriented"],
+        help="11-point AP, all-point AP, COCO's, or all-point AP by the overlap of oriented boxes "
+        "(default: voc07 or voc12, as the data set has it; oriented for a detector of oriented boxes)",
     )
     scores.add_argument(
         "--json", metavar="OUT", help="also write the numbers to this new file (default: none)"
@@ -114,8 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     echo(f"data: {build.folder(config.data)}: {dataset.summary()}")
     detection = config.detection
-    names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
-    metric = arguments.metric or names[evaluator.ap_interpolation(detection, dataset)]
+    metric = arguments.metric or evaluator.default_metric(config, dataset)
     skipped = [(dataset.name, *entry) for entry in dataset.skipped]
     samples, label_scores, speed = [], [], analysis.Speed()
 

@@ -13,7 +13,6 @@ _NAMES = ("dataset", "data_dir", "year", "format", "on_bad_data", "backbone", "s
 OPTIONS = some(*_NAMES, "val_split") | {"split": "data.train_split"}
 EXAMPLES = (
     "frcnn inspect my_images",
-    "frcnn inspect my_images --split val --on-bad-data skip",
     "frcnn inspect --dataset voc --backbone resnet50_fpn --out voc_report",
     "frcnn inspect my_images --augmented --set augment.crop=0.5 --set augment.colour=0.4",
 )

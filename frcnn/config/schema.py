@@ -16,6 +16,7 @@ from pydantic import ValidationError, model_validator
 
 from frcnn.config import class_names, class_weights, conv_tiles, messages, text_format
 from frcnn.config.augment_section import AugmentConfig
+from frcnn.config.box_section import BoxConfig
 from frcnn.config.fields import Settings
 from frcnn.config.log_section import LogConfig
 from frcnn.config.sections import (
@@ -40,6 +41,7 @@ __all__ = [
     "SECTIONS",
     "AnchorConfig",
     "AugmentConfig",
+    "BoxConfig",
     "Config",
     "DataConfig",
     "DetectionConfig",
@@ -56,6 +58,7 @@ class _Sections(Settings):
 
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
+    box: BoxConfig = BoxConfig()
     model: ModelConfig = ModelConfig()
     anchors: AnchorConfig = AnchorConfig()
     rpn: RpnConfig = RpnConfig()
@@ -103,6 +106,8 @@ class Config(_Sections):
             problems.append("data.short_side must not be above data.long_side")
         if any(side > self.data.long_side for side in self.augment.short_sides):
             problems.append("augment.short_sides must not be above data.long_side")
+        if self.box.kind == "oriented":
+            problems += self._unfit_for_oriented_boxes()
         jitter = self.augment.scale_jitter
         if jitter and not (len(jitter) == 2 and 0 < jitter[0] <= jitter[1] <= 10):
             problems.append("augment.scale_jitter must be LOW,HIGH with 0 < LOW <= HIGH <= 10")
@@ -121,6 +126,21 @@ class Config(_Sections):
         if problems:
             raise ConfigError("\n".join(problems))
         return self
+
+    def _unfit_for_oriented_boxes(self) -> list[str]:
+        """Return a line for each setting that oriented boxes do not allow."""
+        problems = []
+        if self.model.pooling != "roi_align" or not self.model.pool_aligned:
+            problems.append(
+                "box.kind=oriented needs model.pooling=roi_align and model.pool_aligned=true"
+            )
+        if self.loss.box != "smooth_l1":
+            problems.append("box.kind=oriented needs loss.box=smooth_l1")
+        if self.augment.is_active:
+            problems.append(
+                "box.kind=oriented goes with data.flip, not with the settings of augment yet"
+            )
+        return problems
 
     def get(self, key: str) -> Any:
         """Return the value of a dotted key such as ``"rpn.samples"``."""

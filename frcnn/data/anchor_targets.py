@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from frcnn.data import oriented
 from frcnn.ops.anchors import AnchorGenerator, match_anchors
+from frcnn.ops.box_kinds import AXIS_ALIGNED, BoxKind
 from frcnn.ops.sampling import random_order, sample_anchors
 from frcnn.ops.targets import RpnTargets, rpn_targets, sampled_rpn_targets
 
@@ -24,6 +26,7 @@ class AnchorTargetCreator:
     Args:
         anchor_generator: of the network.
         config: the settings ``rpn``.
+        kind: of the boxes. Anchors are matched with the outer boxes of oriented ones.
 
     Example:
         >>> creator = AnchorTargetCreator(model.anchor_generator, config.rpn)
@@ -32,8 +35,10 @@ class AnchorTargetCreator:
         >>> y_class, y_regress = creator.full_maps(batch, rng)  # for plain rpn.train_on_batch
     """
 
-    def __init__(self, anchor_generator: AnchorGenerator, config: RpnConfig):
-        self._config = config
+    def __init__(
+        self, anchor_generator: AnchorGenerator, config: RpnConfig, kind: BoxKind = AXIS_ALIGNED
+    ):
+        self._config, self._kind = config, kind
         self._num_anchors = anchor_generator.num_anchors
 
         @functools.lru_cache(maxsize=64)
@@ -51,13 +56,13 @@ class AnchorTargetCreator:
             batch: images, image sizes, boxes and labels are used.
             rng: generator that the sample is drawn from, or a list with one per image.
         """
-        return sampled_rpn_targets(*self._labelled(batch, rng), self._config.samples)
+        return sampled_rpn_targets(*self._labelled(batch, rng), self._config.samples, self._kind)
 
     def full_maps(
         self, batch: Batch, rng: np.random.Generator | list[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same targets at all cells: y_class (B, L, 2·A), y_regress (B, L, 2·A·4)."""
-        return rpn_targets(*self._labelled(batch, rng))
+        """Return the same targets at all cells: y_class (B, L, 2·A), y_regress (B, L, 2·A·D)."""
+        return rpn_targets(*self._labelled(batch, rng), self._kind)
 
     def _labelled(
         self, batch: Batch, rng: np.random.Generator | list[np.random.Generator]
@@ -67,6 +72,7 @@ class AnchorTargetCreator:
         order = random_order(rng, len(batch.images), len(anchors))
         valid = batch.gt_labels >= 0
         thresholds = config.positive_iou, config.negative_iou
-        labels, matches = match_anchors(anchors, batch.gt_boxes, valid, batch.image_sizes, *thresholds)
+        gt_boxes = oriented.outer(batch.gt_boxes)
+        labels, matches = match_anchors(anchors, gt_boxes, valid, batch.image_sizes, *thresholds)
         labels = sample_anchors(labels, order, config.samples, config.positive_fraction)
         return anchors, labels, matches, batch.gt_boxes, self._num_anchors

@@ -102,6 +102,13 @@ def _store(path: Path, mark: str, dataset: Dataset, faults: Sequence[Fault]) -> 
         "labels": np.concatenate([np.zeros(0, np.int32), *(one.labels for one in samples)]),
         "difficult": np.concatenate([np.zeros(0, bool), *(one.difficult for one in samples)]),
         "has_crowd": np.array([one.crowd is not None for one in samples], bool),
+        "has_oriented": np.array([one.oriented is not None for one in samples], bool),
+        "oriented": np.concatenate(
+            [
+                np.zeros((0, 5), np.float32),
+                *(one.oriented for one in samples if one.oriented is not None),
+            ]
+        ),
         "has_area": np.array([one.area is not None for one in samples], bool),
         "crowd": np.concatenate(
             [np.zeros(0, bool), *(one.crowd for one in samples if one.crowd is not None)]
@@ -141,6 +148,8 @@ def _unpacked(path: Path, text: dict[str, Any], arrays: dict[str, np.ndarray]) -
     split = {name: np.split(arrays[name], ends) for name in ("boxes", "labels", "difficult")}
     crowd = iter(np.split(arrays["crowd"], np.cumsum(counts[crowds])[:-1]))
     area = iter(np.split(arrays["area"], np.cumsum(counts[areas])[:-1]))
+    turned = arrays["has_oriented"]
+    oriented = iter(np.split(arrays["oriented"], np.cumsum(counts[turned])[:-1]))
     samples = tuple(
         Sample(
             name,
@@ -152,6 +161,7 @@ def _unpacked(path: Path, text: dict[str, Any], arrays: dict[str, np.ndarray]) -
             split["difficult"][index],
             crowd=next(crowd) if crowds[index] else None,
             area=next(area) if areas[index] else None,
+            oriented=next(oriented) if turned[index] else None,
         )
         for index, (name, image, (width, height)) in enumerate(
             zip(text["names"], text["paths"], arrays["sizes"].tolist(), strict=True)

@@ -32,50 +32,14 @@ from frcnn.config.schema import AugmentConfig, DataConfig
 from frcnn.data import repeats, transforms
 from frcnn.data.augmentation import mosaic
 from frcnn.data.augmentation.augmenter import Augmenter
+from frcnn.data.batch import Batch
 from frcnn.data.cache import ImageCache
 from frcnn.data.faults import announce
-from frcnn.data.sample import Dataset, Sample
+from frcnn.data.sample import Dataset
 from frcnn.errors import DataError
 
 # G is a multiple of this, so that few shapes occur and compiled steps are reused.
 BOX_MULTIPLE = 8
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Batch:
-    """The images of one step, or this process' share of them.
-
-    Attributes:
-        images: (B, H, W, 3) RGB, padded; uint8, or float32 without ``data.uint8_images``.
-        image_sizes: (B, 2) float32 height and width without padding, pixels; 0 for filling images.
-        gt_boxes: (B, G, 4) float32 boxes in pixels of the network input; 0 is padding.
-        gt_labels: (B, G) int32 object class; -1 is padding.
-        weights: (B,) float32 weight of each image.
-        samples: the ``Sample`` of each image. Filling images have none; they are the last of the batch.
-        position: (epoch, batch in it), from 0.
-        targets: result of the loader's ``make_targets``, such as ``RpnTargets``; None without it.
-        indices: index in the data set of each of ``samples``.
-        rows: (B,) int64 row of each image in the whole batch, over all processes; without meaning for
-            filling images.
-        total: number of images in the whole batch, those that cannot be decoded included.
-    """
-
-    images: np.ndarray
-    image_sizes: np.ndarray
-    gt_boxes: np.ndarray
-    gt_labels: np.ndarray
-    weights: np.ndarray
-    samples: tuple[Sample, ...]
-    position: tuple[int, int] = (0, 0)
-    targets: Any = None
-    indices: tuple[int, ...] = ()
-    rows: np.ndarray | None = None
-    total: int | None = None
-
-    def __post_init__(self):
-        if self.rows is None:  # a whole batch
-            object.__setattr__(self, "rows", np.arange(len(self.images)))
-            object.__setattr__(self, "total", len(self.images))
 
 
 class DataLoader:
@@ -95,6 +59,7 @@ class DataLoader:
         share: (index, count): supply the share of this index, out of ``count`` equal shares of each
             batch. A whole batch has ``count * config.batch_size`` images.
         augment: the settings ``augment``, for training; None: only ``config.flip`` changes images.
+        box_kind: as ``box.kind`` has it.
 
     Example:
         >>> loader = DataLoader(dataset, config.data, multiple=32)
@@ -114,6 +79,7 @@ class DataLoader:
         cache: ImageCache | None = None,
         share: tuple[int, int] = (0, 1),
         augment: AugmentConfig | None = None,
+        box_kind: str = "axis_aligned",
     ):
         self.dataset = dataset
         self.config = config
@@ -123,6 +89,7 @@ class DataLoader:
         self.make_targets = make_targets
         self.on_skip = on_skip
         self.cache = ImageCache(0) if cache is None else cache
+        self.box_kind = box_kind
         self.augmenter = None
         if training and augment is not None and augment.is_active:
             self.augmenter = Augmenter(dataset, config, augment, seed, self._whole)
@@ -247,7 +214,7 @@ class DataLoader:
         # From the headers of the whole batch, so that all shares have one shape, whatever is decoded.
         counts, resized = self._most_boxes_and_sizes(whole, plans)
         most = -(-max(self.min_boxes, *counts) // BOX_MULTIPLE) * BOX_MULTIPLE
-        gt_boxes = np.zeros((len(images), most, 4), "float32")
+        gt_boxes = np.zeros((len(images), most, boxes[0].shape[1]), "float32")
         gt_labels = np.full((len(images), most), -1, "int32")
         for row, (own_boxes, own_labels) in enumerate(zip(boxes, labels)):
             gt_boxes[row, : len(own_boxes)] = own_boxes
@@ -274,7 +241,8 @@ class DataLoader:
     def _no_image(self):
         """Return image, boxes and labels of filling."""
         image = np.zeros((0, 0, 3), "uint8" if self.config.uint8_images else "float32")
-        return image, np.zeros((0, 4), "float32"), np.zeros(0, "int32")
+        size = 4 if self.box_kind == "axis_aligned" else 5
+        return image, np.zeros((0, size), "float32"), np.zeros(0, "int32")
 
     def _most_boxes_and_sizes(self, whole, plans):
         """Return the most boxes and the (width, height) that each image of a whole batch may have."""
@@ -299,7 +267,8 @@ class DataLoader:
 
     def _resized(self, sample):
         """Return image and boxes, resized, before anything random."""
-        return transforms.resize(self._loaded(sample), sample.boxes[~sample.difficult], self.config)
+        boxes = sample.boxes_of(self.box_kind)[~sample.difficult]
+        return transforms.resize(self._loaded(sample), boxes, self.config)
 
     def _whole(self, sample):
         """Return the image as it is in the file, from the cache where it is there."""

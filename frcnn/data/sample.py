@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from frcnn.data import oriented
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 from frcnn.text import listed
@@ -34,6 +35,8 @@ class Sample:
         weight: factor of the image's losses in both sub-models.
         pixels: (H, W, 3) uint8 RGB of an image in memory; None: it is in the file.
         crowd: (G,) bool; groups of objects, COCO's ``iscrowd``; ``difficult`` too. None: no box.
+        oriented: (G, 5) float32 oriented boxes ``[cx, cy, w, h, angle]``, of which ``boxes`` holds the
+            boxes around them; None: no object of the image has an angle.
         area: (G,) of the objects' masks, square pixels, by which COCO AP sorts sizes; None: the boxes'.
     """
 
@@ -48,11 +51,19 @@ class Sample:
     pixels: np.ndarray | None = None
     crowd: np.ndarray | None = None
     area: np.ndarray | None = None
+    oriented: np.ndarray | None = None
 
     def truth(self) -> dict[str, np.ndarray]:
-        """Return what the metrics compare detections with: boxes, labels, ``difficult`` and ``area``."""
+        """Return what the metrics compare detections with: all arrays of the objects but ``crowd``."""
         truth = {"boxes": self.boxes, "labels": self.labels, "difficult": self.difficult}
-        return truth if self.area is None else truth | {"area": self.area}
+        more = {"area": self.area, "oriented": self.oriented}
+        return truth | {name: values for name, values in more.items() if values is not None}
+
+    def boxes_of(self, kind: str) -> np.ndarray:
+        """Return the boxes of a kind, ``box.kind``: (G, 4), or (G, 5) for "oriented"."""
+        if kind == "axis_aligned":
+            return self.boxes
+        return oriented.from_axis_aligned(self.boxes) if self.oriented is None else self.oriented
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,7 +108,14 @@ class Dataset:
         files = hashlib.sha256()
         for sample in self.samples:
             digest.update(repr(sample.name).encode())
-            arrays = (sample.boxes, sample.labels, sample.difficult, sample.crowd, sample.area)
+            arrays = (
+                sample.boxes,
+                sample.labels,
+                sample.difficult,
+                sample.crowd,
+                sample.area,
+                sample.oriented,
+            )
             for array in (array for array in arrays if array is not None):
                 digest.update(np.ascontiguousarray(array).tobytes())
             if sample.pixels is not None:

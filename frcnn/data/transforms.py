@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from frcnn.config.schema import DataConfig
-from frcnn.data import image_io
+from frcnn.data import image_io, oriented
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 
@@ -102,13 +102,13 @@ def resize(image: np.ndarray, boxes: np.ndarray, config: DataConfig) -> tuple[np
 
     Args:
         image: (H, W, 3) uint8 or float32, 0 to 255.
-        boxes: (G, 4) float32, pixels of ``image``.
+        boxes: (G, 4) float32, pixels of ``image``; or (G, 5) oriented ones.
         config: the shorter side becomes ``short_side`` pixels, or less if the longer side would exceed
             ``long_side``.
 
     Returns:
         image: (h, w, 3), float32, or uint8 with ``uint8_images``.
-        boxes: (G, 4) in pixels of that image.
+        boxes: in pixels of that image.
     """
     height, width = image.shape[:2]
     size, scale = resized_size(width, height, config)
@@ -135,15 +135,13 @@ def resize_to(
     smooth = config.interpolation == "area" and shrinks
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
     # Rounding to whole pixels scales the two axes a little differently.
-    stretch = np.array([size[0] / width, size[1] / height] * 2, "float32")
-    return resized, boxes * stretch
+    factors = np.array([size[0] / width, size[1] / height], "float32")
+    return resized, oriented.stretch(boxes, factors)
 
 
 def flip(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror an (H, W, 3) image and its (G, 4) boxes left to right."""
-    width = image.shape[1]
-    mirrored = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
-    return cv2.flip(image, 1), mirrored
+    """Mirror an (H, W, 3) image and its boxes, (G, 4) or (G, 5), left to right."""
+    return cv2.flip(image, 1), oriented.flip(boxes, image.shape[1])
 
 
 def pad(

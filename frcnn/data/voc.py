@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frcnn.data import image_io, voc_annotation, voc_layout, voc_pairing
+from frcnn.data import image_io, oriented, voc_annotation, voc_layout, voc_pairing
 from frcnn.data.faults import Fault, UnknownClass, apply_policy
 from frcnn.data.labels import Choice
 from frcnn.data.sample import Dataset, Sample
@@ -210,6 +210,7 @@ class _Reader:
             faults.append(Fault(name, str(file), str(error)))
 
         corners: list[list[float]] = []
+        oriented_boxes: list[list[float] | None] = []
         names, difficult, dropped, clipped = [], [], [], []
         elements = root.findall("object")
         if len(elements) > MAX_BOXES:
@@ -223,7 +224,12 @@ class _Reader:
                 if not self.filter.takes(class_name):
                     dropped.append(class_name)
                     continue
-                box, is_difficult, cut = voc_annotation.read_object(element, *size, self.choice.clip)
+                turned = voc_annotation.read_oriented(element, *size)
+                if turned:
+                    box, cut = _around(turned, *size), ""
+                    is_difficult = voc_annotation.read_difficult(element)
+                else:
+                    box, is_difficult, cut = voc_annotation.read_object(element, *size, self.choice.clip)
             except UnknownName as error:
                 faults.append(UnknownClass(name, where, str(error)))
                 continue
@@ -231,6 +237,7 @@ class _Reader:
                 faults.append(Fault(name, where, str(error)))
                 continue
             corners.append(box)
+            oriented_boxes.append(turned)
             names.append(class_name)
             difficult.append(is_difficult)
             if cut:
@@ -240,8 +247,27 @@ class _Reader:
         boxes = np.array(corners, np.float32).reshape(-1, 4)
         self.dropped.update(dropped)
         self.clipped += clipped
+        turned_boxes = _oriented(boxes, oriented_boxes)
         if size != header.upright:
+            if turned_boxes is not None:
+                what = f"has <robndbox>, which is not read with an image that EXIF turns: {path}"
+                return None, [], [Fault(name, str(annotation), what)]
             boxes = image_io.turn_boxes(boxes, header)
         width, height = header.upright
         none, flags = np.zeros(0, np.int32), np.array(difficult, bool)
-        return Sample(name, str(path), width, height, boxes, none, flags), names, []
+        sample = Sample(name, str(path), width, height, boxes, none, flags, oriented=turned_boxes)
+        return sample, names, []
+
+
+def _around(box: list[float], width: float, height: float) -> list[float]:
+    """Return the smallest axis-aligned box around an oriented one, clipped to the image."""
+    x1, y1, x2, y2 = oriented.outer(np.array(box)).tolist()
+    return [max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)]
+
+
+def _oriented(boxes: np.ndarray, turned: list[list[float] | None]) -> np.ndarray | None:
+    """Return the (G, 5) oriented boxes of an image, None if none of its objects has an angle."""
+    if not any(turned):
+        return None
+    straight = oriented.from_axis_aligned(boxes)
+    return np.array([own or box for own, box in zip(turned, straight.tolist())], np.float32)

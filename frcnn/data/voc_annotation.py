@@ -29,6 +29,8 @@ from frcnn.text import shown
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # Elements of other tools, in lower case, that hold a box.
 OTHER_BOXES = ("robndbox", "bbox", "boundingbox", "bounding_box")
+# Of roLabelImg's <robndbox>: centre, sides, and angle in radians, clockwise.
+ORIENTED = ("cx", "cy", "w", "h", "angle")
 
 
 def parse(path: Path) -> Element:
@@ -128,6 +130,37 @@ def read_object(
     if box is None or min(box[2] - box[0], box[3] - box[1]) < 1:
         raise DataError(f"reaches out of the {width}x{height} image: {values}")
     return box, is_difficult, f"clipped to the {width}x{height} image: {values}" if is_cut else ""
+
+
+def read_oriented(element: Element, width: float, height: float) -> list[float] | None:
+    """Return ``[cx, cy, w, h, angle]`` of an object's ``<robndbox>``, as roLabelImg writes it.
+
+    Args:
+        element: the ``<object>``.
+        width, height: of the image, pixels; infinite if unknown.
+
+    Returns:
+        Pixels and radians; None if the object has no ``<robndbox>``.
+
+    Raises:
+        DataError: it has several, or another box as well; a number is missing or no number; a side is
+            shorter than a pixel; or the centre lies outside the image.
+    """
+    found = element.findall("robndbox")
+    if not found:
+        return None
+    if len(found) > 1 or element.find("bndbox") is not None:
+        raise DataError("has several boxes, expected one <robndbox> or one <bndbox>")
+    texts = [text_of(found[0], tag) for tag in ORIENTED]
+    box = [_number(text) for text in texts]
+    values = ", ".join(f"{tag} {shown(text) or 'missing'}" for tag, text in zip(ORIENTED, texts))
+    if not all(map(math.isfinite, box)):
+        raise DataError(f"<robndbox> is not five numbers: {values}")
+    if min(box[2:4]) < 1:
+        raise DataError(f"<robndbox> is less than a pixel wide or high: {values}")
+    if not (0 <= box[0] <= width and 0 <= box[1] <= height):
+        raise DataError(f"<robndbox> has its centre outside the {width}x{height} image: {values}")
+    return box
 
 
 def read_difficult(element: Element) -> bool:

@@ -148,14 +148,14 @@ def match_boxes(found: ImageArrays, truth: ImageArrays, iou_threshold: float = 0
     overlap a difficult object are ignored.
 
     Args:
-        found: ``boxes`` (M, 4), ``labels`` (M,).
-        truth: ``boxes`` (G, 4), ``labels`` (G,), ``difficult`` (G,).
+        found: ``boxes`` (M, 4), or (M, 5) oriented ones, ``labels`` (M,).
+        truth: ``boxes`` of the same kind, ``labels`` (G,), ``difficult`` (G,).
         iou_threshold: least IoU of a pair.
 
     Returns:
         (M,) int, index of the object in ``truth``; ``UNMATCHED``; or ``IGNORED``.
     """
-    boxes, others = (np.asarray(one["boxes"], "float64").reshape(-1, 4) for one in (found, truth))
+    boxes, others = (np.asarray(one["boxes"], "float64") for one in (found, truth))
     matched = np.full(len(boxes), UNMATCHED)
     if not len(boxes) or not len(others):
         return matched

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from frcnn.collectives import all_gather
-from frcnn.config.schema import DataConfig, DetectionConfig
+from frcnn.config.schema import Config, DataConfig, DetectionConfig
 from frcnn.data.faults import announce
 from frcnn.data.loader import Batch, DataLoader
 from frcnn.data.sample import Dataset
@@ -25,8 +25,14 @@ from frcnn.evaluation import coco_ap, voc_ap
 from frcnn.text import listed
 
 Detector = Any  # frcnn.detector.Detector, which imports this module
-# Name of a metric -> interpolation of VOC AP; None: COCO AP.
-METRICS: dict[str, str | None] = {"voc07": "11-point", "voc12": "all-point", "coco": None}
+# Name of a metric -> interpolation of VOC AP; None: COCO AP. "oriented" takes the overlap of oriented
+# boxes, as DOTA (Xia et al. 2018) does.
+METRICS: dict[str, str | None] = {
+    "voc07": "11-point",
+    "voc12": "all-point",
+    "coco": None,
+    "oriented": "all-point",
+}
 
 
 def ap_interpolation(config: DetectionConfig, dataset: Dataset) -> str:
@@ -43,6 +49,13 @@ def ap_interpolation(config: DetectionConfig, dataset: Dataset) -> str:
         return config.ap_interpolation
     is_2007 = dataset.name.lower().startswith(("voc2007 ", "voc07+12 "))
     return "11-point" if is_2007 else "all-point"
+
+
+def default_metric(config: Config, dataset: Dataset) -> str:
+    """Return the metric of ``METRICS`` that training logs as mAP for a network and a data set."""
+    if config.box.kind == "oriented":
+        return "oriented"
+    return {"11-point": "voc07", "all-point": "voc12"}[ap_interpolation(config.detection, dataset)]
 
 
 def detect_batch(detector: Detector, batch: Batch) -> tuple[list[dict], list[dict]]:
@@ -79,7 +92,7 @@ def classify_labels(detector: Detector, batch: Batch) -> list[np.ndarray] | None
 
 
 def gather(
-    detections: Sequence[dict], indices: Sequence[int], dataset: Dataset
+    detections: Sequence[dict], indices: Sequence[int], dataset: Dataset, box_kind: str = "axis_aligned"
 ) -> tuple[list[dict], list[dict]]:
     """Gather the detections of all processes; return them and their truths in the data set's order.
 
@@ -89,13 +102,17 @@ def gather(
         detections: one dict per image, as ``detect_batch`` returns them.
         indices: index of each image in the data set. No image is in two processes.
         dataset: the whole data set.
+        box_kind: as ``box.kind`` has it.
     """
     counts = [len(found["scores"]) for found in detections]
     images = np.array([*zip(indices, counts)], "int32").reshape(-1, 2)
     empty = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "labels": np.zeros(0)}
+    dtypes = {"boxes": "float32", "scores": "float32", "labels": "int32"}
+    if box_kind == "oriented":
+        empty["oriented"], dtypes["oriented"] = np.zeros((0, 5)), "float32"
     columns = {}
     images = all_gather(images)
-    for name, dtype in (("boxes", "float32"), ("scores", "float32"), ("labels", "int32")):
+    for name, dtype in dtypes.items():
         column = np.concatenate([found[name] for found in [empty, *detections]]).astype(dtype)
         columns[name] = np.split(all_gather(column), np.cumsum(images[:, 1])[:-1])
     found, truths = [], []
@@ -134,7 +151,8 @@ def detect(
         raise DataError(f"{dataset.name} has no image to work with")
     multiple = detector.models.size_multiple
     data = data or detector.config.data
-    batches = DataLoader(dataset, data, multiple, training=False, on_skip=on_skip)
+    kind = detector.config.box.kind
+    batches = DataLoader(dataset, data, multiple, training=False, on_skip=on_skip, box_kind=kind)
     detections: list[dict] = []
     truths: list[dict] = []
     for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
@@ -193,7 +211,8 @@ def score(
             {name: _number(value) for name, value in zip(coco_ap.CLASS_NAMES, row)} for row in result.ap
         ]
     else:
-        result = voc_ap.voc_ap(detections, truths, len(classes), iou_threshold, interpolation)
+        counted = len(classes), iou_threshold, interpolation, metric == "oriented"
+        result = voc_ap.voc_ap(detections, truths, *counted)
         table = voc_ap.format_table(result, classes)
         summary = {"mAP": _number(result.mean_ap), "iou_threshold": iou_threshold}
         rows = [{"AP": _number(ap)} for ap in result.ap]

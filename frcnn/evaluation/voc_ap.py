@@ -22,6 +22,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from frcnn.data import oriented as oriented_boxes
+from frcnn.ops import oriented_iou
+
 # The arrays of one image: boxes, labels, and scores or difficult.
 ImageArrays = Mapping[str, np.ndarray]
 
@@ -63,6 +66,7 @@ def voc_ap(
     num_classes: int,
     iou_threshold: float = 0.5,
     interpolation: str = "all-point",
+    oriented: bool = False,
 ) -> VocAp:
     """Compute the average precision of each class and their mean.
 
@@ -77,6 +81,8 @@ def voc_ap(
         iou_threshold: in (0, 1]; overlap at which a detection matches an object.
         interpolation: ``"all-point"``, the area under the curve (VOC 2010 and later), or
             ``"11-point"``, the mean of the precision at recall 0, 0.1, ..., 1 (VOC 2007).
+        oriented: whether boxes are compared as oriented ones. An image may then have ``oriented``,
+            (M, 5) or (G, 5), beside ``boxes``; without it, its boxes have the angle 0.
 
     Returns:
         ``VocAp``. The AP of a class with objects and without detections is 0.
@@ -94,6 +100,10 @@ def voc_ap(
         raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, not {interpolation!r}")
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold must be in (0, 1], not {iou_threshold}")
+    if oriented:
+        detections, ground_truths = (
+            [_oriented(image) for image in images] for images in (detections, ground_truths)
+        )
     found = _gather(detections, ("boxes", "scores", "labels"), num_classes, "detections")
     truth = _gather(ground_truths, ("boxes", "labels", "difficult"), num_classes, "ground_truths")
     if len(found["sizes"]) != len(truth["sizes"]):
@@ -163,13 +173,21 @@ def _gather(images, keys, num_classes, what):
         _checked(image, keys, num_classes, f"{what}[{index}]") for index, image in enumerate(images)
     ]
     # The empty array makes the result float64, and keeps np.concatenate from failing without images.
+    size = images[0]["boxes"].shape[1] if images else 4
     joined = {
-        key: np.concatenate([np.zeros((0, 4) if key == "boxes" else 0), *(i[key] for i in images)])
+        key: np.concatenate([np.zeros((0, size) if key == "boxes" else 0), *(i[key] for i in images)])
         for key in keys
     }
     joined["labels"] = joined["labels"].astype(int)
     joined["sizes"] = np.array([len(image["labels"]) for image in images], int)
     return joined
+
+
+def _oriented(image):
+    """Return the arrays of one image with (M, 5) oriented boxes as its ``boxes``."""
+    boxes = np.asarray(image["boxes"], float).reshape(-1, 4)
+    own = image.get("oriented")
+    return {**image, "boxes": oriented_boxes.from_axis_aligned(boxes) if own is None else own}
 
 
 def _checked(image, keys, num_classes, where):
@@ -179,10 +197,10 @@ def _checked(image, keys, num_classes, where):
         raise ValueError(f"{where} lacks {missing}: it has {sorted(image)}")
     arrays = {key: np.asarray(image[key]) for key in keys}
     if not arrays["boxes"].size:  # [] is allowed for (0, 4)
-        arrays["boxes"] = arrays["boxes"].reshape(0, 4)
-    count = len(arrays["boxes"])
+        arrays["boxes"] = arrays["boxes"].reshape(0, max(arrays["boxes"].shape[-1], 4))
+    count, size = len(arrays["boxes"]), 5 if arrays["boxes"].shape[-1] == 5 else 4
     shapes = {key: array.shape for key, array in arrays.items()}
-    if shapes != {key: (count, 4) if key == "boxes" else (count,) for key in keys}:
+    if shapes != {key: (count, size) if key == "boxes" else (count,) for key in keys}:
         raise ValueError(f"{where} has arrays of mismatched shapes: {shapes}")
     labels = arrays["labels"]
     if count and not (0 <= labels.min() and labels.max() < num_classes):
@@ -212,7 +230,12 @@ def _most_overlapped(found, truth, iou_threshold):
 
 
 def iou(boxes, others):
-    """Return the (M, G) intersection over union of (M, 4) and (G, 4) boxes; 0 for empty boxes."""
+    """Return the (M, G) intersection over union of (M, 4) and (G, 4) boxes; 0 for empty boxes.
+
+    Both may also be oriented, (M, 5) and (G, 5).
+    """
+    if boxes.shape[-1] == 5:
+        return oriented_iou.iou(boxes, others, np)
     top_left = np.maximum(boxes[:, None, :2], others[:, :2])
     bottom_right = np.minimum(boxes[:, None, 2:], others[:, 2:])
     intersection = np.maximum(bottom_right - top_left, 0).prod(axis=-1)

@@ -94,6 +94,8 @@ def export(
     """
     from frcnn.export import graph
 
+    if detector.config.box.kind != "axis_aligned":
+        raise ConfigError("a detector of oriented boxes cannot be exported yet")
     detector = type(detector)(graph.in_float32(detector.models), detector.config, detector.classes)
     unchecked = out.with_name(f"unchecked-{out.name}")
     try:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from frcnn.data import oriented
 from frcnn.inspection.colours import class_colour
 from frcnn.inspection.fonts import Text
 
@@ -36,7 +37,7 @@ def draw(
 
     Args:
         image: (H, W, 3) RGB in [0, 255], or a Pillow image.
-        boxes: (G, 4) boxes in pixels of the image.
+        boxes: (G, 4) boxes in pixels of the image, or (G, 5) oriented ones.
         labels: (G,) int, indices into ``class_names``.
         scores: (G,) in [0, 1]; None for ground truth.
         class_names: names in any script (``frcnn.inspection.fonts``).
@@ -55,10 +56,16 @@ def draw(
     font_size = min(max(14, max(image.size) / 50), min(image.size) / 5)
     if len(boxes) > CROWD:
         font_size = max(min(font_size, MIN_FONT_SIZE), font_size * max(0.6, (CROWD / len(boxes)) ** 0.5))
-    corners = np.rint(factor * np.asarray(boxes, "float64").reshape(-1, 4)).astype(int)
+    boxes = np.asarray(boxes, "float64")
+    boxes = boxes.reshape(-1, 5 if boxes.shape[-1] == 5 else 4)
+    boxes = oriented.stretch(boxes, np.array([factor, factor]))
+    corners = np.rint(oriented.outer(boxes)).astype(int)
     order = np.arange(len(corners)) if scores is None else np.argsort(scores, kind="stable")
     for index in order:
-        _draw_box(canvas, corners[index].tolist(), class_colour(labels[index]), line)
+        if boxes.shape[1] == 5:
+            _draw_oriented(canvas, boxes[index], class_colour(labels[index]), line)
+        else:
+            _draw_box(canvas, corners[index].tolist(), class_colour(labels[index]), line)
     placed: list[tuple[int, ...]] = []
     for index in reversed(order):
         score = "" if scores is None else f" {scores[index]:.2f}"
@@ -86,6 +93,14 @@ def _draw_box(canvas, box, fill, line):
     # A border in black or white keeps the box visible on a background of its own colour.
     canvas.rectangle([x1 - 1, y1 - 1, x2 + 1, y2 + 1], outline=_ink(fill), width=line + 2)
     canvas.rectangle([x1, y1, x2, y2], outline=fill, width=line)
+
+
+def _draw_oriented(canvas, box, fill, line):
+    """Draw the outline of an oriented box."""
+    points = [*map(tuple, oriented.corners(box))]
+    outline = [*points, points[0], points[1]]
+    canvas.line(outline, fill=_ink(fill), width=line + 2)
+    canvas.line(outline, fill=fill, width=line)
 
 
 def _fitted(name, score, width):

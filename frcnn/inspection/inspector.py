@@ -160,7 +160,8 @@ def choose(dataset: Dataset, turned: Sequence[str], count: int) -> list[Sample]:
 
 def draw_boxes(sample: Sample, classes: Sequence[str], config: DataConfig) -> Image.Image:
     """Draw an image at the size of the network input, with all its boxes."""
-    image, boxes = transforms.resize(transforms.load(sample.path), sample.boxes, config)
+    boxes = sample.boxes if sample.oriented is None else sample.oriented
+    image, boxes = transforms.resize(transforms.load(sample.path), boxes, config)
     return draw.draw(image, boxes, sample.labels, None, classes)
 
 

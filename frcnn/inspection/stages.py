@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from frcnn.data import oriented
 from frcnn.inspection.fonts import Text
 
 Colour = tuple[int, int, int]
@@ -38,7 +39,7 @@ class BoxGroup:
 
     Attributes:
         name: as the legend shows it.
-        boxes: (M, 4) pixels of the image.
+        boxes: (M, 4) pixels of the image, or (M, 5) oriented ones.
         colour: (red, green, blue).
         labels: a text for each box, the most important box first; empty: no texts.
         width: of the lines, pixels of the picture.
@@ -111,19 +112,30 @@ def _draw_panel(small, panel, factor):
     own = small.copy()
     drawing = ImageDraw.Draw(own)
     for group in panel.groups:
-        corners = np.rint(factor * np.asarray(group.boxes, "float64").reshape(-1, 4)).astype(int)
-        for x1, y1, x2, y2 in corners.tolist():
+        boxes = _scaled(group.boxes, factor)
+        if boxes.shape[1] == 5:
+            for points in oriented.corners(boxes):
+                drawing.polygon([*map(tuple, points)], outline=group.colour, width=group.width)
+            continue
+        for x1, y1, x2, y2 in np.rint(boxes).astype(int).tolist():
             x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)  # Pillow's corners are inclusive
             drawing.rectangle([x1, y1, x2, y2], outline=group.colour, width=group.width)
     placed: list[tuple[int, int, int, int]] = []
     for group in reversed(panel.groups):
-        for box, label in zip(factor * np.asarray(group.boxes, "float64").reshape(-1, 4), group.labels):
+        for box, label in zip(oriented.outer(_scaled(group.boxes, factor)), group.labels):
             _draw_label(drawing, box, label, group.colour, own.size, placed)
     canvas.paste(own, (left, 20))
     canvas_drawing = ImageDraw.Draw(canvas)
     _write(canvas_drawing, panel.title, width, 14)
     _draw_legend(canvas_drawing, panel.groups, width, height + 34)
     return canvas
+
+
+def _scaled(boxes, factor):
+    """Return (M, 4) or (M, 5) boxes in pixels of an image that is scaled by a factor."""
+    boxes = np.asarray(boxes, "float64")
+    size = 5 if boxes.shape[-1] == 5 else 4
+    return oriented.stretch(boxes.reshape(-1, size), np.array([factor, factor]))
 
 
 def _draw_label(drawing, box, label, colour, size, placed):

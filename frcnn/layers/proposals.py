@@ -14,6 +14,7 @@ from keras import layers, ops
 from frcnn.backend import IS_TENSORFLOW
 from frcnn.ops import boxes as box_ops
 from frcnn.ops.anchors import AnchorGenerator
+from frcnn.ops.box_kinds import BOX_KINDS
 from frcnn.ops.postprocessing import postprocess
 from frcnn.ops.proposals import propose
 from frcnn.ops.sampling import sample_rois
@@ -31,6 +32,7 @@ class ProposalLayer(layers.Layer):
         pre_nms: number of proposals before NMS, per level.
         post_nms: P.
         nms_iou, min_size, score_threshold: as for ``propose``.
+        box_kind: a name in ``frcnn.ops.box_kinds.BOX_KINDS``.
 
     Example:
         >>> layer = ProposalLayer(anchor_generator, pre_nms=6000, post_nms=300)
@@ -45,12 +47,14 @@ class ProposalLayer(layers.Layer):
         nms_iou: float = 0.7,
         min_size: float = 1.0,
         score_threshold: float = 0.0,
+        box_kind: str = "axis_aligned",
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.anchor_generator = anchor_generator
         self.pre_nms, self.post_nms = pre_nms, post_nms
         self.nms_iou, self.min_size, self.score_threshold = nms_iou, min_size, score_threshold
+        self.box_kind, self.kind = box_kind, BOX_KINDS[box_kind]
         self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
     def call(self, images: Tensor, logits: Tensor, deltas: Tensor, image_sizes: Tensor) -> Tensor:
@@ -59,7 +63,7 @@ class ProposalLayer(layers.Layer):
         proposals, _ = propose(
             anchors,
             ops.reshape(logits, (batch, -1)),
-            ops.reshape(deltas, (batch, -1, 4)),
+            ops.reshape(deltas, (batch, -1, self.kind.rpn_dim)),
             image_sizes,
             counts,
             self.pre_nms,
@@ -67,14 +71,15 @@ class ProposalLayer(layers.Layer):
             self.nms_iou,
             self.min_size,
             self.score_threshold,
+            self.kind,
         )
         return proposals
 
     def compute_output_shape(self, images_shape, *_):
-        return (images_shape[0], self.post_nms, 4)
+        return (images_shape[0], self.post_nms, self.kind.size)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("pre_nms", "post_nms", "nms_iou", "min_size", "score_threshold")
+        names = ("pre_nms", "post_nms", "nms_iou", "min_size", "score_threshold", "box_kind")
         settings = {name: getattr(self, name) for name in names}
         return _own_config(super(), settings | {"anchor_generator": self.anchor_generator.get_config()})
 
@@ -92,6 +97,7 @@ class ProposalTargetLayer(layers.Layer):
         samples: R.
         positive_fraction, positive_iou, negative_iou_low: as for ``frcnn.ops.sampling.sample_rois``.
         delta_weights: factors of dx, dy, dw, dh.
+        box_kind: a name in ``frcnn.ops.box_kinds.BOX_KINDS``.
 
     Example:
         >>> sampled = ProposalTargetLayer(21)(proposals, image_sizes, gt_boxes, gt_labels, order)
@@ -106,12 +112,14 @@ class ProposalTargetLayer(layers.Layer):
         positive_iou: float = 0.5,
         negative_iou_low: float = 0.0,
         delta_weights: tuple[float, ...] = box_ops.HEAD_DELTA_WEIGHTS,
+        box_kind: str = "axis_aligned",
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.num_classes, self.samples = num_classes, samples
         self.positive_fraction, self.positive_iou = positive_fraction, positive_iou
         self.negative_iou_low, self.delta_weights = negative_iou_low, tuple(delta_weights)
+        self.box_kind, self.kind = box_kind, BOX_KINDS[box_kind]
 
     def call(
         self,
@@ -130,13 +138,14 @@ class ProposalTargetLayer(layers.Layer):
             self.positive_fraction,
             self.positive_iou,
             self.negative_iou_low,
+            self.kind,
         )
         y_class, y_regress = roi_targets(
-            rois, labels, matches, gt_boxes, self.num_classes, self.delta_weights
+            rois, labels, matches, gt_boxes, self.num_classes, self.delta_weights, self.kind
         )
         valid = ops.cast(gt_labels >= 0, "float32")
         # (B, G, P): whether a proposal covers a box.
-        overlaps = box_ops.iou(gt_boxes, proposals) * valid[..., None]
+        overlaps = self.kind.iou(gt_boxes, proposals) * valid[..., None]
         hits = ops.cast(overlaps >= self.positive_iou, "float32")
         # No gradient flows through proposals: Ren et al. 2015, section 3.2.
         rois, y_class, y_regress = (ops.stop_gradient(part) for part in (rois, y_class, y_regress))
@@ -154,9 +163,9 @@ class ProposalTargetLayer(layers.Layer):
     def compute_output_spec(self, proposals, *_):
         samples, classes = self.samples, self.num_classes
         shapes = {
-            "rois": (samples, 4),
+            "rois": (samples, self.kind.size),
             "y_class": (samples, classes),
-            "y_regress": (samples, 2 * (classes - 1) * 4),
+            "y_regress": (samples, 2 * (classes - 1) * self.kind.head_dim),
             "images": (),
             "gt_count": (),
             "gt_found": (),
@@ -169,7 +178,9 @@ class ProposalTargetLayer(layers.Layer):
         }
 
     def get_config(self) -> dict[str, Any]:
-        names = "num_classes samples positive_fraction positive_iou negative_iou_low delta_weights"
+        names = (
+            "num_classes samples positive_fraction positive_iou negative_iou_low delta_weights box_kind"
+        )
         return _own_config(super(), {name: getattr(self, name) for name in names.split()})
 
 
@@ -180,6 +191,7 @@ class PostprocessLayer(layers.Layer):
     Args:
         delta_weights, score_threshold, min_size, nms_iou, labels_to_detect: as for ``postprocess``.
         max_detections: M.
+        box_kind: a name in ``frcnn.ops.box_kinds.BOX_KINDS``.
 
     Example:
         >>> boxes, scores, labels = PostprocessLayer()(rois, scores, deltas, image_sizes)
@@ -193,6 +205,7 @@ class PostprocessLayer(layers.Layer):
         nms_iou: float = 0.3,
         max_detections: int = 100,
         labels_to_detect: tuple[int, ...] = (),
+        box_kind: str = "axis_aligned",
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
@@ -200,6 +213,7 @@ class PostprocessLayer(layers.Layer):
         self.score_threshold, self.min_size = score_threshold, min_size
         self.nms_iou, self.max_detections = nms_iou, max_detections
         self.labels_to_detect = tuple(labels_to_detect)
+        self.box_kind, self.kind = box_kind, BOX_KINDS[box_kind]
         self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
     def call(
@@ -216,18 +230,19 @@ class PostprocessLayer(layers.Layer):
             self.nms_iou,
             self.max_detections,
             self.labels_to_detect,
+            self.kind,
         )
 
     def compute_output_spec(self, rois, *_):
         batch, most = rois.shape[0], self.max_detections
         return (
-            keras.KerasTensor((batch, most, 4), "float32"),
+            keras.KerasTensor((batch, most, self.kind.size), "float32"),
             keras.KerasTensor((batch, most), "float32"),
             keras.KerasTensor((batch, most), "int32"),
         )
 
     def get_config(self) -> dict[str, Any]:
-        names = "delta_weights score_threshold min_size nms_iou max_detections labels_to_detect"
+        names = "delta_weights score_threshold min_size nms_iou max_detections labels_to_detect box_kind"
         return _own_config(super(), {name: getattr(self, name) for name in names.split()})
 
 

@@ -27,6 +27,7 @@ from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTarg
 from frcnn.models import freezing, heads, keras_backbone
 from frcnn.models.backbones import BACKBONES, Backbone
 from frcnn.ops.anchors import AnchorGenerator
+from frcnn.ops.box_kinds import BOX_KINDS
 from frcnn.ops.sampling import random_order
 from frcnn.text import listed
 
@@ -52,13 +53,13 @@ class FasterRCNN:
         allow_random_frozen: allow frozen layers with random weights, because the caller loads weights.
 
     Attributes:
-        rpn: images (B, H, W, 3) to objectness scores (B, L, A) and deltas (B, L, A·4).
-        classifier: images and rois (B, R, 4) to class scores (B, R, C) and deltas (B, R, (C-1)·4).
-        proposal_targets: images, image sizes (B, 2), gt_boxes (B, G, 4), gt_labels (B, G) and order
-            (B, P + G) to a dict: rois (B, R, 4), y_class and y_regress for the classifier, and
+        rpn: images (B, H, W, 3) to objectness scores (B, L, A) and deltas (B, L, A·D).
+        classifier: images and rois (B, R, E) to class scores (B, R, C) and deltas (B, R, (C-1)·D).
+        proposal_targets: images, image sizes (B, 2), gt_boxes (B, G, E), gt_labels (B, G) and order
+            (B, P + G) to a dict: rois (B, R, E), y_class and y_regress for the classifier, and
             statistics of the proposals, one number per image. Images of size 0, which only fill up a
             batch, do not count: their ``images`` is 0, that of all others 1.
-        detector: images and image sizes to boxes (B, M, 4), scores (B, M), labels (B, M).
+        detector: images and image sizes to boxes (B, M, E), scores (B, M), labels (B, M).
         region_classifier: the classifier without the backbone: a list of the levels to pool from, and
             rois.
         box_classifier: images and rois (B, R, 4) to the classifier's class scores (B, R, C).
@@ -68,6 +69,8 @@ class FasterRCNN:
         num_classes: C.
         num_anchors: A.
         anchor_generator: anchors of a network input.
+        kind: ``BoxKind`` of the boxes, as ``config.box`` has it: E numbers per box, 4, or 5 if oriented;
+            D numbers per regression, 4, or 6 in the RPN and 5 in the classifier if oriented.
         size_multiple: H and W must be multiples of this.
         config: the settings.
 
@@ -182,11 +185,12 @@ class FasterRCNN:
     def _build(self, images, levels: Backbone, anchors, roi_pooling, head):
         """Make the four models."""
         config = self.config
+        self.kind = kind = BOX_KINDS[config.box.kind]
         sizes = keras.Input((2,), name="image_sizes")
-        gt_boxes = keras.Input((None, 4), name="gt_boxes")
+        gt_boxes = keras.Input((None, kind.size), name="gt_boxes")
         gt_labels = keras.Input((None,), dtype="int32", name="gt_labels")
         order = keras.Input((None,), dtype="int32", name="order")
-        rois = keras.Input((None, 4), name="rois")
+        rois = keras.Input((None, kind.size), name="rois")
 
         self.features = list(levels.features)
         frozen = freezing.frozen_end(images, self.features)
@@ -200,23 +204,27 @@ class FasterRCNN:
         )
 
         scores, deltas = heads.rpn(
-            self.features, self.num_anchors, config.model.rpn_channels, conv_depth=levels.rpn_depth
+            self.features,
+            self.num_anchors,
+            config.model.rpn_channels,
+            kind.rpn_dim,
+            levels.rpn_depth,
+            kind.rpn_bias,
         )
         self.rpn = keras.Model(images, [scores, deltas], name="rpn")
         logits = self.rpn.get_layer("rpn_class_cells").output
 
         pool_size = (None if head else levels.pool_size) or config.model.pool_size
         roi_strides = levels.strides[: levels.roi_levels]
-        pooling = roi_pooling or heads.roi_pooling(roi_strides, pool_size, config.model)
+        pooling = roi_pooling or heads.roi_pooling(roi_strides, pool_size, config.model, kind)
         pooled_levels = self.features[: heads.count_levels(pooling, levels.strides)]
         dense_head = functools.partial(
             heads.dense_head,
             widths=[config.model.head_width] * 2,
             dropout=config.model.head_dropout,
         )
-        outputs = heads.classifier(
-            pooled_levels, rois, self.num_classes, pooling, head or levels.head or dense_head
-        )
+        head = head or levels.head or dense_head
+        outputs = heads.classifier(pooled_levels, rois, self.num_classes, pooling, head, kind.head_dim)
         self.classifier = keras.Model([images, rois], outputs, name="classifier")
         # Without the backbone, which the detector has run already for the RPN.
         self.region_classifier = keras.Model([pooled_levels, rois], outputs, name="region_classifier")
@@ -224,11 +232,11 @@ class FasterRCNN:
 
         def propose(pre_nms, post_nms):
             options = (config.rpn.nms_iou, config.rpn.min_size, config.rpn.score_threshold)
-            layer = ProposalLayer(self.anchor_generator, pre_nms, post_nms, *options)
+            layer = ProposalLayer(self.anchor_generator, pre_nms, post_nms, *options, kind.name)
             return layer(images, logits, deltas, sizes)
 
         proposals = propose(config.rpn.pre_nms_train, config.rpn.post_nms_train)
-        sample = ProposalTargetLayer(self.num_classes, **vars(config.roi))
+        sample = ProposalTargetLayer(self.num_classes, **vars(config.roi), box_kind=kind.name)
         targets = sample(proposals, sizes, gt_boxes, gt_labels, order)
         inputs = [images, sizes, gt_boxes, gt_labels, order]
         self.proposal_targets = Forward(inputs, targets, name="proposal_targets")
@@ -241,6 +249,7 @@ class FasterRCNN:
             config.detection.nms_iou,
             config.detection.max_detections,
             class_names.numbers_of(config.detection.classes, config.data.classes, "detection.classes"),
+            kind.name,
         )
         detections = postprocess(proposals, *self.region_classifier([pooled_levels, proposals]), sizes)
         self.detector = Forward([images, sizes], detections, name="detector")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import initializers, layers, ops
 
 from frcnn.config.schema import ModelConfig
@@ -17,6 +18,8 @@ from frcnn.errors import ConfigError
 from frcnn.layers import conv
 from frcnn.layers.roi_align import RoIAlign
 from frcnn.layers.roi_pool import RoIPool
+from frcnn.layers.rotated_roi_align import RotatedRoIAlign
+from frcnn.ops.box_kinds import ORIENTED, BoxKind
 
 Tensor = Any
 
@@ -27,6 +30,7 @@ def rpn(
     channels: int = 512,
     box_dim: int = 4,
     conv_depth: int = 1,
+    box_bias: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
     """Build the RPN: a small network that slides over the features. Ren et al. 2015, section 3.1.
 
@@ -37,6 +41,7 @@ def rpn(
         channels: of the 3x3 convolutions.
         box_dim: D.
         conv_depth: number of 3x3 convolutions; the paper has 1.
+        box_bias: D initial deltas of each anchor; empty: 0.
 
     Returns:
         ``rpn_out_class`` (B, L, A) objectness scores and ``rpn_out_regress`` (B, L, A·D) deltas, level
@@ -51,7 +56,8 @@ def rpn(
     # cannot place a box.
     last = {"kernel_initializer": small, "dtype": "float32"}
     to_logits = layers.Conv2D(num_anchors, 1, **last, name="rpn_class_logits")
-    to_deltas = layers.Conv2D(num_anchors * box_dim, 1, **last, name="rpn_deltas")
+    bias = initializers.Constant(np.tile(box_bias, num_anchors)) if any(box_bias) else "zeros"
+    to_deltas = layers.Conv2D(num_anchors * box_dim, 1, **last, bias_initializer=bias, name="rpn_deltas")
     logits, deltas = [], []
     for x in [features] if isinstance(features, keras.KerasTensor) else features:
         for convolution in convolutions:
@@ -76,7 +82,7 @@ def classifier(
 
     Args:
         features: list of (B, h, w, K) Keras tensors, the finest first.
-        rois: (B, R, 4) Keras tensor.
+        rois: (B, R, E) Keras tensor.
         num_classes: C.
         roi_pooling: ``RoIAlign`` or ``RoIPool`` for the levels of ``features``.
         head: function of pooled RoIs, (B·R, P, P, K) to (B·R, k), such as ``dense_head``.
@@ -93,8 +99,12 @@ def classifier(
     return scores, deltas
 
 
-def roi_pooling(strides: Sequence[int], pool_size: int, config: ModelConfig) -> keras.layers.Layer:
-    """Return the layer that pools RoIs as a config has it, with P = ``pool_size``."""
+def roi_pooling(
+    strides: Sequence[int], pool_size: int, config: ModelConfig, kind: BoxKind
+) -> keras.layers.Layer:
+    """Return the layer that pools RoIs of a kind as a config has it, with P = ``pool_size``."""
+    if kind is ORIENTED:
+        return RotatedRoIAlign(strides, pool_size, config.pool_samples, name="roi_align")
     if config.pooling == "roi_pool":
         return RoIPool(strides, pool_size, name="roi_pool")
     return RoIAlign(strides, pool_size, config.pool_samples, config.pool_aligned, name="roi_align")

@@ -19,8 +19,12 @@ from frcnn.ops import boxes as box_ops
 # What the six deltas of the RPN are multiplied by: 1 / standard deviations of Xie et al. 2021.
 MIDPOINT_DELTA_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 2.0, 2.0)
 
-# What the five deltas of the head are multiplied by: 1 / (0.1, 0.1, 0.2, 0.2, 0.1).
-ORIENTED_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0, 10.0)
+# The RPN's deltas of an anchor itself, which the RPN starts from: da = db = 0.5.
+AXIS_ALIGNED_DELTAS = (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+
+# What the head's fifth delta, the turn, is multiplied by: 1 / 0.1. The first four have the weights of
+# axis-aligned boxes.
+TURN_WEIGHT = 10.0
 
 # A box counts as axis-aligned if its two top vertices differ in y, and its two rightmost ones in x, by
 # less than this, pixels. Rounding would otherwise choose between da = db = -0.5 and da = db = 0.5. The
@@ -75,6 +79,20 @@ def from_axis_aligned(boxes):
     size = boxes[..., 2:] - boxes[..., :2]
     centre = boxes[..., :2] + 0.5 * size
     return canonical(ops.concatenate([centre, size, ops.zeros_like(size[..., :1])], axis=-1))
+
+
+def clip(boxes, image_sizes):
+    """Move the centres of (B, N, 5) oriented boxes into their images. Corners may still stick out.
+
+    A rectangle that is cut is no rectangle. The authors do not clip either.
+
+    Args:
+        boxes: (B, N, 5).
+        image_sizes: (B, 2) height and width of each image without its padding, pixels.
+    """
+    limits = ops.cast(image_sizes, boxes.dtype)[:, None, ::-1]
+    centres = ops.minimum(ops.maximum(boxes[..., :2], 0.0), limits)
+    return ops.concatenate([centres, boxes[..., 2:]], axis=-1)
 
 
 def encode_midpoints(boxes, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
@@ -140,7 +158,7 @@ def decode_midpoints(deltas, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
     return canonical(ops.concatenate([centre, ops.stack([width, height, angle], axis=-1)], axis=-1))
 
 
-def encode(boxes, references, weights=ORIENTED_DELTA_WEIGHTS):
+def encode(boxes, references, weights=box_ops.HEAD_DELTA_WEIGHTS):
     """Return the deltas that turn oriented boxes into others: the inverse of ``decode``.
 
     The shift is measured along the sides of the reference. Of the two descriptions of a box, (w, h,
@@ -150,7 +168,7 @@ def encode(boxes, references, weights=ORIENTED_DELTA_WEIGHTS):
     Args:
         boxes: (..., 5) with area; an empty one gives deltas that are finite and meaningless.
         references: (..., 5) oriented boxes.
-        weights: what the five deltas are multiplied by.
+        weights: what the first four deltas are multiplied by; the turn, by ``TURN_WEIGHT``.
 
     Returns:
         (..., 5) dx, dy in widths and heights of the reference; dw, dh natural logarithms; dtheta in
@@ -166,10 +184,10 @@ def encode(boxes, references, weights=ORIENTED_DELTA_WEIGHTS):
     size = ops.maximum(references[..., 2:4], 1e-6)
     shift = _turned(boxes[..., :2] - references[..., :2], -references[..., 4]) / size
     deltas = ops.concatenate([shift, ops.log(sides / size), turn[..., None]], axis=-1)
-    return deltas * ops.convert_to_tensor(weights, "float32")
+    return deltas * ops.convert_to_tensor((*weights, TURN_WEIGHT), "float32")
 
 
-def decode(deltas, references, weights=ORIENTED_DELTA_WEIGHTS):
+def decode(deltas, references, weights=box_ops.HEAD_DELTA_WEIGHTS):
     """Move, stretch and turn oriented boxes by deltas: the inverse of ``encode``.
 
     Args:
@@ -180,7 +198,7 @@ def decode(deltas, references, weights=ORIENTED_DELTA_WEIGHTS):
     Returns:
         (..., 5) oriented boxes in the canonical form.
     """
-    deltas = deltas / ops.convert_to_tensor(weights, "float32")
+    deltas = deltas / ops.convert_to_tensor((*weights, TURN_WEIGHT), "float32")
     size = references[..., 2:4]
     centre = references[..., :2] + _turned(deltas[..., :2] * size, references[..., 4])
     size = size * ops.exp(ops.minimum(deltas[..., 2:4], box_ops.BBOX_XFORM_CLIP))

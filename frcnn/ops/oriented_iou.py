@@ -9,33 +9,32 @@ for sides that coincide. All shapes are fixed, so that it compiles on every back
 
 from keras import ops
 
-from frcnn.ops import oriented_boxes
 
-
-def iou(boxes, others):
+def iou(boxes, others, xp=ops):
     """Return how much each oriented box overlaps each other one.
 
     Args:
         boxes: (..., N, 5) oriented boxes.
         others: (..., M, 5) oriented boxes.
+        xp: ``keras.ops``, or numpy for arrays on the host.
 
     Returns:
         (..., N, M) intersection over union in [0, 1]; 0 where either box is empty.
     """
-    areas = oriented_boxes.area(boxes)[..., :, None], oriented_boxes.area(others)[..., None, :]
-    intersection = intersection_area(boxes[..., :, None, :], others[..., None, :, :])
-    smaller = ops.minimum(*areas)
-    intersection = ops.where(smaller > 0.0, ops.clip(intersection, 0.0, smaller), 0.0)
-    return intersection / ops.maximum(areas[0] + areas[1] - intersection, 1e-9)
+    boxes, others = boxes[..., :, None, :], others[..., None, :, :]
+    area, other_area = (xp.maximum(b[..., 2], 0.0) * xp.maximum(b[..., 3], 0.0) for b in (boxes, others))
+    smaller = xp.minimum(area, other_area)
+    intersection = xp.minimum(xp.maximum(intersection_area(boxes, others, xp), 0.0), smaller)
+    return intersection / xp.maximum(area + other_area - intersection, 1e-9)
 
 
-def intersection_area(boxes, others):
+def intersection_area(boxes, others, xp=ops):
     """Return the (...,) area in square pixels that (..., 5) oriented boxes and others share."""
     x, y = boxes[..., 0] - others[..., 0], boxes[..., 1] - others[..., 1]
-    cos, sin = ops.cos(others[..., 4]), ops.sin(others[..., 4])
+    cos, sin = xp.cos(others[..., 4]), xp.sin(others[..., 4])
     x, y = cos * x + sin * y, cos * y - sin * x
     turn = boxes[..., 4] - others[..., 4]
-    cos, sin = 0.5 * ops.cos(turn), 0.5 * ops.sin(turn)
+    cos, sin = 0.5 * xp.cos(turn), 0.5 * xp.sin(turn)
     along_x, along_y = boxes[..., 2] * cos, boxes[..., 2] * sin
     across_x, across_y = -boxes[..., 3] * sin, boxes[..., 3] * cos
     corners = [
@@ -44,10 +43,10 @@ def intersection_area(boxes, others):
     ]
     limits = 0.5 * others[..., 2], 0.5 * others[..., 3]
     pairs = zip(corners, corners[1:] + corners[:1])
-    return sum(_integral(start, end, *limits) for start, end in pairs)
+    return sum(_integral(start, end, *limits, xp) for start, end in pairs)
 
 
-def _integral(start, end, limit_x, limit_y):
+def _integral(start, end, limit_x, limit_y, xp):
     """Return the integral of clamp(x) dy along a straight side, where |y| <= ``limit_y``.
 
     Args:
@@ -58,24 +57,24 @@ def _integral(start, end, limit_x, limit_y):
     (x, y), step_x, step_y = start, end[0] - start[0], end[1] - start[1]
 
     def clamped(share):
-        return ops.minimum(ops.maximum(x + share * step_x, -limit_x), limit_x)
+        return xp.minimum(xp.maximum(x + share * step_x, -limit_x), limit_x)
 
-    first, last = _inside(y, step_y, limit_y, 0.0, 1.0)
+    first, last = _inside(y, step_y, limit_y, 0.0, 1.0, xp)
     # x is clamped to one value before it enters the other box, linear inside, and again one value after.
-    enter, leave = _inside(x, step_x, limit_x, first, last)
+    enter, leave = _inside(x, step_x, limit_x, first, last, xp)
     mean_inside = 0.5 * (clamped(enter) + clamped(leave))
     parts = (clamped(first), enter - first), (mean_inside, leave - enter), (clamped(last), last - leave)
     return step_y * sum(value * share for value, share in parts)
 
 
-def _inside(start, step, limit, first, last):
+def _inside(start, step, limit, first, last, xp):
     """Return at which shares, from ``first`` to ``last``, a step enters and leaves -limit..limit.
 
     The two are equal if it does not enter.
     """
     # A step along the limit is inside at all shares or at none.
-    step = ops.where(ops.abs(step) < 1e-9, 1e-9, step)
+    step = xp.where(xp.abs(step) < 1e-9, 1e-9, step)
     one, other = (-limit - start) / step, (limit - start) / step
-    enter = ops.minimum(ops.maximum(ops.minimum(one, other), first), last)
-    leave = ops.minimum(ops.maximum(ops.maximum(one, other), first), last)
+    enter = xp.minimum(xp.maximum(xp.minimum(one, other), first), last)
+    leave = xp.minimum(xp.maximum(xp.maximum(one, other), first), last)
     return enter, leave

@@ -1,6 +1,7 @@
 """From the classifier's outputs to detections.
 
-B: images, R: RoIs, C: classes with background last, M: detections at most.
+B: images, R: RoIs, C: classes with background last, M: detections at most, E: numbers per box, D: per
+regression.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from keras import ops
 
 from frcnn.backend import map_images
 from frcnn.ops import boxes as box_ops
-from frcnn.ops.nms import nms_by_class
+from frcnn.ops.box_kinds import AXIS_ALIGNED, BoxKind
 
 Tensor = Any
 
@@ -28,33 +29,35 @@ def postprocess(
     nms_iou: float = 0.3,
     max_detections: int = 100,
     labels_to_detect: tuple[int, ...] = (),
+    kind: BoxKind = AXIS_ALIGNED,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Make the detections of each image, best first.
 
     Each RoI may become one detection per object class, with the box of that class.
 
     Args:
-        rois: (B, R, 4); empty boxes are padding.
+        rois: (B, R, E); empty boxes are padding.
         scores: (B, R, C) class scores, a softmax: those of a RoI sum to 1.
-        deltas: (B, R, (C-1)·4).
+        deltas: (B, R, (C-1)·D).
         image_sizes: (B, 2) height and width without padding, pixels.
-        delta_weights: factors that the deltas were multiplied by.
+        delta_weights: factors that the first four deltas were multiplied by.
         score_threshold: detections must score above this.
         min_size: and be at least this wide and high, pixels.
         nms_iou: a detection that overlaps a better one of its class by more than this is dropped.
         max_detections: M.
         labels_to_detect: detections of other classes are dropped; empty: none is.
+        kind: of the boxes.
 
     Returns:
-        boxes (B, M, 4), scores (B, M), labels (B, M) int32. Padding: score 0, label -1.
+        boxes (B, M, E), scores (B, M), labels (B, M) int32. Padding: score 0, label -1.
     """
     classes = scores.shape[-1] - 1
     batch, count = ops.shape(rois)[0], ops.shape(rois)[1]
-    deltas = ops.reshape(deltas, (batch, count, classes, 4))
-    boxes = box_ops.decode(deltas, rois[:, :, None, :], delta_weights)
-    boxes = box_ops.clip(ops.reshape(boxes, (batch, count * classes, 4)), image_sizes)
-    sides = boxes[..., 2:] - boxes[..., :2]
-    exists = ops.repeat(box_ops.area(rois) > 0.0, classes, axis=1)
+    deltas = ops.reshape(deltas, (batch, count, classes, kind.head_dim))
+    boxes = kind.decode(deltas, rois[:, :, None, :], delta_weights)
+    boxes = kind.clip(ops.reshape(boxes, (batch, count * classes, kind.size)), image_sizes)
+    sides = kind.sides(boxes)
+    exists = ops.repeat(kind.area(rois) > 0.0, classes, axis=1)
     exists = exists & ops.all((sides > 0.0) & (sides >= min_size), axis=-1)
     scores = scores[..., :classes]
     if labels_to_detect:
@@ -75,7 +78,7 @@ def postprocess(
 
     def suppress(image):
         image_boxes, image_scores, image_labels = image
-        kept = nms_by_class(image_boxes, image_scores, image_labels, nms_iou, max_detections)
+        kept = kind.thin_by_class(image_boxes, image_scores, image_labels, nms_iou, max_detections)
         index = ops.maximum(kept, 0)
         kept_scores = ops.where(kept >= 0, ops.take(image_scores, index), 0.0)
         kept_labels = ops.where(kept_scores > 0.0, ops.take(image_labels, index), -1)

@@ -3,14 +3,14 @@
 Ren et al. 2015, section 3.3: the best anchors by score, moved by their deltas, clipped to the image,
 thinned by non-maximum suppression at IoU 0.7. With several feature levels (Lin et al. 2017, section
 4.1) each level contributes its best anchors and is thinned by itself; then the best of all are kept.
-Letters: B images, N anchors, P proposals.
+Letters: B images, N anchors, P proposals, E numbers
+per box, D per regression.
 """
 
 from keras import ops
 
 from frcnn.backend import map_images
-from frcnn.ops import boxes as box_ops
-from frcnn.ops.nms import nms
+from frcnn.ops.box_kinds import AXIS_ALIGNED
 
 
 def propose(
@@ -24,13 +24,14 @@ def propose(
     nms_iou=0.7,
     min_size=1.0,
     score_threshold=0.0,
+    kind=AXIS_ALIGNED,
 ):
     """Return the region proposals of each image, best first.
 
     Args:
         anchors: (N, 4), level by level.
         logits: (B, N) objectness before the sigmoid, which would make equals of the surest anchors.
-        deltas: (B, N, 4) for each anchor.
+        deltas: (B, N, D) for each anchor.
         image_sizes: (B, 2) height and width without padding, pixels.
         level_counts: anchors on each level.
         pre_nms: how many of a level's best anchors go into suppression (all, if there are fewer).
@@ -39,8 +40,10 @@ def propose(
         min_size: so are those narrower or lower than this, pixels,
         score_threshold: and those whose score, after the sigmoid, is below this.
 
+        kind: of the boxes.
+
     Returns:
-        (B, P, 4) proposals and (B, P) their scores. Padding: empty boxes (all 0) with score 0.
+        (B, P, E) proposals and (B, P) their scores. Padding: empty boxes (all 0) with score 0.
     """
     best, start = [], 0
     for count in level_counts:
@@ -49,19 +52,19 @@ def propose(
     taken = [ops.shape(level_logits)[1] for _, level_logits, _ in best]
     anchors, logits, deltas = (ops.concatenate(parts, axis=1) for parts in zip(*best))
 
-    boxes = box_ops.clip(box_ops.decode(deltas, anchors), image_sizes)
+    boxes = kind.clip(kind.decode_anchors(deltas, anchors), image_sizes)
     scores = ops.sigmoid(logits)
-    fit = ops.all(boxes[..., 2:] - boxes[..., :2] >= min_size, axis=-1) & (scores >= score_threshold)
+    fit = ops.all(kind.sides(boxes) >= min_size, axis=-1) & (scores >= score_threshold)
     # What does not fit becomes an empty box, which suppresses nothing and comes last.
     boxes = ops.where(fit[..., None], boxes, 0.0)
     ranked = ops.where(fit, logits, -float("inf"))
 
     def thin(image):
         image_boxes, image_ranked, image_scores = image
-        kept = _thinned(image_boxes, image_ranked, taken, nms_iou, post_nms)
+        kept = _thinned(kind, image_boxes, image_ranked, taken, nms_iou, post_nms)
         place = ops.maximum(kept, 0)
         kept_boxes = ops.take(image_boxes, place, axis=0)
-        exists = (kept >= 0) & (box_ops.area(kept_boxes) > 0.0)
+        exists = (kept >= 0) & (kind.area(kept_boxes) > 0.0)
         kept_scores = ops.where(exists, ops.take(image_scores, place), 0.0)
         return ops.where(exists[:, None], kept_boxes, 0.0), kept_scores
 
@@ -69,7 +72,7 @@ def propose(
 
 
 def _best_of_level(anchors, logits, deltas, start, count, pre_nms):
-    """Return (B, K, 4) anchors, (B, K) logits and (B, K, 4) deltas, best first."""
+    """Return (B, K, 4) anchors, (B, K) logits and (B, K, D) deltas, best first."""
     # While a graph is traced count may be unknown, and a tensor then.
     keep = min(pre_nms, count) if isinstance(count, int) else ops.minimum(pre_nms, count)
     logits, index = ops.top_k(logits[:, start : start + count], keep)
@@ -78,7 +81,7 @@ def _best_of_level(anchors, logits, deltas, start, count, pre_nms):
     return ops.take(anchors, index, axis=0), logits, deltas
 
 
-def _thinned(boxes, ranked, counts, nms_iou, post_nms):
+def _thinned(kind, boxes, ranked, counts, nms_iou, post_nms):
     """Return (P,) int32, which boxes of one image stay, best first; -1 where fewer do.
 
     Each level by itself: all at once, boxes of one level would be held against those of the others.
@@ -86,7 +89,7 @@ def _thinned(boxes, ranked, counts, nms_iou, post_nms):
     kept, start = [], 0
     for count in counts:
         of_level = slice(start, start + count)
-        found = nms(boxes[of_level], ranked[of_level], nms_iou, post_nms)
+        found = kind.thin(boxes[of_level], ranked[of_level], nms_iou, post_nms)
         kept.append(ops.where(found >= 0, found + start, -1))
         start = start + count
     if len(kept) == 1:

@@ -13,8 +13,8 @@ step.
 import numpy as np
 from keras import ops
 
-from frcnn.ops import boxes as box_ops
 from frcnn.ops.anchors import IGNORED, NEGATIVE, POSITIVE
+from frcnn.ops.box_kinds import AXIS_ALIGNED
 
 
 def random_order(generator, batch, count):
@@ -68,12 +68,13 @@ def sample_rois(
     positive_fraction=0.25,
     positive_iou=0.5,
     negative_iou_low=0.0,
+    kind=AXIS_ALIGNED,
 ):
     """Pick the RoIs that the classifier trains on, ground truth among the candidates.
 
     Args:
-        proposals: (B, P, 4); empty boxes are padding.
-        gt_boxes: (B, G, 4).
+        proposals: (B, P, E); empty boxes are padding.
+        gt_boxes: (B, G, E).
         gt_labels: (B, G) int32 object class; -1 is padding.
         order: (B, P + G) int32 random permutation a row.
         samples: R.
@@ -81,9 +82,10 @@ def sample_rois(
         positive_iou: a RoI is positive when its best IoU is at least this.
         negative_iou_low: and negative from here up to it. Fast R-CNN took 0.1 for want of hard
             examples; 0, as most do since, also shows the head plain background.
+        kind: of the boxes.
 
     Returns:
-        rois: (B, R, 4), positives first, padding (empty boxes) last.
+        rois: (B, R, E), positives first, padding (empty boxes) last.
         labels: (B, R) int32 object class, -1 for background, -2 for padding.
         matches: (B, R) int32 index of the ground-truth box a RoI overlaps most.
         overlaps: (B, R) float32 IoU with it.
@@ -91,8 +93,8 @@ def sample_rois(
     valid_gt = gt_labels >= 0
     # Padding of gt_boxes becomes an empty box, which the next line leaves out.
     candidates = ops.concatenate([proposals, ops.where(valid_gt[..., None], gt_boxes, 0.0)], axis=1)
-    exists = box_ops.area(candidates) > 0.0
-    ious = box_ops.iou(gt_boxes, candidates) * ops.cast(valid_gt, "float32")[..., None]
+    exists = kind.area(candidates) > 0.0
+    ious = kind.iou(gt_boxes, candidates) * ops.cast(valid_gt, "float32")[..., None]
     best = ops.max(ious, axis=1)
     matches = ops.cast(ops.argmax(ious, axis=1), "int32")
 

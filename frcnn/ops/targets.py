@@ -1,7 +1,7 @@
 """The ``y_true`` of the losses: labels, deltas and masks in keras-frcnn's layout.
 
 B: images, L: feature cells, A: anchors per cell, N = L·A, S: sampled cells per image, G: ground-truth
-boxes (padded), R: RoIs, C: classes with background last.
+boxes (padded), R: RoIs, C: classes with background last, E: numbers per box, D: per regression.
 
 Each loss is divided by the number of anchors or RoIs sampled in the whole batch. The regression losses
 cannot see that number, so it is folded into their masks: 1 / number where an anchor or RoI is positive,
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from frcnn.ops import boxes as box_ops
 from frcnn.ops.anchors import IGNORED, POSITIVE
+from frcnn.ops.box_kinds import AXIS_ALIGNED, BoxKind
 
 
 class RpnTargets(NamedTuple):
@@ -23,7 +23,7 @@ class RpnTargets(NamedTuple):
     Attributes:
         cells: (B, S) int32 indices of cells, rising, then -1 as padding.
         y_class: (B, S, 2·A) float32, valid mask then label, for ``rpn_loss_cls``; 0 for padding.
-        y_regress: (B, S, 2·A·4) float32, mask then deltas, for ``rpn_loss_regr``; 0 for padding.
+        y_regress: (B, S, 2·A·D) float32, mask then deltas, for ``rpn_loss_regr``; 0 for padding.
     """
 
     cells: np.ndarray
@@ -38,6 +38,7 @@ def sampled_rpn_targets(
     gt_boxes: np.ndarray,
     num_anchors: int,
     samples: int,
+    kind: BoxKind = AXIS_ALIGNED,
 ) -> RpnTargets:
     """Make the RPN's targets at the sampled cells only. It uses numpy, for the loader's threads.
 
@@ -46,16 +47,17 @@ def sampled_rpn_targets(
         labels: (B, N) int32 from ``sample_anchors``: ``POSITIVE``, negative or ``IGNORED``.
         matches: (B, N) int32 from ``anchors.match_anchors``: index in ``gt_boxes`` of the box that each
             anchor is matched with.
-        gt_boxes: (B, G, 4).
+        gt_boxes: (B, G, E).
         num_anchors: A.
         samples: S; at least the number of sampled anchors of any image.
+        kind: of the boxes.
     """
     batch = len(labels)
     # The value of the regression mask; see the head of this module.
     mask = np.float32(1.0) / max(int(np.count_nonzero(labels != IGNORED)), 1)
     cells = np.full((batch, samples), -1, "int32")
     y_class = np.zeros((batch, samples, 2, num_anchors), "float32")
-    y_regress = np.zeros((batch, samples, 2, num_anchors, 4), "float32")
+    y_regress = np.zeros((batch, samples, 2, num_anchors, kind.rpn_dim), "float32")
     for image, of_image in enumerate(labels):
         sampled = np.flatnonzero(of_image != IGNORED)
         own_cells, slot = np.unique(sampled // num_anchors, return_inverse=True)
@@ -66,11 +68,13 @@ def sampled_rpn_targets(
         y_class[image, slot, 1, positive % num_anchors] = 1.0
         matched = gt_boxes[image, matches[image, positive]]
         y_regress[image, slot, 0, positive % num_anchors] = mask
-        y_regress[image, slot, 1, positive % num_anchors] = _encode(matched, anchors[positive])
+        y_regress[image, slot, 1, positive % num_anchors] = kind.encode_anchors(
+            matched, anchors[positive]
+        )
     return RpnTargets(
         cells,
         y_class.reshape(batch, samples, 2 * num_anchors),
-        y_regress.reshape(batch, samples, 8 * num_anchors),
+        y_regress.reshape(batch, samples, 2 * num_anchors * kind.rpn_dim),
     )
 
 
@@ -80,17 +84,18 @@ def rpn_targets(
     matches: np.ndarray,
     gt_boxes: np.ndarray,
     num_anchors: int,
+    kind: BoxKind = AXIS_ALIGNED,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make the RPN's targets at all cells, for plain ``rpn.train_on_batch``. It uses numpy.
 
     Args:
-        anchors, labels, matches, gt_boxes, num_anchors: as for ``sampled_rpn_targets``.
+        anchors, labels, matches, gt_boxes, num_anchors, kind: as for ``sampled_rpn_targets``.
 
     Returns:
-        y_class (B, L, 2·A) and y_regress (B, L, 2·A·4); see ``RpnTargets``.
+        y_class (B, L, 2·A) and y_regress (B, L, 2·A·D); see ``RpnTargets``.
     """
     samples = int((labels != IGNORED).sum(axis=1).max(initial=0))
-    sampled = sampled_rpn_targets(anchors, labels, matches, gt_boxes, num_anchors, samples)
+    sampled = sampled_rpn_targets(anchors, labels, matches, gt_boxes, num_anchors, samples, kind)
     image, slot = np.nonzero(sampled.cells >= 0)
 
     def at_all_cells(values: np.ndarray) -> np.ndarray:
@@ -101,37 +106,30 @@ def rpn_targets(
     return at_all_cells(sampled.y_class), at_all_cells(sampled.y_regress)
 
 
-def _encode(boxes: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Return the (P, 4) deltas of (P, 4) boxes: ``boxes.encode``, in numpy."""
-    size = np.maximum(references[:, 2:] - references[:, :2], 1e-6)
-    box_size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
-    shift = (boxes[:, :2] + 0.5 * box_size - references[:, :2] - 0.5 * size) / size
-    return np.concatenate([shift, np.log(box_size / size)], axis=1)
-
-
-def roi_targets(rois, labels, matches, gt_boxes, num_classes, delta_weights):
+def roi_targets(rois, labels, matches, gt_boxes, num_classes, delta_weights, kind=AXIS_ALIGNED):
     """Return the classifier's two targets.
 
     Args:
-        rois: (B, R, 4).
+        rois: (B, R, E).
         labels: (B, R) int32 object class, -1 background, -2 padding, from ``sample_rois``.
         matches: (B, R) int32 from ``sample_rois``: index in ``gt_boxes`` of the box of each RoI.
-        gt_boxes: (B, G, 4).
+        gt_boxes: (B, G, E).
         num_classes: C, background included.
         delta_weights: factors of dx, dy, dw, dh.
+        kind: of the boxes.
 
     Returns:
         y_class: (B, R, C) float32 one-hot, all zero for padding, for ``class_loss_cls``.
-        y_regress: (B, R, 2·(C-1)·4) float32, mask then deltas, for ``class_loss_regr``.
+        y_regress: (B, R, 2·(C-1)·D) float32, mask then deltas, for ``class_loss_regr``.
     """
     background = num_classes - 1
     # one_hot gives an all-zero row for an index outside the range.
     column = ops.where(labels == -1, background, labels)
     y_class = ops.one_hot(column, num_classes, dtype="float32")
-    of_class = ops.repeat(y_class[..., :background], 4, axis=-1)
+    of_class = ops.repeat(y_class[..., :background], kind.head_dim, axis=-1)
 
     matched = ops.take_along_axis(gt_boxes, matches[..., None], axis=1)
-    deltas = box_ops.encode(matched, rois, delta_weights)
+    deltas = kind.encode(matched, rois, delta_weights)
     deltas = ops.tile(deltas, (1, 1, background)) * of_class
     mask = of_class / ops.maximum(ops.sum(y_class), 1.0)
     return y_class, ops.concatenate([mask, deltas], axis=-1)

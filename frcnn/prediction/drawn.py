@@ -36,7 +36,8 @@ class Drawn:
 
     def add(self, picture: Picture, found: Found) -> Path | None:
         """Draw a picture; return its file, None of a frame."""
-        image = draw(picture.pixels, found["boxes"], found["labels"], found["scores"], self._classes)
+        boxes = found.get("oriented", found["boxes"])
+        image = draw(picture.pixels, boxes, found["labels"], found["scores"], self._classes)
         source = picture.source
         if picture.frame is None:
             return outputs.save_picture(image, self._out, source.stem, MADE_BY, source.path, self._taken)

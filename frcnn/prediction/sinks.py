@@ -120,6 +120,8 @@ class JsonLines(_Text):
         row: dict[str, Any] = {"image": picture.source.path}
         row |= {} if picture.frame is None else {"frame": picture.frame}
         row |= {"width": width, "height": height, "boxes": rounded(found["boxes"])}
+        if "oriented" in found:  # centre, sides in pixels, and angle in radians
+            row["oriented"] = found["oriented"].astype(float).round(4).tolist()
         row |= {"scores": [round(float(score), 6) for score in found["scores"]]}
         row |= {"labels": [int(label) for label in found["labels"]], "names": list(found["names"])}
         self.file.write(json.dumps(row) + "\n")

@@ -67,7 +67,9 @@ def rpn_terms(model: FasterRCNN, weights: Sequence[float]) -> list[LossTerm]:
     normalizer = LossNormalizer(classes, None, lambda y_class: ops.sum(y_class[..., :anchors]))
     return [
         LossTerm("rpn", classes, losses.rpn_loss_cls(anchors), weights[0], normalizer),
-        LossTerm("rpn", boxes, losses.rpn_loss_regr(anchors), weights[1], normalizer),
+        LossTerm(
+            "rpn", boxes, losses.rpn_loss_regr(anchors, model.kind.rpn_dim), weights[1], normalizer
+        ),
     ]
 
 
@@ -85,7 +87,7 @@ def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -
     weights, (classes, boxes) = config.loss.classifier, model.classifier.output_names
     of_classes = class_weights.of_classes(config.loss.class_weights, config.data.classes)
     class_loss = losses.weighted_class_loss_cls(of_classes)
-    box_loss = losses.class_loss_regr(model.num_classes - 1)
+    box_loss = losses.class_loss_regr(model.num_classes - 1, model.kind.head_dim)
     if config.loss.box == "giou":
         box_loss = losses.class_giou_loss_regr(model.num_classes - 1, config.roi.delta_weights)
     y_class, y_regress = ("y_class", "y_regress") if sampled else (None, None)

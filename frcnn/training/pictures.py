@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from frcnn.data import oriented
 from frcnn.data.loader import Batch
 from frcnn.evaluation.curves import IGNORED, above, match_boxes
 from frcnn.evaluation.voc_ap import iou
@@ -76,15 +77,16 @@ def stages_of(batch: Batch, outputs: Mapping[str, Any], row: int) -> Stages:
     }
     height, width = batch.image_sizes[row].astype(int)
     sample = batch.samples[row]
-    scale = np.array([width / sample.width, height / sample.height] * 2)
+    factors = np.array([width / sample.width, height / sample.height])
+    kind = "axis_aligned" if arrays["boxes"].shape[-1] == 4 else "oriented"
     rois, is_positive = _sampled(arrays["rois"], arrays["y_class"])
     proposals = arrays["proposals"]
     exists = arrays["scores"] > 0.0
     return Stages(
         sample.name,
         batch.images[row, :height, :width],
-        sample.truth() | {"boxes": sample.boxes * scale},
-        proposals[(proposals[:, 2:] > proposals[:, :2]).all(axis=1)],
+        sample.truth() | {"boxes": oriented.stretch(sample.boxes_of(kind), factors)},
+        proposals[(np.diff(oriented.outer(proposals).reshape(-1, 2, 2), axis=1) > 0).all(axis=(1, 2))],
         rois,
         is_positive,
         {name: arrays[name][exists] for name in ("boxes", "scores", "labels")},

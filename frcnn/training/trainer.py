@@ -83,10 +83,11 @@ class Trainer:
             config=config.data,
             multiple=models.size_multiple,
             seed=config.train.seed,
-            make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn),
+            make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn, models.kind),
             on_skip=self.skipped.add,
             cache=self.cache,
             share=self.group.share,
+            box_kind=config.box.kind,
         )
         self.batches = loader(train_set, training=True, augment=config.augment)
         self.val_batches = loader(val_set, training=False)

@@ -53,9 +53,11 @@ def validate(
         if visual_log:
             visual_log.add(batch, schedule.outputs)
         after_batch()
-    detections, truths = evaluator.gather(detections, indices, loader.dataset)
+    detections, truths = evaluator.gather(detections, indices, loader.dataset, config.box.kind)
     interpolation = evaluator.ap_interpolation(config.detection, loader.dataset)
-    result = voc_ap(detections, truths, len(classes), config.detection.ap_iou, interpolation)
+    is_oriented = config.box.kind == "oriented"
+    counted = len(classes), config.detection.ap_iou, interpolation, is_oriented
+    result = voc_ap(detections, truths, *counted)
     echo(format_table(result, classes))
     more = visual_log.finish(detections, truths, result) if visual_log else {}
     return means | more, result

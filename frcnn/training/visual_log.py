@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from frcnn.config.schema import Config
+from frcnn.data import oriented
 from frcnn.data.loader import Batch
 from frcnn.evaluation.coco_ap import coco_ap
 from frcnn.evaluation.curves import calibration, score_curves
@@ -129,6 +130,8 @@ class VisualLog:
         for tag, of_images in boxes.items():
             for row in range(len(batch.samples)):
                 objects = batch.gt_boxes[row][batch.gt_labels[row] >= 0]
+                if of_images[row].shape[-1] == 4:  # anchors are axis-aligned
+                    objects = oriented.outer(objects)
                 overlaps = curve_log.best_overlaps(of_images[row], objects)
                 self.values.setdefault(tag, []).append(overlaps)
 

@@ -142,7 +142,7 @@ def test_an_unknown_subcommand_gets_the_nearest(word, text):
         ("train --workers-per-node x", "argument --workers-per-node: invalid int value: 'x'"),
         ("inspect --imgs 3", "there is no option --imgs, did you mean --images?"),
         ("evaluate RUN --metric cocoo", "--metric is 'cocoo', did you mean 'coco'?"),
-        ("evaluate RUN --metric x", "--metric is 'x'; expected voc07, voc12, coco"),
+        ("evaluate RUN --metric x", "--metric is 'x'; expected voc07, voc12, coco, oriented"),
         ("predict RUN", "the following arguments are required: SOURCE"),
         ("download voc2008", "NAME is 'voc2008', did you mean 'voc2007'?"),
         ("download imagenet", "NAME is 'imagenet'; expected voc2007, voc2012"),

@@ -270,6 +270,31 @@ def test_a_bad_box_is_named_by_file_and_number(folder, corners, message):
     assert fault.startswith(f"{root / 'Annotations' / 'a.xml'} box 2: ") and message in fault
 
 
+ROBNDBOX = "<robndbox><cx>20</cx><cy>15</cy><w>10</w><h>4</h><angle>0.5</angle></robndbox>"
+
+
+def turned(**numbers):
+    """Return an object with a box of roLabelImg."""
+    inner = "".join(f"<{tag}>{number}</{tag}>" for tag, number in numbers.items())
+    return f"<object><name>cat</name><robndbox>{inner}</robndbox></object>"
+
+
+def test_oriented_boxes_of_rolabelimg(folder):
+    """``boxes`` has the boxes around them, clipped; a plain box in the same image has the angle 0."""
+    oriented = turned(cx=20, cy=15, w=10, h=4, angle=1.5707963), turned(cx=2, cy=15, w=8, h=4, angle=0)
+    sample = one(folder, annotation(*oriented, CAT))
+    expected = [[20, 15, 10, 4, 1.5707963], [2, 15, 8, 4, 0]]
+    np.testing.assert_allclose(sample.oriented[:2], expected, rtol=1e-6)
+    np.testing.assert_allclose(sample.boxes[:2], [[18, 10, 22, 20], [0, 13, 6, 17]], atol=1e-4)
+    x1, y1, x2, y2 = sample.boxes[2]
+    np.testing.assert_allclose(sample.oriented[2], [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0])
+
+
+def test_without_oriented_boxes_there_are_none(folder):
+    sample = one(folder, annotation(CAT))
+    assert sample.oriented is None
+
+
 BAD_OBJECTS = {
     "no box": ("<object><name>cat</name></object>", "has no <xmin>"),
     "no corner": (CAT.replace("<ymin>1</ymin>", ""), "has no <ymin>"),
@@ -284,7 +309,20 @@ BAD_OBJECTS = {
         CAT.replace("</object>", f"{CAT}</object>"),
         "holds a box in <bndbox>, which is",
     ),
-    "another box": (CAT.replace("bndbox", "robndbox"), "holds a box in <robndbox>, which is not read"),
+    "another box": (CAT.replace("bndbox", "bbox"), "holds a box in <bbox>, which is not read"),
+    "no angle": (turned(cx=20, cy=15, w=10, h=4), "<robndbox> is not five numbers: cx 20, cy 15, w 10"),
+    "no side": (
+        turned(cx=20, cy=15, w=10, h=0, angle=1),
+        "<robndbox> is less than a pixel wide or high",
+    ),
+    "a centre outside": (
+        turned(cx=50, cy=15, w=9, h=4, angle=1),
+        "<robndbox> has its centre outside the",
+    ),
+    "two kinds of boxes": (
+        CAT.replace("</object>", f"{ROBNDBOX}</object>"),
+        "has several boxes, expected",
+    ),
     "letters of other case": (CAT.replace("bndbox", "BndBox"), "holds a box in <BndBox>, which is not"),
 }
 

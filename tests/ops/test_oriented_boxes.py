@@ -104,7 +104,7 @@ def test_the_heads_deltas_round_trip_and_turn_little():
     boxes, references = random_boxes(2000), random_boxes(2000, seed=1)
     deltas = oriented_boxes.encode(boxes, references)
     same_rectangles(oriented_boxes.decode(deltas, references), boxes, 2e-3)
-    turn = np.abs(np.asarray(deltas)[:, 4]) / oriented_boxes.ORIENTED_DELTA_WEIGHTS[4]
+    turn = np.abs(np.asarray(deltas)[:, 4]) / oriented_boxes.TURN_WEIGHT
     assert turn.max() <= math.pi / 4 + 1e-5
 
 
@@ -121,7 +121,7 @@ def test_the_heads_deltas_do_not_depend_on_how_a_box_is_described(turn):
 def test_deltas_are_measured_in_the_frame_of_the_reference():
     reference = np.array([[10, 10, 8, 4, math.pi / 2]], "float32")
     moved = np.array([[10, 14, 8, 4, math.pi / 2]], "float32")  # by 4 along the side of 8
-    deltas = np.asarray(oriented_boxes.encode(moved, reference, weights=(1,) * 5))
+    deltas = np.asarray(oriented_boxes.encode(moved, reference, weights=(1,) * 4))
     np.testing.assert_allclose(deltas, [[0.5, 0, 0, 0, 0]], atol=1e-6)
 
 

@@ -1,0 +1,17 @@
+"""The setting ``box``: what a box is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from frcnn.config.fields import Section, setting
+
+
+class BoxConfig(Section):
+    """What a box is."""
+
+    kind: Literal["axis_aligned", "oriented"] = setting(
+        "axis_aligned",
+        "axis_aligned: x1, y1, x2, y2 (Ren et al. 2015); oriented: centre, sides and angle, of labels "
+        "that have angles (Xie et al. 2021)",
+    )

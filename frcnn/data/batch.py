@@ -1,0 +1,51 @@
+"""The images of one training step, as the loader hands them on.
+
+B: images per batch, H x W: pixels, G: ground-truth boxes per image (padded).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from frcnn.data.sample import Sample
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """The images of one step, or this process' share of them.
+
+    Attributes:
+        images: (B, H, W, 3) RGB, padded; uint8, or float32 without ``data.uint8_images``.
+        image_sizes: (B, 2) float32 height and width without padding, pixels; 0 for filling images.
+        gt_boxes: (B, G, 4) float32 boxes in pixels of the network input, or (B, G, 5) oriented ones; 0
+            is padding.
+        gt_labels: (B, G) int32 object class; -1 is padding.
+        weights: (B,) float32 weight of each image.
+        samples: the ``Sample`` of each image. Filling images have none; they are the last of the batch.
+        position: (epoch, batch in it), from 0.
+        targets: result of the loader's ``make_targets``, such as ``RpnTargets``; None without it.
+        indices: index in the data set of each of ``samples``.
+        rows: (B,) int64 row of each image in the whole batch, over all processes; without meaning for
+            filling images.
+        total: number of images in the whole batch, those that cannot be decoded included.
+    """
+
+    images: np.ndarray
+    image_sizes: np.ndarray
+    gt_boxes: np.ndarray
+    gt_labels: np.ndarray
+    weights: np.ndarray
+    samples: tuple[Sample, ...]
+    position: tuple[int, int] = (0, 0)
+    targets: Any = None
+    indices: tuple[int, ...] = ()
+    rows: np.ndarray | None = None
+    total: int | None = None
+
+    def __post_init__(self):
+        if self.rows is None:  # a whole batch
+            object.__setattr__(self, "rows", np.arange(len(self.images)))
+            object.__setattr__(self, "total", len(self.images))

@@ -1,0 +1,67 @@
+"""Oriented boxes of labels and detections, in numpy: what happens to them when an image changes.
+
+An oriented box is ``[cx, cy, w, h, angle]`` in pixels and radians; see ``frcnn.ops.oriented_boxes``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def outer(boxes: np.ndarray) -> np.ndarray:
+    """Return the (..., 4) smallest axis-aligned boxes around boxes of either kind.
+
+    Args:
+        boxes: (..., 5) oriented boxes; (..., 4) axis-aligned boxes come back as they are.
+
+    Example:
+        >>> outer(np.array([[10.0, 10.0, 8.0, 2.0, np.pi / 2]])).round(3).tolist()
+        [[9.0, 6.0, 11.0, 14.0]]
+    """
+    if boxes.shape[-1] == 4:
+        return boxes
+    cos, sin = np.abs(np.cos(boxes[..., 4:])), np.abs(np.sin(boxes[..., 4:]))
+    width, height = boxes[..., 2:3], boxes[..., 3:4]
+    half = 0.5 * np.concatenate([cos * width + sin * height, sin * width + cos * height], axis=-1)
+    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], axis=-1)
+
+
+def from_axis_aligned(boxes: np.ndarray) -> np.ndarray:
+    """Return (..., 4) axis-aligned boxes as (..., 5) oriented boxes of angle 0."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    return np.concatenate([boxes[..., :2] + 0.5 * size, size, 0.0 * size[..., :1]], axis=-1)
+
+
+def corners(boxes: np.ndarray) -> np.ndarray:
+    """Return the (..., 4, 2) corners x, y of (..., 5) oriented boxes, in order around the box."""
+    cos, sin = np.cos(boxes[..., 4]), np.sin(boxes[..., 4])
+    along = 0.5 * boxes[..., 2, None] * np.stack([cos, sin], axis=-1)
+    across = 0.5 * boxes[..., 3, None] * np.stack([-sin, cos], axis=-1)
+    offsets = [-along - across, along - across, along + across, across - along]
+    return boxes[..., None, :2] + np.stack(offsets, axis=-2)
+
+
+def stretch(boxes: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return boxes of either kind in an image that is resized.
+
+    Args:
+        boxes: (G, 4) or (G, 5).
+        factors: (2,) of x and y. Where they differ a little, by rounding to whole pixels, an oriented
+            box becomes a parallelogram; the sides keep their lengths and ``w`` its direction.
+    """
+    if boxes.shape[-1] == 4:
+        return boxes * np.tile(factors, 2)
+    cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
+    along, across = np.stack([cos, sin], axis=1) * factors, np.stack([-sin, cos], axis=1) * factors
+    sides = boxes[:, 2:4] * np.stack([np.hypot(*along.T), np.hypot(*across.T)], axis=1)
+    angle = np.arctan2(along[:, 1], along[:, 0])
+    return np.column_stack([boxes[:, :2] * factors, sides, angle]).astype(boxes.dtype)
+
+
+def flip(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Return boxes of either kind in an image of a width that is mirrored left to right."""
+    if boxes.shape[-1] == 4:
+        return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    mirrored = boxes.copy()
+    mirrored[:, 0], mirrored[:, 4] = width - boxes[:, 0], -boxes[:, 4]
+    return mirrored
