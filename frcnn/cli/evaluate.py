@@ -77,6 +77,13 @@ def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, 
     names = ("dataset", "dir", "year", "format", "val_split")
     keys = tuple(f"data.{name}" for name in names)
     own = {key: config.get(key) for key in keys}
+    if own["data.dataset"] == "python" and "data.dir" in changes and "data.dataset" not in changes:
+        # The run's data were Python objects: it names no folder, format or split.
+        from frcnn.data.recognise import recognise
+
+        split, form = changes.get("data.val_split"), changes.get("data.format", "auto")
+        found, _ = recognise(changes["data.dir"], split, split, form)
+        changes = {key: found[key] for key in keys if key in found} | changes
     kept, notes = precedence.drop_other_data(own, changes, arguments.run)
     of_dataset = presets.preset(changes.get("data.dataset", own["data.dataset"]))
     dropped = {key: of_dataset.get(key) for key in keys if key not in kept}

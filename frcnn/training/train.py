@@ -17,7 +17,8 @@ from frcnn.distributed import discovery, process_group
 from frcnn.errors import DataError
 from frcnn.evaluation.voc_ap import VocAp
 from frcnn.layers import conv_timing, conv_ways
-from frcnn.runs import preflight, run_directory
+from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.runs import checkpoints, preflight, run_directory
 from frcnn.text import echo
 from frcnn.training.trainer import Trainer
 from frcnn.weights import initial, pretrained
@@ -60,11 +61,15 @@ def train(
     run_dir = pathlib.Path(run_dir)
     preflight.check(run_dir, resume)
     before = run_directory.read_config(run_dir)
+    # The checkpoint has all weights. Only later phases of four-step start from the initial ones again.
+    has_checkpoint = bool(checkpoints.list_checkpoints(run_dir / "checkpoints"))
+    restores = has_checkpoint and config.train.schedule != "four-step"
     print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
     group = process_group.join()
     print(group.summary(config), end="")
     with group.local_main_first():
-        initial.check_weights(config.model)  # before the data, which takes a while to read
+        if not restores:
+            initial.check_weights(config.model)  # before the data, which takes a while to read
         train_set, val_set = datasets or build.load(config.data)
         for use, dataset in (("training", train_set), ("validation", val_set)):
             place = "" if datasets else f"{build.folder(config.data)}: "
@@ -74,16 +79,22 @@ def train(
         if not train_set.classes:
             raise DataError(f"{train_set.name} has no object, so there is no class to learn")
         # After the data, so that nothing is downloaded for a run that cannot start.
-        weight_file = initial.find_or_download(config.model)
+        weight_file = None if restores else initial.find_or_download(config.model)
     asked = {key: config.get(key) for key in KEYS} if asked is None else asked
+    if restores and before is not None:  # the values that these settings got from the weight file
+        resolved = {key: before.get(key) for key in ("model.preprocessing", "model.variant")}
+        config = config.replace({key: own for key, own in resolved.items() if config.get(key) == "auto"})
     config = resolve(config, train_set.classes, weight_file)
     config = _with_conv_tiles(config, before, group)
 
     # Keras draws initial weights and dropout from its global generator, which is seeded only here.
     keras.utils.set_random_seed(config.train.seed)
-    built, account = pretrained.build(config, weight_file)
-    if account:
-        echo(account)
+    if restores:
+        built = FasterRCNN.from_config(config, allow_random_frozen=True)
+    else:
+        built, account = pretrained.build(config, weight_file)
+        if account:
+            echo(account)
 
     with run_directory.lock(run_dir) if group.is_main else contextlib.nullcontext():
         if group.is_main:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from frcnn.data import transforms
 from frcnn.detector import Detector
-from frcnn.errors import ConfigError, Interrupted, NothingToSave, RunError
+from frcnn.errors import ConfigError, Interrupted, NothingToSave, RunError, WeightsError
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.runs import checkpoints, run_directory, writer
 from frcnn.training import alternating, trainer
@@ -260,6 +260,19 @@ def test_a_fault_in_scoring_or_logging_loses_no_epoch(
 
 
 # What is there to go on with.
+
+
+def test_a_run_goes_on_without_the_weight_file_that_it_started_from(whole, config, tmp_path):
+    first = shutil.copy(whole / "last.weights.h5", tmp_path / "first.weights.h5")
+    started = config.replace({"model.weights": str(first), "model.preprocessing": "auto"})
+    started = started.replace({"train.epochs": 1})
+    train(started, tmp_path / "run")
+    run = back_to(tmp_path / "run", 2, tmp_path / "copy")
+    first.unlink()
+    with pytest.raises(WeightsError, match="there is no weight file"):
+        train(started, tmp_path / "other")
+    train(started, run, resume=True)
+    assert_alike(tmp_path / "run", run)
 
 
 def test_with_nothing_there_it_starts_afresh(whole, config, tmp_path):
