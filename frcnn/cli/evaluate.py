@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import pathlib
 from typing import Any
 
 from frcnn.cli.common import quiet_import
@@ -11,6 +12,7 @@ from frcnn.config.sections import FORMATS
 from frcnn.config.short_names import some
 from frcnn.evaluation import coco_ap
 from frcnn.files import outputs
+from frcnn.runs import metrics_csv, run_directory
 from frcnn.text import echo
 
 # Command-line option -> the setting it changes.
@@ -149,6 +151,8 @@ def main(argv: list[str] | None = None) -> None:
     values["label_errors"] = label_errors.listed(
         analysed.label_errors, [sample.name for sample in samples], found, truths, detector.classes
     )
+    if pathlib.Path(arguments.run).is_dir():
+        values["history"] = metrics_csv.read_numbers(pathlib.Path(arguments.run, run_directory.METRICS))
     values["skipped"] = [{"image": image, "fault": fault} for _, image, fault in skipped]
     if out:
         with outputs.writing(out):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from frcnn.data.sample import Sample
 from frcnn.evaluation.differences import SCORE_THRESHOLD, Outcome
 from frcnn.files import outputs
-from frcnn.report import gallery, svg
+from frcnn.report import gallery, history
 from frcnn.report.markup import Markup, data, join, page, table, tag
 from frcnn.runs import comparison
 from frcnn.runs.comparison import Run
@@ -87,16 +87,8 @@ def _curves(runs: Sequence[Run]) -> Markup:
     """Return a chart for each of ``CURVES`` that a run has."""
     charts = []
     for column in CURVES:
-        lines = [(run.name, run.curve(column)) for run in runs]
-        points = [point for _, line in lines for point in line]
-        if not points:
-            continue
-        steps, values = [step for step, _ in points], [value for _, value in points]
-        top = 1.0 if column in ("mAP", "validation/rpn/recall") else 1.05 * max(values)
-        ends = (min(0.0, *values), top)
-        charts.append(
-            svg.line_chart(column, ("step", column), lines, (0.0, max(steps)), ends, dots=True)
-        )
+        if drawn := history.chart(column, [(run.name, history.curve(run.rows, column)) for run in runs]):
+            charts.append(drawn)
     return tag("div", *charts, class_="charts") if charts else tag("p", "No run has finished an epoch.")
 
 

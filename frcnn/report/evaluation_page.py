@@ -14,7 +14,7 @@ from frcnn.evaluation import curves
 from frcnn.evaluation.analysis import CONFUSION_SCORE, IOU_THRESHOLDS, SIZES, Analysis
 from frcnn.evaluation.error_analysis import KINDS
 from frcnn.files import outputs
-from frcnn.report import gallery, svg
+from frcnn.report import gallery, history, svg
 from frcnn.report.markup import Markup, data, join, page, table, tag
 
 KIND_TEXTS = {
@@ -77,8 +77,10 @@ def build(evaluation: Evaluation) -> str:
         ("classes", "Classes", _classes(evaluation)),
         ("mistakes", "Mistakes", _mistakes(evaluation, mistakes)),
         ("labels", "Label errors", _labels(labels)),
-        ("about", "About", _about(evaluation)),
     ]
+    if evaluation.values.get("history"):
+        tabs.append(("training", "Training", _training(evaluation.values)))
+    tabs.append(("about", "About", _about(evaluation)))
     embedded = join([data("numbers", evaluation.values), data("gallery-data", pictured)])
     title = f"{evaluation.values['detector']} on {evaluation.values['dataset']}"
     subtitle = f"frcnn evaluate: {evaluation.values['images']} images, {len(classes)} classes"
@@ -268,6 +270,14 @@ def _labels(cards: Sequence[gallery.Card]) -> Markup:
         "candidates: look at each, the detector may be the one that is wrong."
     )
     return join([tag("p", text), gallery.place("labels", cards, "Nothing contradicts a label.")])
+
+
+def _training(values: Mapping[str, Any]) -> Markup:
+    text = (
+        "The means of each epoch, from metrics.csv of the run: losses that fall in training and rise in "
+        "validation say that it overfits. mAP is that of the validations of the run."
+    )
+    return join([tag("p", text), history.charts(values["history"])])
 
 
 def _about(evaluation: Evaluation) -> Markup:

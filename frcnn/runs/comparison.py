@@ -37,11 +37,6 @@ class Run:
     config: Config
     rows: Sequence[dict[str, float | None]]
 
-    def curve(self, column: str) -> list[tuple[float, float]]:
-        """Return (step, value) for each epoch that has a value."""
-        pairs = ((row.get("step"), row.get(column)) for row in self.rows)
-        return [(step, value) for step, value in pairs if step is not None and value is not None]
-
     def best(self) -> dict[str, float | None]:
         """Return the row of the highest mAP, of equals the last; {} without any."""
         scored = [

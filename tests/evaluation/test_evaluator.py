@@ -86,6 +86,9 @@ def test_every_number_of_a_run_agrees(script, run, best, tmp_path):
         assert float(best[tag]) == pytest.approx(value, abs=1e-6)
         assert dict(board[tag])[step] == pytest.approx(value, abs=1e-6)
         assert f"{value:.4f}" in text  # as people read it
+    with open(run / "metrics.csv", newline="") as file:
+        written = [{key: float(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+    assert values["history"] == written and "validation/total_loss" in written[0]
     analysed = values["analysis"]
     assert analysed["mAP"] == analysed["mAP_by_iou"]["0.50"] == values["summary"]["mAP"]
 

@@ -1,6 +1,7 @@
 """The page of an evaluation: its numbers, its galleries, its pictures and its size."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -71,6 +72,15 @@ def test_cards_show_each_mistake_and_label_error(evaluation):
     assert mistakes["missed"]["focus"] == [20.0, 20.0, 70.0, 90.0]
     (label_error,) = content["galleries"]["labels"]
     assert (label_error["kind"], label_error["class"]) == ("swapped class", "<cat>")
+
+
+def test_the_losses_of_the_run_are_shown_if_it_is_known(evaluation):
+    assert 'href="#training"' not in evaluation_page.build(evaluation)
+    row = {"step": 9.0, "train/total_loss": 2.0, "validation/total_loss": 3.0}
+    page = evaluation_page.build(
+        dataclasses.replace(evaluation, values=evaluation.values | {"history": [row]})
+    )
+    assert 'href="#training"' in page and "<figcaption>total_loss</figcaption>" in page
 
 
 def test_pictures_are_jpegs_inside_the_page(evaluation):

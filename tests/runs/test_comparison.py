@@ -49,11 +49,6 @@ def test_scores_are_of_the_best_epoch(runs):
     assert "validation loss" not in scores  # neither has any
 
 
-def test_curves_are_over_steps(runs):
-    assert runs[0].curve("mAP") == [(10.0, 0.5), (20.0, 0.4)]
-    assert runs[1].curve("train/total_loss") == []
-
-
 def test_a_table_has_one_column_per_run():
     table = comparison.format_table("score", ["a", "b\x1b"], [("mAP", ["0.5000", "-"])])
     assert table.splitlines()[1].split() == ["mAP", "0.5000", "-"]
