@@ -4,7 +4,7 @@
 - ``device``: setting up the device.
 - ``kernels``: operations, most of them TensorFlow's kernels.
 - ``compiling``: functions that are traced once.
-- ``snapshot``: values of variables, to undo a step.
+- ``undo``: gives variables their earlier values back.
 
 TensorFlow is imported only if it is the backend, so that all model code runs where only JAX is
 installed.
@@ -27,14 +27,14 @@ from frcnn.backend.kernels import (
     roi_align_of_format,
     sum_of_squares,
 )
-from frcnn.backend.snapshot import Snapshot
+from frcnn.backend.undo import Undo
 
 __all__ = [
     "IS_TENSORFLOW",
     "OpenShapeFunction",
     "Shape",
-    "Snapshot",
     "Tensor",
+    "Undo",
     "compiled",
     "computes_on_cpu",
     "forward",

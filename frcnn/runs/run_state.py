@@ -37,13 +37,22 @@ class RunState:
     best: list = dataclasses.field(default_factory=lambda: [0, 0.0])
     loss: list = dataclasses.field(default_factory=lambda: [0, 0.0, 0.0, False])
 
-    def add(self, batch: Any, scalars: Mapping[str, float], applied: bool, seconds: float) -> None:
-        """Count a training step."""
+    def add(self, batch: Any, waited: float, seconds: float) -> None:
+        """Count a training step that has been handed to the device.
+
+        Args:
+            batch: that it learns from.
+            waited: seconds that it waited for the batch.
+            seconds: these and those until it was handed over.
+        """
         self.step += 1
         self.seconds += seconds
-        self.waited += scalars["time/data"]
+        self.waited += waited
         epoch, index = batch.position
         self.data_place = (epoch, index + 1)
+
+    def add_scalars(self, scalars: Mapping[str, float], applied: bool) -> None:
+        """Count the scalars of a training step that is done, each step once and in order."""
         self.nonfinite_in_a_row = 0 if applied else self.nonfinite_in_a_row + 1
         if applied:
             self.means.add(scalars)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 
+import keras
 import numpy as np
 
-from frcnn.backend import Snapshot, forward
+from frcnn.backend import forward
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
-from frcnn.training.schedule import Schedule, step_scalars
+from frcnn.training.schedule import Schedule
 from frcnn.training.step_models import classifier_step_model, rpn_step_model
+from frcnn.training.step_scalars import HostScalars, Logs, Tensor
 
 
 class Alternating(Schedule):
@@ -33,7 +35,8 @@ class Alternating(Schedule):
     step here has two passes. The difference: its proposals come from the RPN before the update.
 
     Either both updates of a step are applied or none. If the RPN's loss or gradient is not finite, the
-    classifier only runs forward. If the classifier's is not finite, the RPN's update is undone.
+    classifier does not learn. If the classifier's is not finite, the RPN's update is undone. The device
+    decides this, so the host can hand over the next step without waiting.
     """
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
@@ -51,34 +54,35 @@ class Alternating(Schedule):
             ),
         }
 
-    def _train(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
+    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
         clock = [time.perf_counter()]
-        features = {"frozen_features": self.frozen_part(batch.images)} if self.frozen_part else {}
-        inputs, targets = self._rpn_data(batch, rng)
+        features = {"frozen_features": self.frozen_part(images)} if self.frozen_part else {}
+        inputs, targets = self._rpn_data(batch, images, rng)
         rpn_learns, classifier_learns = ("rpn" in self.optimizers, "classifier" in self.optimizers)
-        before_rpn = None
-        if rpn_learns and classifier_learns:
-            before_rpn = Snapshot(self.rpn_step.trainable_variables + self.rpn_step.optimizer.variables)
-        updates = self._updates()
-        logs, sampled = self.rpn_step.run(inputs | features, targets, batch.weights, rpn_learns)
+        rpn_logs, sampled = self.rpn_step.run(inputs | features, targets, batch.weights, rpn_learns)
         self.outputs = sampled
-        if before_rpn and self._updates() == updates:  # the RPN's update was skipped
-            before_rpn, classifier_learns = None, False
         clock.append(time.perf_counter())
 
-        inputs = {**(features or {"images": batch.images}), "rois": sampled["rois"]}
+        inputs = {**(features or {"images": images}), "rois": sampled["rois"]}
         names = self.models.classifier.output_names
         targets = dict(zip(names, (sampled["y_class"], sampled["y_regress"])))
-        updates = self._updates()
-        classifier_logs, _ = self.classifier_step.run(inputs, targets, batch.weights, classifier_learns)
-        if before_rpn and self._updates() == updates:  # the classifier's update was skipped
-            before_rpn.restore()
+        only_if = rpn_logs["applied"] if rpn_learns and classifier_learns else None
+        classifier_logs, _ = self.classifier_step.run(
+            inputs, targets, batch.weights, classifier_learns, only_if
+        )
         clock.append(time.perf_counter())
-
         seconds = dict(zip(("time/rpn", "time/classifier"), np.diff(clock).tolist()))
-        norms = {
-            f"gradient_norm/{name}": own["gradient_norm"]
-            for name, own in (("rpn", logs), ("classifier", classifier_logs))
-            if "gradient_norm" in own
-        }
-        return step_scalars(self.models, logs | classifier_logs) | norms | seconds
+        return {"rpn": rpn_logs, "classifier": classifier_logs}, seconds
+
+    def _undone_variables(self) -> list[keras.Variable]:
+        """``Schedule._undone_variables``, and what the RPN's update changes.
+
+        The RPN is updated before it is known whether the classifier's part of the step is finite.
+        """
+        undone = super()._undone_variables()
+        if len(self.optimizers) == 2:
+            # Not the scale of the losses: after a skipped step it must stay lower.
+            optimizer = self.optimizers["rpn"]
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+            undone += self.rpn_step.trainable_variables + optimizer.variables
+        return undone

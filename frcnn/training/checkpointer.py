@@ -108,14 +108,13 @@ class Checkpointer:
                 weights=map(keras.ops.convert_to_numpy, self.schedule.variables().values()),
             )
 
-    def save_if_due(self) -> None:
-        """Save a checkpoint if the settings ``checkpoint`` ask for one after this step."""
+    def is_due(self) -> bool:
+        """Tell whether the settings ``checkpoint`` ask for a checkpoint after this step."""
         due = self.config.checkpoint
         minutes = (time.monotonic() - self.saved_at) / 60.0
-        if (due.every_steps and self.state.step % due.every_steps == 0) or (
+        return bool(due.every_steps and self.state.step % due.every_steps == 0) or bool(
             due.every_minutes and minutes >= due.every_minutes
-        ):
-            self.save()
+        )
 
     def save(self) -> pathlib.Path | None:
         """Save a checkpoint and return its path, None in other processes than the main one.

@@ -37,6 +37,7 @@ from frcnn.training.alternating import Alternating
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
 from frcnn.training.schedule import USE_XLA, Schedule, numbered
 from frcnn.training.step_models import classifier_step_model, rpn_step_model
+from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, Tensor
 
 NUM_PHASES = 4
 
@@ -76,16 +77,24 @@ class FourStep(Alternating):
         self.classifier_step = classifier_step_model(models)
         self._begin(1)
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """``Schedule.train_step``; a sub-model that does not learn has rate and gradient norm 0."""
+    def train_step(self, batch: Batch) -> StepScalars:
+        """``Schedule.train_step``, in the phase of the step."""
         phase = bisect.bisect(self.ends[:-1], self.steps_done) + 1
         if phase != self.phase:
             self._begin(phase)
-        scalars = super().train_step(batch)
+        return super().train_step(batch)
+
+    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
+        logs, of_host = super()._train(batch, images, rng)
+        return logs, of_host | {"phase": float(self.phase)}
+
+    def _scalars(self, logs: dict[str, dict[str, float]]) -> dict[str, float]:
+        """``Schedule._scalars``; a sub-model that does not learn has rate and gradient norm 0."""
+        scalars = super()._scalars(logs)
         for kind in ("learning_rate", "gradient_norm"):
-            if any(tag.startswith(f"{kind}/") for tag in scalars):  # JAX has no norms
+            if any(tag.startswith(f"{kind}/") for tag in scalars):  # none where losses are scaled
                 scalars = {f"{kind}/rpn": 0.0, f"{kind}/classifier": 0.0} | scalars
-        return scalars | {"phase": float(self.phase)}
+        return scalars
 
     def validation_step(self, batch: Batch, rng: np.random.Generator):
         """``Schedule.validation_step``, with the proposals of phase 1's network in phase 2."""
@@ -113,7 +122,7 @@ class FourStep(Alternating):
         self.proposer = self._frozen_copy() if phase == 2 else None
         self.rpn_step = rpn_step_model(self.proposer) if phase == 2 else self.own_rpn_step
         self.step_models = (self.rpn_step, self.classifier_step)
-        self._validation_step = None
+        self._validation_step = self._undo = None
         weights = {id(weight) for weight in self.models.detector.weights}
         for variable, value in self.initial:
             if phase == 2 or id(variable) not in weights:

@@ -10,8 +10,9 @@ from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
-from frcnn.training.schedule import Schedule, step_scalars
+from frcnn.training.schedule import Schedule
 from frcnn.training.step_models import joint_step_model
+from frcnn.training.step_scalars import HostScalars, Logs, Tensor
 
 
 class Joint(Schedule):
@@ -29,8 +30,8 @@ class Joint(Schedule):
         optimizer = self._compile(self.joint_step, terms)
         self.optimizers = {"rpn": optimizer, "classifier": optimizer}
 
-    def _train(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
+    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
         start = time.perf_counter()
-        logs, self.outputs = self.joint_step.run(*self._rpn_data(batch, rng), batch.weights, learn=True)
-        norms = {"gradient_norm/joint": logs["gradient_norm"]} if "gradient_norm" in logs else {}
-        return step_scalars(self.models, logs) | norms | {"time/step": time.perf_counter() - start}
+        inputs, targets = self._rpn_data(batch, images, rng)
+        logs, self.outputs = self.joint_step.run(inputs, targets, batch.weights, learn=True)
+        return {"joint": logs}, {"time/step": time.perf_counter() - start}

@@ -110,7 +110,7 @@ def _unmatched(config, dataset, anchor_generator):
     )
 
 
-def watch_loss(progress: RunState, scalars: Mapping[str, float]) -> str | None:
+def watch_loss(progress: RunState, scalars: Mapping[str, float], step: int) -> str | None:
     """Add the loss of an applied step to the running mean; return a warning if it has exploded.
 
     A run gets the warning once.
@@ -119,6 +119,7 @@ def watch_loss(progress: RunState, scalars: Mapping[str, float]) -> str | None:
         progress: its ``loss`` is updated: [steps so far, mean loss of the first ``EARLY_STEPS``, running
             mean, whether the warning was given].
         scalars: of the step, with ``total_loss``.
+        step: its number.
     """
     count, early, running, is_warned = progress.loss
     loss = scalars["total_loss"]
@@ -132,7 +133,7 @@ def watch_loss(progress: RunState, scalars: Mapping[str, float]) -> str | None:
     if is_warned or not has_exploded:
         return None
     return (
-        f"step {progress.step}: the loss is {running / early:.0f} times the mean of the first "
+        f"step {step}: the loss is {running / early:.0f} times the mean of the first "
         f"{EARLY_STEPS} steps, and still finite: the training explodes; a lower "
         "optimizer.learning_rate or optimizer.clip_norm may help"
     )

@@ -15,18 +15,21 @@ import keras
 import numpy as np
 
 from frcnn import rng as rng_module
-from frcnn.backend import IS_TENSORFLOW, Snapshot
+from frcnn.backend import IS_TENSORFLOW, Undo
 from frcnn.collectives import all_reduce_sum, num_processes
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.errors import RunError
-from frcnn.logging import named_scalars, with_total_loss
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
 from frcnn.ops.sampling import random_order
 from frcnn.training import optimizers
 from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
-from frcnn.training.step_models import StepModel, validation_step_model
+from frcnn.training.step_model import StepModel
+from frcnn.training.step_models import validation_step_model
+from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, step_scalars
+
+Tensor = Any
 
 # With TensorFlow, XLA has no kernel for NMS and crop_and_resize, and it would compile again for every
 # image shape. JAX can only compile with XLA; otherwise it runs op by op.
@@ -45,9 +48,6 @@ class Schedule(abc.ABC):
 
     Attributes:
         steps_done: number of training steps so far; it alone seeds the next step's random numbers.
-        applied: whether the last training step changed the weights. A step with a loss or gradient that
-            is not finite is skipped (``optimizers.SkipNonFinite``): it changes no weight, no optimizer
-            and no statistics of batch normalization.
         step_models: the models that a training step runs.
         optimizers: {sub-model: the Keras optimizer that trains it}.
         phase: number of the part of the run, from 1; only ``four-step`` has more than one. Weights of a
@@ -59,7 +59,6 @@ class Schedule(abc.ABC):
     """
 
     phase = 1
-    applied = True
     has_one_network = True
     step_models: tuple[StepModel, ...] = ()
     optimizers: dict[str, Any] = {}
@@ -71,35 +70,58 @@ class Schedule(abc.ABC):
         self.total_steps = total_steps
         self.steps_done = 0
         self._validation_step: StepModel | None = None
+        self._undo: Undo | None = None  # made by the first step
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
         self.norms = sorted(norms, key=lambda norm: norm.name)  # the same order in all processes
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
+    def train_step(self, batch: Batch) -> StepScalars:
         """Update the weights with one batch, which has RPN targets.
 
         Returns:
             {TensorBoard tag: value}: losses, accuracy, proposal statistics, learning rates, seconds, and
-            the number of graphs traced so far.
+            the number of graphs traced so far. The values stay on the device until one is asked for.
         """
-        rates = {
-            f"learning_rate/{name}": float(optimizer.learning_rate)
-            for name, optimizer in self.optimizers.items()
-        }
-        updates = self._updates()
-        # The forward pass changes these statistics before it is known whether the step is finite.
-        statistics = Snapshot(self._statistics())
         rng = rng_module.generator(self.config.train.seed, rng_module.ROIS, self.steps_done)
-        scalars = self._train(batch, rng)
+        if self._undo is None:
+            self._undo = Undo(self._undone_variables())
+        self._undo.keep()
+        # Once, though several models take them.
+        images = keras.ops.convert_to_tensor(batch.images)
+        logs, of_host = self._train(batch, images, rng)
+        *_, applied = (own["applied"] for own in logs.values() if "applied" in own)
+        self._undo.restore_unless(applied)
         self.steps_done += 1
-        self.applied = all(new > old for new, old in zip(self._updates(), updates))
-        if not self.applied:
-            statistics.restore()
         traces = sum(step_model.traces for step_model in self.step_models)
-        return scalars | rates | {"traces": float(traces)}
+        return StepScalars(logs, self._scalars, of_host | {"traces": float(traces)})
 
     @abc.abstractmethod
-    def _train(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
-        """Run the step models on a batch and return the scalars."""
+    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
+        """Run the step models on a batch, whose images are on the device already.
+
+        Returns:
+            {sub-model, or "joint": its ``StepLogs``}, of which the last that learns tells whether the
+            whole step was applied; and {tag: value} of what the host knows, such as its seconds.
+        """
+
+    def _undone_variables(self) -> list[keras.Variable]:
+        """Return what a step changes before it is known whether its numbers are finite.
+
+        The optimizers skip their own update. A forward pass changes the statistics before.
+        """
+        return self._statistics()
+
+    def _scalars(self, logs: dict[str, dict[str, float]]) -> dict[str, float]:
+        """Return {TensorBoard tag: value} of a training step's logs, {sub-model or "joint": logs}."""
+        # A later phase may have begun when a step is read, so only its logs tell what has learnt.
+        every = {key: value for own in logs.values() for key, value in own.items()}
+        scalars = step_scalars(self.models, every)
+        for name, own in logs.items():
+            if "gradient_norm" in own:
+                scalars[f"gradient_norm/{name}"] = own["gradient_norm"]
+            if "learning_rate" in own:
+                learners = ("rpn", "classifier") if name == "joint" else (name,)
+                scalars |= {f"learning_rate/{learner}": own["learning_rate"] for learner in learners}
+        return scalars
 
     def validation_step(
         self, batch: Batch, rng: np.random.Generator
@@ -116,12 +138,12 @@ class Schedule(abc.ABC):
         """
         if self._validation_step is None:
             self._validation_step = self._make_validation_step()
-        inputs, targets = self._rpn_data(batch, rng)
+        inputs, targets = self._rpn_data(batch, batch.images, rng)
         logs, outputs = self._validation_step.run(inputs, targets, batch.weights, learn=False)
         self.outputs = outputs
         names = ("boxes", "scores", "labels")
         detections = tuple(keras.ops.convert_to_numpy(outputs[name]) for name in names)
-        return step_scalars(self.models, logs), detections
+        return step_scalars(self.models, logs.read()), detections
 
     def _make_validation_step(self, proposer=None):
         terms = rpn_terms(self.models, self.config.loss.rpn)
@@ -182,10 +204,6 @@ class Schedule(abc.ABC):
         norms = [norm for norm in self.norms if norm.trainable]
         return [own for norm in norms for own in (norm.moving_mean, norm.moving_variance)]
 
-    def _updates(self):
-        """Return the number of updates that each optimizer has applied."""
-        return [int(optimizer.iterations) for optimizer in self.optimizers.values()]
-
     def _compile(self, step_model: StepModel, terms: Sequence[LossTerm], undecayed=()):
         """Compile a step model with its losses and a new optimizer; return the optimizer."""
         optimizer = self._optimizer(step_model, self.total_steps, undecayed)
@@ -199,11 +217,13 @@ class Schedule(abc.ABC):
             self.config.optimizer, total_steps, step_model.trainable_variables, *options
         )
 
-    def _rpn_data(self, batch: Batch, rng: np.random.Generator) -> tuple[dict, dict]:
+    def _rpn_data(
+        self, batch: Batch, images: Tensor, rng: np.random.Generator
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the inputs of a step model with an RPN, and the RPN's targets."""
         count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
         inputs = {
-            "images": batch.images,
+            "images": images,
             "image_sizes": batch.image_sizes,
             "gt_boxes": batch.gt_boxes,
             "gt_labels": batch.gt_labels,
@@ -227,44 +247,3 @@ def numbered(group: str, variables: Sequence[keras.Variable]) -> Iterator[tuple[
         # Keras appends a number to the names of optimizers and random generators. The number depends
         # on what the process built before, so it is removed.
         yield f"{group}/{number:04d}/{re.sub(r'_[0-9]+/', '/', variable.path)}", variable
-
-
-def step_scalars(models: FasterRCNN, logs: dict[str, float]) -> dict[str, float]:
-    """Return {TensorBoard tag: value} for the logs of a step.
-
-    Args:
-        models: the network.
-        logs: logs of ``StepModel.run``, of both sub-models together.
-    """
-    scalars: dict[str, float] = {}
-    for sub_model in ("rpn", "classifier"):
-        outputs = getattr(models, sub_model).output_names
-        keys = [f"{output}_{what}" for output in outputs for what in ("loss", "accuracy")]
-        own = {"loss": logs[f"{sub_model}_loss"]} | {key: logs[key] for key in keys if key in logs}
-        scalars |= named_scalars(sub_model, own)
-    return with_total_loss(scalars) | proposal_statistics(logs)
-
-
-def proposal_statistics(sums: dict[str, float]) -> dict[str, float]:
-    """Return the scalars that show whether proposals and sampling work.
-
-    A proposal covers a box if their IoU is at least ``roi.positive_iou``.
-
-    Args:
-        sums: sums over the batch of the outputs of ``FasterRCNN.proposal_targets`` that have one number
-            per image.
-
-    Returns:
-        ``rpn/recall``: share of the ground-truth boxes that a proposal covers; missing if the batch has
-        no box.
-        ``rpn/mean_overlapping_boxes``: proposals per image that cover a box.
-        ``classifier/positive_rois``: positive RoIs per image among the sampled RoIs.
-    """
-    images = max(sums["images"], 1.0)
-    scalars = {
-        "rpn/mean_overlapping_boxes": sums["overlapping_boxes"] / images,
-        "classifier/positive_rois": sums["positive_rois"] / images,
-    }
-    if sums["gt_count"]:
-        scalars["rpn/recall"] = sums["gt_found"] / sums["gt_count"]
-    return scalars

@@ -35,6 +35,7 @@ from frcnn.training.four_step import FourStep
 from frcnn.training.joint import Joint
 from frcnn.training.progress_bar import ProgressBar, best_epoch
 from frcnn.training.schedule import Schedule
+from frcnn.training.step_log import StepLog
 from frcnn.training.validation import validate
 from frcnn.training.visual_log import VisualLog
 
@@ -97,6 +98,7 @@ class Trainer:
         self.checkpointer = Checkpointer(
             config, self.schedule, (train_set, val_set), self.writer, self.skipped, self.group
         )
+        self.step_log = StepLog(config.train, self.writer, self.group)
         self.best_weights = BestWeights(config, val_set)
         share_of_val = len(val_set) // self.val_batches.shares
         self.visual_log = VisualLog(
@@ -152,7 +154,7 @@ class Trainer:
                 if self._has_stopped_early():
                     break
             self.profiler.stop(progress.step)
-            self.checkpointer.save()
+            self._save()
             self._call("on_train_end")
         if self.group.is_main and (line := best_epoch(self.run_dir / run_directory.METRICS)):
             print(line)
@@ -171,46 +173,45 @@ class Trainer:
         about = progress, total, self.config.train.epochs, images, self.mean_ap, self.group.is_main
         with ProgressBar(*about) as bar:
             for _ in range(progress.step - progress.finished_step, total):
-                scalars = self._train_step(stream)
+                self._train_step(stream)
                 bar.step(progress)
-                self._call("on_step_end", scalars)
                 if self._is_stopped():
                     return
-                self.checkpointer.save_if_due()
+                if self.checkpointer.is_due():
+                    self._save()
                 self._stop_if_signalled()
+            self.step_log.read(self.progress)
 
     def _train_step(self, stream):
-        """Train on the next batch, log it, and return its scalars."""
+        """Hand the next batch to the device.
+
+        Steps before it that are to be logged are read now, while the device works on this one.
+        """
         started = time.perf_counter()
         self.profiler.before_step(self.progress.step)
         batch = next(stream)
         waited = time.perf_counter() - started
-        scalars = self.schedule.train_step(batch) | {"time/data": waited}
-        self.progress.add(batch, scalars, self.schedule.applied, time.perf_counter() - started)
-        self.signals.can_save = True
-        self._log(batch, scalars)
+        scalars = self.schedule.train_step(batch)
+        self.progress.add(batch, waited, time.perf_counter() - started)
+        if self.step_log.is_due():
+            self.step_log.read(self.progress)
         step, number = self.progress.step, self.progress.epoch + 1
+        scalars.of_host["time/data"] = waited
+        self.step_log.add(step, batch, scalars)
+        self.signals.can_save = True
+        has_callback = any(hasattr(callback, "on_step_end") for callback in self.callbacks)
+        # Processes tell each other the images of skipped steps, so all must read at the same steps.
+        if has_callback or self.group.info.world_size > 1:
+            self.step_log.read(self.progress)
+        if has_callback:
+            self._call("on_step_end", dict(scalars))
         if step - self.progress.finished_step == self.steps_per_epoch and self._validates_after(number):
             self.visual_log.draw_training(batch, self.schedule.outputs, number, step)
-        if self.schedule.applied and (text := sanity_checks.watch_loss(self.progress, scalars)):
-            echo(f"warning: {text}")
-        return scalars
 
-    def _log(self, batch, scalars):
-        """Log the step if it is due or was skipped. End the run after too many skipped steps."""
-        step, in_a_row = self.progress.step, self.progress.nonfinite_in_a_row
-        images = [sample.name for sample in batch.samples]
-        if in_a_row:  # the same in all processes
-            images = [name for share in self.group.gather_json(images) for name in share]
-        if in_a_row or step == 1 or step % self.config.train.log_every == 0:
-            self.writer.write_scalars("train", step, scalars)
-        if in_a_row:
-            self.writer.record_nonfinite_step(step, images, scalars)
-        if in_a_row >= self.config.train.max_nonfinite_steps:
-            raise RunError(
-                f"loss or gradient were not finite in {in_a_row} steps in a row, none of which was "
-                f"applied: see {self.run_dir / run_directory.NONFINITE}; a lower learning rate may help"
-            )
+    def _save(self):
+        """Save a checkpoint of all steps so far, and return its path; see ``Checkpointer.save``."""
+        self.step_log.read(self.progress)
+        return self.checkpointer.save()
 
     def _save_epoch(self):
         """Save a checkpoint and the weights of a trained epoch, before anything else can fail.
@@ -222,7 +223,7 @@ class Trainer:
         self.schedule.sync_batch_norm()
         # With several processes, ``sync_batch_norm`` changes what a checkpoint of this step holds.
         if self.checkpointer.saved_step != self.progress.step or self.group.info.world_size > 1:
-            self.checkpointer.save()
+            self._save()
         self.writer.save_weights("last")
 
     def _end_epoch(self):
@@ -297,7 +298,7 @@ class Trainer:
     def _stop_if_signalled(self):
         # A signal may reach only some processes, and each between other steps.
         if self.group.any(self.signals.signal is not None):
-            path = self.checkpointer.save() or "worker 0's checkpoint"
+            path = self._save() or "worker 0's checkpoint"
             raise Interrupted(
                 f"{self.signals.signal or 'signal to another worker'}: stopped after step "
                 f"{self.progress.step} with {path}; --resume goes on from there"

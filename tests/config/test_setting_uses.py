@@ -19,6 +19,7 @@ from frcnn.config.presets import preset
 from frcnn.config.schema import Config
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import DataLoader
+from frcnn.errors import RunError
 from frcnn.layers import proposals
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
 from frcnn.layers.roi_align import RoIAlign
@@ -28,7 +29,7 @@ from frcnn.ops.anchors import AnchorGenerator
 from frcnn.runs import checkpoints, writer
 from frcnn.training import loss_terms, optimizers, train, trainer, validation
 from frcnn.training import schedule as schedule_module
-from frcnn.training.checkpointer import Checkpointer
+from frcnn.training.step_model import StepLogs
 
 
 def changed(**values):
@@ -324,14 +325,14 @@ def test_a_steps_chance_comes_of_the_seed():
     drawn = []
 
     class Drawing(schedule_module.Schedule):
-        def _train(self, batch, rng):
+        def _train(self, batch, images, rng):
             drawn.append(rng.random())
-            return {}
+            return {"joint": StepLogs(("applied",), [1.0])}, {}
 
     no_layers = SimpleNamespace(detector=SimpleNamespace(layers=()))
     schedule = Drawing(no_layers, changed(train__seed=7), 10)
-    schedule.train_step(None)
-    schedule.train_step(None)
+    for _ in range(2):
+        schedule.train_step(SimpleNamespace(images=0.0))
     assert drawn == [rng.generator(7, rng.ROIS, step).random() for step in (0, 1)]
 
 
@@ -402,18 +403,15 @@ def test_as_many_threads_prepare_batches_as_configured(looped, monkeypatch):
     assert len([*made.batches.epoch()]) == 2 and asked == [3]
 
 
-def test_checkpoints_are_due_as_configured(looped, monkeypatch):
-    saved = []
-    monkeypatch.setattr(Checkpointer, "save", lambda self: saved.append(self.state.step))
-
+def test_checkpoints_are_due_as_configured(looped):
     def due(minutes, **values):
-        saved.clear()
-        made = looped(**values)
+        made, saved = looped(**values), []
         made.checkpointer.saved_at -= 60 * minutes
         for step in range(1, 7):
             made.progress.step = step
-            made.checkpointer.save_if_due()
-        return list(saved)
+            if made.checkpointer.is_due():
+                saved.append(step)
+        return saved
 
     assert due(9.9) == [] and due(10.1) == [1, 2, 3, 4, 5, 6]
     assert due(1.9, checkpoint__every_minutes=2) == [] and due(2.1, checkpoint__every_minutes=2) != []
@@ -435,18 +433,28 @@ def test_as_many_checkpoints_are_kept_as_configured(looped, monkeypatch):
     assert kept == [5]
 
 
-def test_steps_that_are_not_finite_end_the_run_as_configured(looped, monkeypatch):
+def test_steps_that_are_not_finite_end_the_run_as_configured(looped):
     made = looped(train__max_nonfinite_steps=3, train__log_every=4)
     logged = []
-    made.writer = SimpleNamespace(
-        write_scalars=lambda run, step, _: logged.append(step), record_nonfinite_step=lambda *_: None
+    made.step_log.writer = SimpleNamespace(
+        run_dir=made.run_dir,
+        write_scalars=lambda run, step, _: logged.append(step),
+        record_nonfinite_step=lambda *_: None,
     )
-    batch = SimpleNamespace(samples=())
-    for made.progress.step in range(1, 10):
-        made._log(batch, {})
+
+    class Scalars(dict):
+        applied = True
+
+    def log(step, applied):
+        scalars = Scalars(total_loss=1.0)
+        scalars.applied = applied
+        made.step_log.add(step, SimpleNamespace(samples=()), scalars)
+        made.step_log.read(made.progress)
+
+    for step in range(1, 10):
+        log(step, True)
     assert logged == [1, 4, 8]
-    for made.progress.nonfinite_in_a_row in (1, 2):
-        made._log(batch, {})
-    made.progress.nonfinite_in_a_row = 3
-    with pytest.raises(trainer.RunError, match="3 steps in a row"):
-        made._log(batch, {})
+    for step in (10, 11):
+        log(step, False)
+    with pytest.raises(RunError, match="3 steps in a row"):
+        log(12, False)

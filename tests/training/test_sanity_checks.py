@@ -81,7 +81,7 @@ def losses(*values, progress=None):
     progress, found = progress or RunState(), []
     for loss in values:
         progress.step += 1
-        if text := sanity_checks.watch_loss(progress, {"total_loss": loss}):
+        if text := sanity_checks.watch_loss(progress, {"total_loss": loss}, progress.step):
             found.append((progress.step, text))
     return progress, found
 

@@ -30,6 +30,7 @@ from frcnn.training import step_models, trainer, validation
 from frcnn.training import train as train_module
 from frcnn.training.best_weights import BestWeights
 from frcnn.training.schedule import Schedule
+from frcnn.training.step_model import StepLogs
 
 LOSSES = {"loss", "loss_cls", "loss_regr"}
 BOTH_RUNS = {
@@ -146,12 +147,12 @@ class Witness:
         """Look before each run of the step models that are made from now on."""
         original = step_models.StepModel.run
 
-        def run(step, inputs, targets, sample_weight, learn):
+        def run(step, inputs, targets, sample_weight, learn, only_if=None):
             if step.name != "classifier_step":
                 self.rpn(learn, inputs, targets, sample_weight)
             if step.name == "classifier_step":
                 self.classifier(inputs, targets, sample_weight)
-            result = original(step, inputs, targets, sample_weight, learn)
+            result = original(step, inputs, targets, sample_weight, learn, only_if)
             if step.name == "validation_step":  # RoIs and their targets are made inside
                 _, made = result
                 names = self.models.classifier.output_names
@@ -432,13 +433,13 @@ class Counting(Schedule):
         self.bias = models.classifier.get_layer("class_logits").bias
         self.bias.assign(keras.ops.zeros_like(self.bias))
 
-    def _train(self, batch, rng):
-        """Not called: ``train_step`` does without."""
-
-    def train_step(self, batch):
+    def _train(self, batch, images, rng):
+        """Return as logs the steps that the weight has seen."""
         self.bias.assign(self.bias + 1.0)
-        names = ("rpn/loss", "classifier/loss", "total_loss")
-        return dict.fromkeys(names, float(keras.ops.convert_to_numpy(self.bias)[0]))
+        return {"joint": StepLogs(("applied", "loss"), keras.ops.stack([1.0, self.bias[0]]))}, {}
+
+    def _scalars(self, logs):
+        return dict.fromkeys(("rpn/loss", "classifier/loss", "total_loss"), logs["joint"]["loss"])
 
     def validation_step(self, batch, generator):
         return {"rpn/loss": 7.0}, [np.zeros((len(batch.images), 0, *end)) for end in ((4,), (), ())]
@@ -550,8 +551,8 @@ def test_warnings_come_before_the_first_step(counted, capsys):
 
 def test_a_loss_that_explodes_is_said(counted):
     class Exploding(Counting):
-        def train_step(self, batch):
-            scalars = super().train_step(batch)
+        def _scalars(self, logs):
+            scalars = super()._scalars(logs)
             return scalars | {"total_loss": 2.0 if scalars["rpn/loss"] <= 20 else 400.0}
 
     with contextlib.redirect_stdout(io.StringIO()) as output:

@@ -1,0 +1,82 @@
+"""The values of Keras variables, kept so that a step can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+
+from frcnn.backend.choice import IS_TENSORFLOW, Tensor
+
+if IS_TENSORFLOW:
+    import tensorflow as tf
+else:
+    import jax
+    import jax.numpy as jnp
+
+
+class Undo:
+    """Gives variables their earlier values back where a flag says so, which the host need not read.
+
+    TensorFlow copies nothing to keep the values: a variable whose value is held gets new memory at its
+    next change. JAX donates the old arrays to a step, so there they are copied.
+
+    Args:
+        variables: Keras variables.
+
+    Example:
+        >>> undo = Undo(model.trainable_variables)
+        >>> undo.keep()
+        >>> ...  # a step
+        >>> undo.restore_unless(applied)  # a number on the device
+    """
+
+    def __init__(self, variables: Iterable[keras.Variable]):
+        self.variables = list(variables)
+        if IS_TENSORFLOW:
+            # Values wait in a staging area, as hundreds of arguments of a function take milliseconds.
+            self._area = {
+                "dtypes": [own.dtype for own in self.variables],
+                "shared_name": f"undo{id(self)}",
+            }
+            self._keep = tf.function(self._keep_in_graph, autograph=False)
+            self._restore = tf.function(self._restore_in_graph, autograph=False)
+        else:
+            self._keep = jax.jit(lambda values: [jnp.copy(value) for value in values])
+            self._restore = jax.jit(
+                lambda flag, *groups: [jnp.where(flag > 0, now, old) for now, old in zip(*groups)]
+            )
+
+    def keep(self) -> None:
+        """Remember the present values."""
+        if self.variables and IS_TENSORFLOW:
+            self._keep()
+        elif self.variables:
+            self.values = self._keep(self._present())
+
+    def restore_unless(self, flag: Tensor) -> None:
+        """Give the variables the kept values again, bit for bit, unless ``flag`` is above 0."""
+        if self.variables and IS_TENSORFLOW:
+            self._restore(flag)
+        elif self.variables:
+            for variable, value in zip(
+                self.variables, self._restore(flag, self._present(), self.values)
+            ):
+                variable.assign(value)
+
+    def _present(self):
+        return [variable.value for variable in self.variables]
+
+    def _keep_in_graph(self):
+        tf.raw_ops.StageClear(**self._area)  # of a step that an error ended
+        values = [tf.convert_to_tensor(value) for value in self._present()]
+        tf.raw_ops.Stage(values=values, shared_name=self._area["shared_name"])
+
+    def _restore_in_graph(self, flag):
+        values = tf.raw_ops.Unstage(**self._area)
+
+        def restore():
+            for variable, value in zip(self.variables, values):
+                variable.value.assign(tf.ensure_shape(value, variable.shape))
+
+        tf.cond(flag > 0, lambda: None, restore)
