@@ -120,6 +120,11 @@ MEASURES = {
         f"{NETWORK} boxes classes rois rounds times set",
         {},
     ),
+    "host": (
+        "the host's part of a step, in the training loop",
+        f"{NETWORK} boxes classes rois times set",
+        {"times": {"default": 8, "help": "steps (8)"}},
+    ),
     "conv": ("3x3 convolutions by two ways", "precision backend rounds times", {}),
     "data": ("the input pipeline, alone and while training", f"{NETWORK} rounds times set", {}),
     "train": (

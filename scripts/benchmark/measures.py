@@ -153,6 +153,34 @@ def ops(options):
     return {"spec": spec, "ours": whole.as_json(), "parts": parts, "shares": found}
 
 
+def host(options):
+    """Measure what the host does between the compiled calls of a step that logs nothing."""
+    with quiet_import():
+        from frcnn.backend import IS_TENSORFLOW, prepare_device
+
+    if not IS_TENSORFLOW:
+        raise ConfigError("host watches TensorFlow: leave out --backend jax")
+    from benchmark import host
+
+    prepare_device()
+    spec = spec_of(options, "step")
+    with tempfile.TemporaryDirectory() as folder:
+        watch, batch_bytes = host.measure(spec, options.times, folder)
+    low, median, high = np.quantile([one.seconds for one in watch.steps], [0.25, 0.5, 0.75]).tolist()
+    each = {
+        name: float(np.median([getattr(one, name) for one in watch.steps]))
+        for name in ("calls", "reads", "bytes_up", "bytes_down")
+    }
+    figures = each | {"batch_bytes": batch_bytes, "nodes": watch.nodes()}
+    calls, reads, up, down = each.values()
+    print(
+        f"host {median * 1e3:.2f} ms ({low * 1e3:.2f} to {high * 1e3:.2f}) a step beside {calls:.0f} "
+        f"compiled calls; {reads:.0f} blocking reads; {up:.0f} bytes go in, of which the batch has "
+        f"{batch_bytes}; {down:.0f} come out; {figures['nodes']} nodes"
+    )
+    return {"spec": spec, "ours": {"median_s": median, "spread_s": [low, high]}, "host": figures}
+
+
 def quartiles(function, times=50):
     """Return the quartiles of a function's seconds, after a warm-up."""
     seconds = []
