@@ -179,7 +179,7 @@ def parse(argv):
 
 def main(argv=None):
     options = parse(argv)
-    if options.backend:
+    if getattr(options, "backend", None):
         os.environ["KERAS_BACKEND"] = options.backend
     plot = getattr(options, "plot", None)
     # Now, not after hours of measuring.

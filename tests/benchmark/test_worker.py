@@ -52,3 +52,13 @@ def test_the_script_measures_ours_and_writes_json(tmp_path):
     figures = json.loads(out.read_text())
     assert set(figures) == {"spec", "ours"} and figures["ours"]["median_s"] > 0
     assert 0 < figures["ours"]["device_s"] and 0 <= figures["ours"]["idle_share"] < 1
+
+
+@pytest.mark.slow
+def test_the_script_measures_an_exported_file_beside_keras(tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+    options = "export --backbone tiny --size 48x64 --formats saved_model --rounds 1 --times 2".split()
+    out = tmp_path / "figures.json"
+    subprocess.run([sys.executable, script, *options, "--json", out], check=True)
+    sides = json.loads(out.read_text())["sides"]
+    assert set(sides) == {"Keras", "saved_model"} and min(s["median_s"] for s in sides.values()) > 0
