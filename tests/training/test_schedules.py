@@ -18,6 +18,7 @@ from frcnn.errors import ConfigError
 from frcnn.models import backbones
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
+from frcnn.ops.box_kinds import AXIS_ALIGNED
 from frcnn.training.alternating import Alternating
 from frcnn.training.compile import RoiAccuracy, compile_sub_models
 from frcnn.training.joint import Joint
@@ -455,7 +456,7 @@ def test_a_step_s_accuracy_ignores_padding(frozen, batch):
 
 def test_class_weights_come_by_name():
     outputs = SimpleNamespace(output_names=["dense_class_3", "dense_regress_3"])
-    few = SimpleNamespace(classifier=outputs, num_classes=3)
+    few = SimpleNamespace(classifier=outputs, num_classes=3, kind=AXIS_ALIGNED)
 
     def class_loss(**values):
         config = Config().replace({key.replace("_", ".", 1): value for key, value in values.items()})
