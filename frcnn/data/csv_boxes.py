@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 
 from frcnn.data.file_tree import IMAGE_ENDINGS, FileTree, image_name
-from frcnn.data.label_files import delimiter_of, head, number, read_csv, split_of
+from frcnn.data.label_files import delimiter_of, first_line, head, number, read_csv, split_of
 from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 from frcnn.text import listed, shown
@@ -74,7 +74,7 @@ def _files(tree: FileTree) -> dict[str | None, list[str]]:
 
 
 def _first_row(tree: FileTree, file: str) -> list[str]:
-    line = head(tree.path(file)).lstrip().partition("\n")[0].strip()
+    line = first_line(head(tree.path(file))).strip()
     row = next(csv.reader([line], delimiter=delimiter_of(line)), [])
     return [field.strip() for field in row]
 

@@ -81,7 +81,7 @@ def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
     The delimiter is the comma, semicolon or tab that the first line has most of.
     """
     text = read_text(path)
-    delimiter = delimiter_of(text.lstrip().partition("\n")[0])
+    delimiter = delimiter_of(first_line(text))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = []
     try:
@@ -91,6 +91,11 @@ def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise DataError(f"{path} line {reader.line_num} cannot be read as CSV: {error}") from error
     return rows
+
+
+def first_line(text: str) -> str:
+    """Return the first line that is not blank; a carriage return ends one, as csv.reader has it."""
+    return re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
 
 
 def delimiter_of(line: str) -> str:

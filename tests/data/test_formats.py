@@ -424,6 +424,18 @@ def test_csv_of_tensorflow_with_class_file(tmp_path):
     assert dataset.classes == ("dog", "cat") and formats.find(tmp_path).splits() == ("train", "test")
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_csv_with_the_line_ends_of_any_system(tmp_path, end):
+    images(tmp_path)
+    write(tmp_path, "labels.csv", "")
+    rows = ["filename;class;xmin;ymin;xmax;ymax", "a.jpg;cat;2;3;22;18", "b.jpg;dog;0;0;12;9"]
+    (tmp_path / "labels.csv").write_bytes(("\ufeff" + end.join(rows) + end).encode())
+    assert boxes_of(read(tmp_path)) == {
+        "a": [("cat", (2, 3, 22, 18))],
+        "b": [("dog", (0, 0, 12, 9))],
+    }
+
+
 def test_csv_faults_name_their_row(tmp_path):
     labelled.csv(tmp_path)
     with (tmp_path / "annotations.csv").open("a") as file:
