@@ -26,6 +26,7 @@ from frcnn.layers.roi_align import RoIAlign
 from frcnn.layers.roi_pool import RoIPool
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
+from frcnn.ops.box_kinds import AXIS_ALIGNED
 from frcnn.runs import checkpoints, writer
 from frcnn.training import loss_terms, optimizers, train, trainer, validation
 from frcnn.training import schedule as schedule_module
@@ -373,7 +374,7 @@ def looped(monkeypatch, tmp_path):
 
         images = Images(samples=samples, classes=("a",), name="images")
         generator = AnchorGenerator((40.0,), (1.0,), strides=(32,))
-        network = SimpleNamespace(anchor_generator=generator, size_multiple=32)
+        network = SimpleNamespace(anchor_generator=generator, size_multiple=32, kind=AXIS_ALIGNED)
         return trainer.Trainer(network, changed(**values), images, images, tmp_path)
 
     return make
