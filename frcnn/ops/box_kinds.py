@@ -79,7 +79,7 @@ def _encode_anchors(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 def _encode_midpoints(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """Return the (P, 6) midpoint offsets of (P, 5) boxes, on the CPU."""
     count = len(boxes)
-    padding = ((0, -count % ENCODED_AT_ONCE), (0, 0))
+    padding = ((0, -count % ENCODED_AT_ONCE if count else ENCODED_AT_ONCE), (0, 0))
     with keras.device("cpu:0"):
         deltas = oriented_boxes.encode_midpoints(
             np.pad(boxes, padding).astype("float32"), np.pad(anchors, padding).astype("float32")

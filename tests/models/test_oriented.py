@@ -1,5 +1,6 @@
 """A whole detector of oriented boxes: its shapes, what it learns, what it finds, and its metric."""
 
+import dataclasses
 import math
 
 import keras
@@ -65,6 +66,13 @@ def test_six_numbers_per_anchor_and_five_per_class(model):
 def test_an_untrained_rpn_starts_at_axis_aligned_boxes(model):
     bias = model.rpn.get_layer("rpn_deltas").bias.numpy().reshape(-1, 6)
     np.testing.assert_array_equal(bias, np.tile([0, 0, 0, 0, 1, 1], (model.num_anchors, 1)))
+
+
+def test_an_image_without_objects_has_targets(model, batch):
+    empty = dataclasses.replace(batch, gt_labels=np.full((1, 2), -1, "int32"), targets=None)
+    creator = AnchorTargetCreator(model.anchor_generator, ORIENTED.rpn, model.kind)
+    targets = creator(empty, np.random.default_rng(0))
+    assert not targets.y_regress.any() and targets.y_class.any()
 
 
 def test_a_step_has_finite_losses_and_a_detector_finite_boxes(model, batch):
