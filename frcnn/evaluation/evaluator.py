@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from frcnn.collectives import all_gather
 from frcnn.config.schema import Config, DataConfig, DetectionConfig
+from frcnn.data import oriented
 from frcnn.data.faults import announce
 from frcnn.data.loader import Batch, DataLoader
 from frcnn.data.sample import Dataset
@@ -81,12 +82,12 @@ def classify_labels(detector: Detector, batch: Batch) -> list[np.ndarray] | None
     """
     if detector.models.box_classifier is None:
         return None
+    kind = detector.config.box.kind
     counts = [len(sample.boxes) for sample in batch.samples]
-    rois = np.zeros((len(batch.images), max([1, *counts]), 4), "float32")
+    rois = np.zeros((len(batch.images), max([1, *counts]), detector.models.kind.size), "float32")
     for row, (sample, (height, width)) in enumerate(zip(batch.samples, batch.image_sizes)):
-        rois[row, : counts[row]] = sample.boxes * np.tile(
-            [width / sample.width, height / sample.height], 2
-        )
+        factors = np.array([width / sample.width, height / sample.height])
+        rois[row, : counts[row]] = oriented.stretch(sample.boxes_of(kind), factors)
     scores = detector.models.box_classifier.predict_on_batch([batch.images, rois])
     return [of_image[:count] for of_image, count in zip(scores, counts)]
 

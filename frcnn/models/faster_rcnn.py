@@ -62,7 +62,7 @@ class FasterRCNN:
         detector: images and image sizes to boxes (B, M, E), scores (B, M), labels (B, M).
         region_classifier: the classifier without the backbone: a list of the levels to pool from, and
             rois.
-        box_classifier: images and rois (B, R, 4) to the classifier's class scores (B, R, C).
+        box_classifier: images and rois (B, R, E) to the classifier's class scores (B, R, C).
         features: Keras tensors of the feature levels, the finest first. All models contain them.
         frozen_backbone: images to the output of the last frozen layer, from which the trained layers
             start; None: nothing is frozen.

@@ -10,8 +10,10 @@ from train_steps import CONFIG
 
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import Batch
+from frcnn.data.sample import Sample
 from frcnn.detector import Detector, to_image_pixels
 from frcnn.errors import ConfigError
+from frcnn.evaluation.evaluator import classify_labels
 from frcnn.evaluation.voc_ap import voc_ap
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.joint import Joint
@@ -123,6 +125,16 @@ def test_detections_without_angles_count_with_angle_zero():
 def test_settings_that_oriented_boxes_do_not_allow(setting, message):
     with pytest.raises(ConfigError, match=message):
         ORIENTED.replace(setting)
+
+
+def test_labelled_boxes_are_classified(model, batch):
+    sample = Sample(
+        "a", "", 80, 64, np.zeros((2, 4)), np.array([0, 1]), np.zeros(2, bool), oriented=BARS[0]
+    )
+    labelled = dataclasses.replace(batch, samples=(sample,))
+    (scores,) = classify_labels(Detector(model, ORIENTED, ("a", "b")), labelled)
+    expected = model.classifier.predict_on_batch([batch.images, BARS])[0][0]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 def test_tiles_are_refused(model):
