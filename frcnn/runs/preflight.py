@@ -47,7 +47,8 @@ def check(run_dir: pathlib.Path, resume: bool) -> None:
         )
     if not has_config or is_whole:
         return
-    done = [name for name in (*run_directory.WEIGHTS, "validation") if name in there]
+    # Not the events of validation: a run writes some as it starts, before its first checkpoint.
+    done = [name for name in run_directory.WEIGHTS if name in there]
     done += [run_directory.METRICS] if has_rows else []
     done += [f"checkpoints/{name}" for name in saved]
     if done:

@@ -287,9 +287,7 @@ def test_a_run_killed_before_its_first_checkpoint_may_start_afresh(tmp_path):
     assert list(content(tmp_path / "train").values()) == list(logs.values())
 
 
-@pytest.mark.parametrize(
-    "name", ["last.weights.h5", "best.weights.h5", "metrics.csv", "validation/x.tfevents.1"]
-)
+@pytest.mark.parametrize("name", ["last.weights.h5", "best.weights.h5", "metrics.csv"])
 def test_a_run_that_lost_its_checkpoints_does_not_start_afresh(tmp_path, name):
     run_directory.write_config(tmp_path, {}, Config())
     put(tmp_path, name, "train/events.out.tfevents.1.host")
