@@ -74,13 +74,6 @@ def upright(boxes):
     )
 
 
-def from_axis_aligned(boxes):
-    """Return (..., 4) axis-aligned boxes as (..., 5) oriented boxes in the canonical form."""
-    size = boxes[..., 2:] - boxes[..., :2]
-    centre = boxes[..., :2] + 0.5 * size
-    return canonical(ops.concatenate([centre, size, ops.zeros_like(size[..., :1])], axis=-1))
-
-
 def clip(boxes, image_sizes):
     """Move the centres of (B, N, 5) oriented boxes into their images. Corners may still stick out.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from frcnn.data.oriented import from_axis_aligned
 from frcnn.ops import boxes as box_ops
 from frcnn.ops import oriented_boxes
 
@@ -72,7 +73,7 @@ def test_midpoint_offsets_by_hand():
 
 def test_an_axis_aligned_box_has_midpoints_of_a_half():
     boxes, anchors = random_anchors(100), random_anchors(100, seed=5)
-    deltas = oriented_boxes.encode_midpoints(oriented_boxes.from_axis_aligned(boxes), anchors)
+    deltas = oriented_boxes.encode_midpoints(from_axis_aligned(boxes), anchors)
     np.testing.assert_allclose(deltas[:, :4], box_ops.encode(boxes, anchors), atol=1e-4)
     np.testing.assert_allclose(deltas[:, 4:], 1.0, atol=1e-4)  # 0.5, times the weight
 
