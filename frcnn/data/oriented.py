@@ -6,6 +6,7 @@ An oriented box is ``[cx, cy, w, h, angle]`` in pixels and radians; see ``frcnn.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def outer(boxes: np.ndarray) -> np.ndarray:
@@ -56,6 +57,13 @@ def stretch(boxes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     sides = boxes[:, 2:4] * np.stack([np.hypot(*along.T), np.hypot(*across.T)], axis=1)
     angle = np.arctan2(along[:, 1], along[:, 0])
     return np.column_stack([boxes[:, :2] * factors, sides, angle]).astype(boxes.dtype)
+
+
+def scaled(boxes: ArrayLike, factor: float) -> np.ndarray:
+    """Return float64 boxes of either kind in an image that is scaled by a factor; none may be ``[]``."""
+    array = np.asarray(boxes, "float64")
+    size = 5 if array.shape[-1] == 5 else 4
+    return stretch(array.reshape(-1, size), np.array([factor, factor]))
 
 
 def flip(boxes: np.ndarray, width: int) -> np.ndarray:

@@ -56,9 +56,7 @@ def draw(
     font_size = min(max(14, max(image.size) / 50), min(image.size) / 5)
     if len(boxes) > CROWD:
         font_size = max(min(font_size, MIN_FONT_SIZE), font_size * max(0.6, (CROWD / len(boxes)) ** 0.5))
-    boxes = np.asarray(boxes, "float64")
-    boxes = boxes.reshape(-1, 5 if boxes.shape[-1] == 5 else 4)
-    boxes = oriented.stretch(boxes, np.array([factor, factor]))
+    boxes = oriented.scaled(boxes, factor)
     corners = np.rint(oriented.outer(boxes)).astype(int)
     order = np.arange(len(corners)) if scores is None else np.argsort(scores, kind="stable")
     for index in order:

@@ -112,7 +112,7 @@ def _draw_panel(small, panel, factor):
     own = small.copy()
     drawing = ImageDraw.Draw(own)
     for group in panel.groups:
-        boxes = _scaled(group.boxes, factor)
+        boxes = oriented.scaled(group.boxes, factor)
         if boxes.shape[1] == 5:
             for points in oriented.corners(boxes):
                 drawing.polygon([*map(tuple, points)], outline=group.colour, width=group.width)
@@ -122,20 +122,13 @@ def _draw_panel(small, panel, factor):
             drawing.rectangle([x1, y1, x2, y2], outline=group.colour, width=group.width)
     placed: list[tuple[int, int, int, int]] = []
     for group in reversed(panel.groups):
-        for box, label in zip(oriented.outer(_scaled(group.boxes, factor)), group.labels):
+        for box, label in zip(oriented.outer(oriented.scaled(group.boxes, factor)), group.labels):
             _draw_label(drawing, box, label, group.colour, own.size, placed)
     canvas.paste(own, (left, 20))
     canvas_drawing = ImageDraw.Draw(canvas)
     _write(canvas_drawing, panel.title, width, 14)
     _draw_legend(canvas_drawing, panel.groups, width, height + 34)
     return canvas
-
-
-def _scaled(boxes, factor):
-    """Return (M, 4) or (M, 5) boxes in pixels of an image that is scaled by a factor."""
-    boxes = np.asarray(boxes, "float64")
-    size = 5 if boxes.shape[-1] == 5 else 4
-    return oriented.stretch(boxes.reshape(-1, size), np.array([factor, factor]))
 
 
 def _draw_label(drawing, box, label, colour, size, placed):
