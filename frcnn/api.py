@@ -61,22 +61,28 @@ def train(
     """Train a Faster R-CNN, as ``frcnn train`` does.
 
     Args:
-        data: a folder of labelled images (``frcnn.data.recognise``); or the training and the validation
-            set, each a ``Dataset`` or an iterable of dicts (``frcnn.data.records``); None: the data that
-            the settings name.
+        data: a folder of labelled images (``frcnn.data.recognise``); or a tuple of the training set and
+            the validation set, each a ``Dataset`` or an iterable of dicts (``frcnn.data.records``).
+            None: the data that the settings name.
         out: the run directory, new or empty; None: ``runs/NAME-BACKBONE-TIME``.
         config: all settings; None: the presets of data set, backbone and optimizer.
-        settings: {key: value} of any settings, such as ``{"rpn.samples": 64}``.
+        settings: {key: value} of settings to change, such as ``{"rpn.samples": 64}``.
         callbacks: objects with any of the methods ``on_train_begin(trainer)``,
-            ``on_step_end(trainer, scalars)``, ``on_epoch_end(trainer, scores)`` and
-            ``on_train_end(trainer)``. ``trainer.stop()`` ends the run after the present step.
+            ``on_step_end(trainer, scalars)``, ``on_epoch_end(trainer, result)`` and
+            ``on_train_end(trainer)``. ``trainer.stop()`` ends the run after the current step. See
+            ``frcnn.training.trainer.Trainer``.
         resume: continue the run in ``out`` from its newest checkpoint.
-        allow_config_change: resume although settings or data have changed.
-        options: settings by their short names, which are the options of ``frcnn train``: ``epochs=5``,
+        allow_config_change: with ``resume``, allow other settings or data than before.
+        options: settings by short names, the same as the options of ``frcnn train``: ``epochs=5``,
             ``backbone="resnet50_fpn"``, ``lr=0.01``.
 
+    Returns:
+        A ``TrainResult``: the run directory, the scores of the last validation, and the detector.
+
     Raises:
-        FrcnnError: data, settings, weights or folder cannot be used; the message is for the user.
+        FrcnnError: data, settings, weights or run directory cannot be used, or the training diverges.
+            The message says what to do.
+        Interrupted: a signal stopped the run; it can be resumed.
 
     Example::
 
@@ -93,14 +99,15 @@ def train(
         train_split, val_split = short.get("data.train_split"), short.get("data.val_split")
         found, text = recognise(data, train_split, val_split, short.get("data.format", "auto"))
         echo(text)
-        # Options win over what was recognised, but for "auto" of the format, which has been resolved.
+        # The user's options take precedence over what was recognised. Only the format is always the
+        # recognised one, because the option may be "auto".
         short = found | short | {"data.format": found["data.format"]}
     base = config
     if resume and out is None:
         raise ConfigError("resume=True needs the run directory: out=...")
     asked: dict[str, Any] = {}
     if resume and out is not None and config is None:
-        # Every value that the run uses, and the settings that its user asked for.
+        # All settings of the run, and those that its user asked for.
         base, asked = run_directory.read_config(Path(out)), run_directory.read_asked(Path(out))
     gathered = precedence.gather(short, settings or {}, None, base, str(out or "config"))
     run_dir = Path(default_run_dir(data, gathered.config) if out is None else out)
@@ -115,7 +122,7 @@ def train(
         callbacks=callbacks,
     )
     resolved = run_directory.read_config(run_dir)
-    assert resolved is not None  # the run has written it
+    assert resolved is not None  # for mypy: the run has written it
     return TrainResult(run_dir, scores, resolved.data.classes)
 
 
@@ -129,17 +136,17 @@ def load_dataset(
     """Return one split of a folder of labelled images.
 
     Args:
-        folder: as for ``frcnn.train``.
-        split: ``"train"`` and ``"val"`` are the splits that ``frcnn.train`` would use; other names are
-            the folder's own; ``"all"``: every image of a folder without splits.
-        classes: names in the order of the labels; empty: those that occur.
+        folder: a folder of labelled images (``frcnn.data.recognise``).
+        split: ``"train"`` or ``"val"``: the split that ``frcnn.train`` would train on or validate on.
+            Any other name is a split of the folder. ``"all"``: all images of a folder without splits.
+        classes: names of the classes in the order of the labels; empty: the classes that occur.
         on_bad_data: ``"error"``: raise an error that lists all faults. ``"skip"``: skip images with
             faults. ``"clip"``: clip boxes that reach out of the image by a little, and skip images with
             other faults.
-        format: of the labels, as ``data.format`` names it; ``"auto"``: found by looking.
+        format: format of the labels, a value of the setting ``data.format``; ``"auto"``: recognise it.
 
     Raises:
-        DataError: no such data, or faults in it.
+        DataError: there are no such data, or they have faults.
 
     Example::
 
@@ -154,11 +161,11 @@ def load_dataset(
 
 
 def _by_key(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {setting: value} of options by their short names."""
+    """Return {key of the setting: value} of options with short names."""
     for name in options:
         if name not in SHORT_NAMES:
             near = did_you_mean(name, SHORT_NAMES)
-            hint = near or f"; the options are {', '.join(SHORT_NAMES)}; give others by settings="
+            hint = near or f"; the options are {', '.join(SHORT_NAMES)}; others go into settings={{...}}"
             raise ConfigError(f"frcnn.train has no option {name!r}{hint}")
     return {SHORT_NAMES[name]: value for name, value in options.items() if value is not None}
 
@@ -166,7 +173,7 @@ def _by_key(options: Mapping[str, Any]) -> dict[str, Any]:
 def _datasets(
     data: tuple[Data, Data], config: Config | None, settings: Mapping[str, Any]
 ) -> tuple[Dataset, Dataset]:
-    """Return the two data sets, with the classes of the first."""
+    """Return the training set and the validation set as ``Dataset``s with the same classes."""
     if len(data) != 2:
         raise ConfigError(f"data has {len(data)} parts; expected (training set, validation set)")
     classes = settings.get("data.classes") or (config.data.classes if config else None) or None
@@ -179,7 +186,7 @@ def _datasets(
         val_set = dataset_from(val_set, train_set.classes, "validation data")
     if val_set.classes != train_set.classes:
         raise ConfigError(
-            f"the training set has the classes {', '.join(train_set.classes)}, the validation set "
-            f"{', '.join(val_set.classes)}"
+            f"the training set has the classes {', '.join(train_set.classes)}, but the validation set "
+            f"has {', '.join(val_set.classes)}: give both the same classes in the same order"
         )
     return train_set, val_set

@@ -1,4 +1,4 @@
-"""Which of Keras' backends runs: TensorFlow (the default) or JAX."""
+"""The backend that Keras runs on: TensorFlow (the default) or JAX."""
 
 from __future__ import annotations
 

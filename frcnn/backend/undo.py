@@ -1,4 +1,4 @@
-"""The values of Keras variables, kept so that a step can be undone."""
+"""Undo a training step: keep the values of Keras variables, and restore them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ else:
 
 
 class Undo:
-    """Gives variables their earlier values back where a flag says so, which the host need not read.
+    """Restores earlier values of variables, depending on a flag that stays on the device.
 
-    TensorFlow copies nothing to keep the values: a variable whose value is held gets new memory at its
-    next change. JAX donates the old arrays to a step, so there they are copied.
+    With TensorFlow no values are copied: a variable whose value is in use elsewhere gets new memory at
+    its next change. JAX reuses the memory of the old arrays in a step, so there the values are copied.
 
     Args:
         variables: Keras variables.
@@ -34,7 +34,8 @@ class Undo:
     def __init__(self, variables: Iterable[keras.Variable]):
         self.variables = list(variables)
         if IS_TENSORFLOW:
-            # Values wait in a staging area, as hundreds of arguments of a function take milliseconds.
+            # The values are kept in a staging area, because a function with hundreds of arguments takes
+            # milliseconds to call.
             self._area = {
                 "dtypes": [own.dtype for own in self.variables],
                 "shared_name": f"undo{id(self)}",
@@ -48,14 +49,14 @@ class Undo:
             )
 
     def keep(self) -> None:
-        """Remember the present values."""
+        """Keep the current values."""
         if self.variables and IS_TENSORFLOW:
             self._keep()
         elif self.variables:
             self.values = self._keep(self._present())
 
     def restore_unless(self, flag: Tensor) -> None:
-        """Give the variables the kept values again, bit for bit, unless ``flag`` is above 0."""
+        """Set the variables to the kept values, bit for bit, unless ``flag`` is above 0."""
         if self.variables and IS_TENSORFLOW:
             self._restore(flag)
         elif self.variables:
@@ -68,7 +69,7 @@ class Undo:
         return [variable.value for variable in self.variables]
 
     def _keep_in_graph(self):
-        tf.raw_ops.StageClear(**self._area)  # of a step that an error ended
+        tf.raw_ops.StageClear(**self._area)  # values of a step that ended with an error
         values = [tf.convert_to_tensor(value) for value in self._present()]
         tf.raw_ops.Stage(values=values, shared_name=self._area["shared_name"])
 

@@ -83,7 +83,7 @@ def settings_of(
     arguments: argparse.Namespace,
     options: Mapping[str, str],
     base: Config | None = None,
-    base_name: str | None = "the run",
+    base_name: str = "the run",
 ) -> precedence.Settings:
     """Return the ``Settings`` of a command line.
 

@@ -1,6 +1,7 @@
-"""``frcnn compare``: put training runs side by side."""
+"""``frcnn compare``: compare training runs."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from frcnn.cli.common import quiet_import
@@ -77,14 +78,16 @@ def main(argv: list[str] | None = None) -> None:
         echo(f"written to {page}")
 
 
-def compare_images(runs):
+def compare_images(
+    runs: Sequence[comparison.Run],
+) -> tuple[list[Any], list[tuple[int, tuple[Any, ...]]]]:
     """Run each run's best weights on the validation images of the first run.
 
     Returns:
         The samples, and ``differences.differing_images`` of the detections.
 
     Raises:
-        DataError: the runs have other classes, or could decode other images.
+        DataError: the runs have different classes, or not all of them could decode the same images.
     """
     with quiet_import():  # TensorFlow takes seconds to import: not for what the runs wrote
         from frcnn import backend
@@ -96,13 +99,18 @@ def compare_images(runs):
     data, classes = runs[0].config.data, runs[0].config.data.classes
     dataset = build.load_split(data, data.val_split, classes)
     echo(f"\nimages: {build.folder(data)}: {dataset.name}")
-    detections, samples = [], []
+    detections: list[Any] = []
+    samples: list[Any] = []
     for run in runs:
         seen: list[Any] = []
+
+        def keep(batch: Any, seconds: float, kept: list[Any] = seen) -> None:
+            kept.extend(batch.samples)
+
         found, truths = evaluator.detect(
             Detector.load(run.path),
             dataset,
-            on_batch=lambda batch, _, kept=seen: kept.extend(batch.samples),
+            on_batch=keep,
         )
         if detections and [one.name for one in seen] != [one.name for one in samples]:
             raise DataError(f"{run.path} could not decode the images that {runs[0].path} could")

@@ -102,12 +102,12 @@ def _add_kind(kinds: Any, name: str, what: str, examples: tuple[str, ...]) -> Pa
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Import, and say what was filled."""
+    """Run the command."""
     arguments = parse(argv)
     classes = names(arguments.classes)
     out = outputs.new_file(arguments.out, arguments.overwrite, sources=[arguments.file])
     if arguments.kind == "torchvision":
-        settings = parse_assignments(arguments.set)
+        settings: dict[str, Any] = dict(parse_assignments(arguments.set))
         if "num_classes" in settings:
             (settings["num_classes"],) = numbers(settings["num_classes"], "num_classes", int)
     else:

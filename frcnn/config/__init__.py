@@ -1,4 +1,4 @@
-"""Every setting of a run: the schema, presets, where a value comes from, JSON in and out.
+"""Every setting of a run: the schema, presets, the precedence of their sources, JSON in and out.
 
 May import: errors, text, files.
 """

@@ -1,4 +1,4 @@
-"""The setting ``box``: what a box is."""
+"""The section ``box``: the kind of boxes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from frcnn.config.fields import Section, setting
 
 
 class BoxConfig(Section):
-    """What a box is."""
+    """The kind of boxes."""
 
     kind: Literal["axis_aligned", "oriented"] = setting(
         "axis_aligned",
-        "axis_aligned: x1, y1, x2, y2 (Ren et al. 2015); oriented: centre, sides and angle, of labels "
-        "that have angles (Xie et al. 2021)",
+        "axis_aligned: x1, y1, x2, y2 (Ren et al. 2015); oriented: centre, sides and angle, for labels "
+        "with angles (Xie et al. 2021)",
     )

@@ -1,27 +1,31 @@
-"""Weights of classes in the classifier's class loss, given by name: ``loss.class_weights``.
+"""The setting ``loss.class_weights``: weights of classes in the classifier's class loss, by name.
 
-``losses.weighted_class_loss_cls`` takes them as numbers, one per class.
+``frcnn.ops.losses.weighted_class_loss_cls`` takes them as numbers, one per class.
 """
+
+from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterable, Sequence
 
 from frcnn.config import class_names
 from frcnn.errors import ConfigError
 
 KEY = "loss.class_weights"
 BACKGROUND = "background"
-MOST = 1e6  # as of loss.rpn and loss.classifier; more overflows in float32
+MOST = 1e6  # the limit of loss.rpn and loss.classifier, too; larger values overflow in float32
 
 
-def parse(pairs):
+def parse(pairs: Iterable[str]) -> dict[str, float]:
     """Return {name: weight} of ``("NAME=WEIGHT", ...)``.
 
     Raises:
-        ConfigError: a pair is none, its weight is not from 0 to ``MOST``, or a name is there twice.
+        ConfigError: a text is not NAME=WEIGHT, a weight is not from 0 to ``MOST``, or a name is there
+            twice.
         DataError: a name is refused by ``class_names.clean``.
     """
-    weights = {}
+    weights: dict[str, float] = {}
     for pair in pairs:
         name, equals, text = pair.rpartition("=")
         name = class_names.clean(name)
@@ -37,16 +41,16 @@ def parse(pairs):
     return weights
 
 
-def of_classes(pairs, classes):
-    """Return the weight of each class, background last, or None if no class has one.
+def of_classes(pairs: Iterable[str], classes: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the weight of each class, background last; None if ``pairs`` is empty.
 
     Args:
-        pairs: ``("NAME=WEIGHT", ...)``; a class that is not named has weight 1. ``background`` names
-            the background, unless an object class has that name.
-        classes: the object classes' names.
+        pairs: ``("NAME=WEIGHT", ...)``. All other classes have weight 1. ``background`` is the
+            background, unless an object class has that name.
+        classes: names of the object classes.
 
     Raises:
-        ConfigError: as ``parse``; or a name that no class has.
+        ConfigError: as ``parse``; or no class has one of the names.
     """
     weights = parse(pairs)
     if not weights:

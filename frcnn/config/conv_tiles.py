@@ -1,6 +1,6 @@
-"""The setting ``train.conv_tiles``: which 3x3 convolutions go by tiles on a CPU.
+"""The setting ``train.conv_tiles``: which 3x3 convolutions use Winograd tiles on a CPU.
 
-``frcnn.layers.conv_ways`` says what is chosen between.
+``frcnn.layers.conv_ways`` explains the table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def parse(pairs: Sequence[str]) -> Tiles | None:
     """Return ((channels, tiles), ...) of ``("CHANNELS:TILES", ...)``, sorted; None for ``("auto",)``.
 
     Raises:
-        ConfigError: a pair does not have two whole numbers, or a number of channels is there twice.
+        ConfigError: a text is not two whole numbers, or a number of channels is there twice.
 
     Example:
         >>> parse(("128:64", "64:256"))
@@ -40,7 +40,7 @@ def parse(pairs: Sequence[str]) -> Tiles | None:
 
 
 def to_text(tiles: Tiles) -> tuple[str, ...]:
-    """Return the setting's value for ((channels, tiles), ...); inverse of ``parse``."""
+    """Return the setting's value for ((channels, tiles), ...): the inverse of ``parse``."""
     return tuple(f"{channels}:{count}" for channels, count in tiles)
 
 

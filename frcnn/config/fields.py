@@ -1,4 +1,4 @@
-"""Parts of ``frcnn.config.sections``: a setting's field, kinds of values with bounds, base classes."""
+"""Parts for ``frcnn.config.sections``: the field of a setting, types with bounds, base classes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from frcnn.config import class_names
 from frcnn.config.values import NUMBER, WHOLE_LIMIT, List, Text
 
-LARGEST = 1e6  # pixels and factors: beyond it float32 has no fractions to speak of
+LARGEST = 1e6  # limit of pixels and factors: float32 has hardly any fractions beyond it
 UNBOUNDED = WHOLE_LIMIT - 1
 
-# Bounds stand before NUMBER: only there does pydantic put them into the JSON schema by their names.
+# Bounds are before NUMBER, because only then pydantic puts them into the JSON schema.
 Pixels = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]
 Ratio = Annotated[float, Field(gt=0, le=1e4), NUMBER]
 Share = Annotated[float, Field(ge=0, le=1), NUMBER]
@@ -35,15 +35,15 @@ def setting(default: Any, meaning: str, **bounds: Any) -> Any:
     """Return the field of a setting.
 
     Args:
-        default: its value unless something else is asked for.
-        meaning: its line in ``docs/settings.md``, with the unit.
-        bounds: what pydantic's ``Field`` takes: ge, gt, le, lt; min_length and max_length of a list.
+        default: default value.
+        meaning: its text in ``docs/settings.md``, with the unit.
+        bounds: arguments of pydantic's ``Field``: ge, gt, le, lt; for a list min_length and max_length.
     """
     return Field(default, description=meaning, **bounds)
 
 
 class Settings(BaseModel):
-    """A group of settings. They cannot be changed, and unknown names are refused."""
+    """A group of settings. It is frozen, and unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,5 +52,5 @@ class Section(Settings):
     """Settings that belong together; ``replace`` makes a copy with other values."""
 
     def replace(self, **values: Any) -> Self:
-        """Return a copy with some values changed and checked."""
+        """Return a copy with other values for some settings. They are checked."""
         return type(self)(**{**dict(self), **values})

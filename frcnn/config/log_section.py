@@ -1,4 +1,4 @@
-"""The settings of what a run shows in TensorBoard besides scalars. None of them changes the weights."""
+"""The section ``log``: what a run logs besides scalars. None of these settings changes the weights."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ class LogConfig(Section):
 
     every: Whole = setting(
         1,
-        "validations between pictures, curves and histograms; the last has them, too",
+        "log pictures, curves and histograms in every n-th validation, and in the last one",
         ge=1,
         le=UNBOUNDED,
     )
     pictures: Whole = setting(
-        4, "validation images that are drawn, the same every time; 0: none", ge=0, le=64
+        4, "number of validation images to draw, the same in every validation; 0: none", ge=0, le=64
     )
     train_pictures: Whole = setting(
-        2, "images of the last training step that are drawn, as the network gets them", ge=0, le=64
+        2, "number of images of the last training step to draw, as the network gets them", ge=0, le=64
     )
-    picture_side: Whole = setting(
-        400, "long side of each of the parts of a picture, pixels", ge=64, le=2000
-    )
+    picture_side: Whole = setting(400, "long side of each part of a picture, pixels", ge=64, le=2000)
     trackers: List[Literal["mlflow", "trackio", "wandb"]] = setting(
-        (), "trackers that get the scalars and pictures, too; each is a package to install", max_length=3
+        (), "trackers that also get the scalars and pictures; each needs its package", max_length=3
     )
     profile_steps: Whole = setting(
-        0, "steps that the profiler records, after the first ten of a start; 0: none", ge=0, le=1000
+        0, "number of steps that the profiler records, after the first ten steps; 0: none", ge=0, le=1000
     )

@@ -1,4 +1,4 @@
-"""One line for each setting that is wrong: its key, what is allowed, and what was given."""
+"""Messages for wrong settings, one line each: the key, the allowed values, and the given value."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NOUNS = {"integer": "whole number", "number": "number"}
 
 
 def unknown_key(key: str, known: Collection[str]) -> str:
-    """Return the line for a setting that does not exist, with its new name or the nearest known key."""
+    """Return the line for a key that does not exist, with its new name or the nearest known key."""
     if key in OLD_NAMES:
-        return f"the setting {key} is called {OLD_NAMES[key]} now"
+        return f"the setting {key} is now called {OLD_NAMES[key]}"
     near = _near_key(key, known)
     return f"there is no setting {shown_value(key)}" + (f"; did you mean {near}?" if near else "")
 
@@ -30,7 +30,7 @@ def _near_key(key: str, known: Collection[str]) -> str | None:
     section, _, name = key.rpartition(".")
     if section and section not in {other.partition(".")[0] for other in known}:
         return nearest(key, known)
-    # What the keys of a section share says nothing about how near two of them are.
+    # Compare only the names: the common section would make all its keys look similar.
     names = {other.partition(".")[2]: other for other in known if other.startswith(section)}
     near = nearest(name, names, 0.6 if section else 0.7)
     return names[near] if near else None
@@ -40,15 +40,15 @@ def lines(error: ValidationError, model: type[BaseModel], given: Mapping[str, An
     """Return a line for each setting that pydantic refused.
 
     Args:
-        error: what pydantic raised.
+        error: the error of pydantic.
         model: the model of all sections.
-        given: {section: {name: value}} as it was to be checked.
+        given: {section: {name: value}}, the values that were checked.
     """
     found: dict[str, str] = {}
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"][:2])
         reason = problem.get("ctx", {}).get("error")
-        if not key:  # a check of several settings together, which names them itself
+        if not key:  # a check of several settings together: the reason names them
             found[key] = str(reason)
         elif key in model.model_fields:
             found[key] = f"{key} must be a section: {{'epochs': 4, ...}}, not {shown_value(given[key])}"
@@ -70,7 +70,7 @@ def lines(error: ValidationError, model: type[BaseModel], given: Mapping[str, An
 
 @contextlib.contextmanager
 def naming(source: str) -> Iterator[None]:
-    """Context in which each line of a ``ConfigError`` gets the name of the settings' file."""
+    """Add the name of the settings' file to each line of a ``ConfigError`` in this context."""
     try:
         yield
     except ConfigError as error:
@@ -108,7 +108,7 @@ def allowed(section: type[BaseModel], name: str) -> str:
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
-    """Return the same of a JSON schema."""
+    """Return the values that a JSON schema allows, as text."""
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"
     if schema["type"] in NOUNS:

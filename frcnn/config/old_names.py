@@ -1,8 +1,8 @@
-"""Settings that had another name, or were not there, in earlier versions.
+"""Settings that had another name, or did not exist, in earlier versions.
 
 A run's ``config.json`` and ``resolved.json``, the config inside a weight file and a ``--config`` file
-may be of an earlier version, so they are read under the old names, too. A command line is of today:
-``--set`` refuses an old name and says the new one.
+may have been written by an earlier version, so old names are accepted there. ``--set`` refuses an old
+name and prints the new one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OLD_NAMES = {
     "train.best": "train.best_weights",
 }
 
-# What a run did before the setting existed. It holds for a run whose config lacks the setting.
+# The behaviour before the setting existed: the values for a run whose config does not have the setting.
 FORMER_DEFAULTS = {
     "optimizer.bias_lr_factor": 1.0,
     "train.best_weights": "mAP",
@@ -31,19 +31,19 @@ FORMER_DEFAULTS = {
 
 
 def with_new_names(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the settings of a file under the names that they have today.
+    """Return the settings of a file with their current names.
 
     Args:
         values: {dotted key: value}.
-        source: the file's name, for the error message.
+        source: name of the file, for messages.
 
     Raises:
-        ConfigError: the file has a setting under its old name and under its new one.
+        ConfigError: the file has a setting under both its old and its new name.
     """
     renamed = {}
     for key, value in values.items():
         new = OLD_NAMES.get(key, key)
         if new != key and new in values:
-            raise ConfigError(f"{source} has both {new} and its old name {key}: take out {key}")
+            raise ConfigError(f"{source} has both {new} and its old name {key}: remove {key}")
         renamed[new] = value
     return renamed

@@ -1,19 +1,24 @@
-"""The settings that a command line asks for, and the source of each: one order for all commands.
+"""The settings of a command line, and the precedence of their sources. It is the same for all commands.
 
-Each source goes over those before it:
+Each source overrides those before it:
 
 1. the defaults of ``frcnn.config.schema``;
-2. presets: the optimizer's, the data set's, the backbone's, then the network that a weight file holds;
+2. presets: of the optimizer, of the data set, of the backbone; then the network of a weight file;
 3. the file of ``--config``;
 4. options;
 5. ``--set``.
 
-Presets belong to names. It makes no difference whether a file, an option or ``--set`` gives the name. A
-run that is resumed has its own settings in the place of 1 and 2.
+The names of optimizer, data set and backbone choose the presets. It does not matter which of the sources
+3, 4 and 5 gives the name. For a resumed run, the run's own settings take the place of 1 and 2.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from frcnn.config import in_weights, presets
 from frcnn.config.messages import naming
@@ -27,43 +32,49 @@ DATASET, DIR, BACKBONE, OPTIMIZER = "data.dataset", "data.dir", "model.backbone"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What ``gather`` found.
+    """The result of ``gather``.
 
     Attributes:
-        config: ``Config``.
-        asked: {key: value} of all that file, options and ``--set`` say: as a file for ``--config``, it
-            asks for the same again.
+        config: all settings.
+        asked: {key: value} of the settings that file, options and ``--set`` give. As a file for
+            ``--config`` they give the same settings again.
         by_source: {source: {key: value}} of the settings that differ from the defaults, each under the
-            source that it was taken from.
-        notes: lines about what the sources say and is not used.
+            source that its value comes from.
+        notes: lines about settings that are not used.
     """
 
     config: Config
-    asked: dict
-    by_source: dict
-    notes: tuple
+    asked: dict[str, Any]
+    by_source: dict[str, dict[str, Any]]
+    notes: tuple[str, ...]
 
-    def summary(self):
-        """Return lines for a person: the settings that are no default by source, and the notes."""
-        lines = ["settings that are no default, each source over those before it:"]
+    def summary(self) -> str:
+        """Return lines of text: by source the settings that differ from the defaults, and the notes."""
+        lines = ["settings that differ from the defaults (a later source overrides an earlier one):"]
         for source, values in self.by_source.items():
             pairs = " ".join(f"{key}={shown(value)}" for key, value in values.items())
             lines.append(f"  {source}: {pairs}")
         return "\n".join([*(lines if self.by_source else ["settings: the defaults"]), *self.notes])
 
 
-def gather(options, assignments, file=None, base=None, base_name="the run"):
+def gather(
+    options: Mapping[str, Any],
+    assignments: Mapping[str, Any],
+    file: str | os.PathLike | None = None,
+    base: Config | None = None,
+    base_name: str = "the run",
+) -> Settings:
     """Return the ``Settings`` of a command line.
 
     Args:
-        options: {key: text or value} of the options that were given.
-        assignments: the same of ``--set``.
-        file: path of a JSON file with settings, None without.
-        base: ``Config`` of the run to go on with, None for a new run.
-        base_name: what the summary calls that run.
+        options: {key: text or value} of the given options.
+        assignments: {key: text or value} of ``--set``.
+        file: path of a JSON file with settings (``--config``); None: no file.
+        base: all settings of the run to resume; None: a new run.
+        base_name: name of that run in the summary.
 
     Raises:
-        ConfigError: an unknown setting, a value that does not fit, a file that cannot be read.
+        ConfigError: a setting is unknown, a value is not allowed, or the file cannot be read.
     """
     options, assignments = typed(options), typed(assignments)
     said = options | assignments
@@ -82,42 +93,45 @@ def gather(options, assignments, file=None, base=None, base_name="the run"):
     try:
         config = DEFAULTS.replace(values)
     except ConfigError as error:
-        in_file = [key for key, source in source_of.items() if source == str(file)]
+        of_file = [key for key, source in source_of.items() if source == str(file)]
         lines = [
-            f"{file}: {line}" if any(key in line for key in in_file) else line
+            f"{file}: {line}" if any(key in line for key in of_file) else line
             for line in str(error).split("\n")
         ]
         raise ConfigError("\n".join(lines)) from error
-    by_source = {}
+    by_source: dict[str, dict[str, Any]] = {}
     for source, _ in layers:
         own = {key: config.get(key) for key in values if source_of[key] == source}
         own = {key: value for key, value in own.items() if value != DEFAULTS.get(key)}
         by_source |= {source: own} if own else {}
     if base is None and config.get(DATASET) != dataset:
-        # The presets are of a data set that is not read: its name cannot ask for them again.
+        # The presets belong to another data set than the one that is read. The name of the data set
+        # would not choose them again, so all settings are kept.
         asked = {key: config.get(key) for key in KEYS}
     return Settings(config, {key: asked[key] for key in KEYS if key in asked}, by_source, tuple(notes))
 
 
-def read_file(path):
+def read_file(path: str | os.PathLike) -> dict[str, Any]:
     """Return {key: value} of a JSON file with settings.
 
     Raises:
-        ConfigError: there is no such file, or it is not of this kind.
+        ConfigError: there is no such file, or it is not a file with settings.
     """
-    values = parse_json(read_text(path), SECTIONS, str(path))
+    values = parse_json(read_text(pathlib.Path(path)), SECTIONS, str(path))
     with naming(str(path)):
         return typed(values)
 
 
-def preset_layers(dataset, asked):
-    """Return [(source, {key: value}), ...] of the presets that belong to what is asked, and notes.
+def preset_layers(
+    dataset: str, asked: Mapping[str, Any]
+) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """Return [(source, {key: value}), ...] of the presets, and notes about settings that are not used.
 
-    A preset whose optimizer or backbone is the data set's own anyway is left out: to name what is there
-    already changes nothing.
+    A preset of the optimizer or backbone is not used if the preset of the data set already has the same
+    optimizer or backbone. So naming it changes nothing.
 
     Args:
-        dataset: whose preset comes first.
+        dataset: name of the data set.
         asked: {key: value} of file, options and ``--set``.
     """
     of_dataset = presets.preset(dataset)
@@ -133,12 +147,13 @@ def preset_layers(dataset, asked):
             network = typed(network)
     own_backbone = network.get(BACKBONE, DEFAULTS.get(BACKBONE))
     if network and backbone not in (None, own_backbone):
-        notes.append(f"{weights} holds a {own_backbone}: a {backbone} uses none of its settings")
+        notes.append(f"{weights} has a {own_backbone}, so its settings are not used for a {backbone}")
         network = {}
     backbone = backbone or network.get(BACKBONE)
     if backbone not in (None, of_dataset.get(BACKBONE)):
         layers.append((f"preset {backbone}", presets.backbone_preset(backbone)))
-    layers += [(weights, network)] if network else []
+    if weights and network:
+        layers.append((weights, network))
     for key in network.keys() & asked.keys():
         if asked[key] != network[key]:
             trained = f"{weights} was trained with {shown(network[key])}"
@@ -146,29 +161,32 @@ def preset_layers(dataset, asked):
     return layers, sorted(notes)
 
 
-def drop_other_data(values, said, source):
-    """Return settings without what they say of their own data where the command line names other data.
+def drop_other_data(
+    values: Mapping[str, Any], said: Mapping[str, Any], source: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Drop the settings of a config that belong to its data, if the command line names other data.
 
-    Classes, renames, format and year go with a data set and a folder, splits with a data set. Shapes go
-    with the folder in which they were drawn: in another one without shapes, ``data.dataset`` is voc.
+    Classes, renames, format and year belong to a data set and a folder; splits belong to a data set. The
+    data set ``shapes`` belongs to the folder in which the shapes were drawn: for another folder without
+    shapes, ``data.dataset`` becomes voc.
 
     Args:
-        values: {key: value} of a config.
+        values: {key: value} of the config.
         said: {key: value} of the command line, with ``data.dataset`` or ``data.dir`` if it names data.
-        source: what the notes call the config: its file's name.
+        source: name of the config's file, for the notes.
 
     Returns:
-        The settings, and a list of notes about those that were left out.
+        The settings that remain, and a list of notes about those that were dropped.
     """
     kind, folder = values.get(DATASET), said.get(DIR, "")
     moved = folder and not _same(folder, values.get(DIR, DEFAULTS.get(DIR)))
     is_other_kind = bool(kind) and said.get(DATASET, kind) != kind
     drawn = pathlib.Path(folder, "shapes", "shapes.json").is_file()
     is_undrawn = kind == "shapes" and moved and not drawn and DATASET not in said
-    dropped = ["data.train_split", "data.val_split"] if is_other_kind else []
+    keys = ["data.train_split", "data.val_split"] if is_other_kind else []
     if is_other_kind or is_undrawn or (moved and DIR in values):
-        dropped += ["data.classes", "data.rename", "data.format", "data.year"]
-    dropped = {key: values[key] for key in dropped if values.get(key) and key not in said}
+        keys += ["data.classes", "data.rename", "data.format", "data.year"]
+    dropped = {key: values[key] for key in keys if values.get(key) and key not in said}
     kept = {key: value for key, value in values.items() if key not in dropped}
     if is_undrawn:
         kept[DATASET], dropped[DATASET] = "voc", kind
@@ -179,5 +197,6 @@ def drop_other_data(values, said, source):
     return kept, [note + (" (--dataset shapes draws them there)" if is_undrawn else "")]
 
 
-def _same(folder, other):
+def _same(folder: str, other: str) -> bool:
+    """Return whether two paths are the same folder."""
     return pathlib.Path(folder).resolve() == pathlib.Path(other).resolve()

@@ -1,6 +1,6 @@
-"""Settings that go together: with a data set, a backbone, an optimizer or a weight file.
+"""Presets: settings that belong to a data set, a backbone, an optimizer or a weight file.
 
-Each preset is a TOML file in ``preset_files/``. It opens with its command and the expected result.
+Each preset is a TOML file in ``preset_files/``. It begins with its command and the expected result.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def _load(folder: str) -> dict[str, dict[str, Any]]:
     return presets
 
 
-PRESETS = _load("datasets")  # what each data set is trained with; voc: as in the paper
-BACKBONE_PRESETS = _load("backbones")  # as the networks were published; without a preset: the defaults
+PRESETS = _load("datasets")  # voc: as in the paper
+BACKBONE_PRESETS = _load("backbones")  # as published; other backbones have the defaults
 OPTIMIZER_PRESETS = _load("optimizers")
 
-# What makes an image the input of the network. It belongs to trained weights, like the network itself.
+# Settings of how an image becomes the network's input. Trained weights need the same ones.
 INPUT_SETTINGS = (
     "data.short_side",
     "data.long_side",
@@ -44,7 +44,7 @@ INPUT_SETTINGS = (
 
 
 def preset(dataset: str) -> Config:
-    """Return the ``Config`` that a data set is trained with by default.
+    """Return the default settings for a data set.
 
     Raises:
         ConfigError: there is no such data set.
@@ -59,21 +59,21 @@ def preset(dataset: str) -> Config:
 
 
 def backbone_preset(name: str) -> dict[str, Any]:
-    """Return {key: value} of the settings that a backbone starts from, with its name."""
+    """Return {key: value} of a backbone's preset, its name included."""
     return BACKBONE_PRESETS.get(name, {"model.backbone": name})
 
 
 def network_settings(text: str, source: str = "JSON") -> dict[str, Any]:
-    """Return {key: value} of the settings that trained weights need: the network, anchors and input.
+    """Return {key: value} of the settings that trained weights need: of network, anchors and input.
 
-    Fine-tuning on other data with another schedule starts from these.
+    Fine-tuning on other data uses them.
 
     Args:
         text: a config as JSON.
-        source: what error messages call it.
+        source: name of the text, for messages.
 
     Raises:
-        ConfigError: the text is no config.
+        ConfigError: the text is not a config.
     """
     return {
         key: value

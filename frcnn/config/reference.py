@@ -1,6 +1,6 @@
-"""``docs/settings.md``: every setting with its default, the values that it may have, and its meaning.
+"""Writes ``docs/settings.md``: every setting with its default, its allowed values and its meaning.
 
-After a change of a setting, write the page anew::
+After a change of a setting, write the page again::
 
     python -m frcnn.config.reference > docs/settings.md
 """
@@ -32,13 +32,13 @@ frcnn train --json-schema > frcnn.schema.json
 
 Later sources override earlier ones: the defaults below, presets of the optimizer, the data set and the
 backbone, the network in a weight file, the `--config` file, options, `--set`. The presets are the files
-in `frcnn/config/preset_files/`. `RUN/config.json` holds what was asked, and `RUN/resolved.json` every
-value that the run used.
+in `frcnn/config/preset_files/`. `RUN/config.json` has the settings that were asked for, and
+`RUN/resolved.json` all settings of the run.
 """
 
 
 def markdown() -> str:
-    """Return the page."""
+    """Return the page as Markdown."""
     lines = [HEAD]
     config = Config()
     for section in SECTIONS:
@@ -54,7 +54,7 @@ def markdown() -> str:
     lines += [
         "## Old names",
         "",
-        "Files of earlier versions are read with these names; `--set` refuses them.",
+        "Files of earlier versions may have these names. `--set` refuses them.",
         "",
     ]
     lines += ["| old name | name |", "|---|---|"]

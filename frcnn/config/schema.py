@@ -1,8 +1,8 @@
-"""``Config``: every setting of a run in one frozen object, checked; JSON in and out.
+"""``Config``: all settings of a run in one frozen object, checked, with JSON in and out.
 
-There is no hidden default: ``RUN/resolved.json`` holds every value that the run used, and reading it
-back gives the same ``Config``. The single settings are in ``frcnn.config.sections``; what a data set or
-a backbone starts from, in ``frcnn.config.presets``; the order of the sources of settings, in
+There is no hidden default: ``RUN/resolved.json`` has all settings of a run, and reading it gives the
+same ``Config``. The settings themselves are in ``frcnn.config.sections``, presets in
+``frcnn.config.presets``, and the precedence of the sources of settings is in
 ``frcnn.config.precedence``.
 """
 
@@ -79,10 +79,10 @@ class Config(_Sections):
     """All settings of a run.
 
     Args:
-        sections: a section's name and its settings, as a dict or as the section's class.
+        sections: sections by name, each as a dict of settings or as an object of the section's class.
 
     Raises:
-        ConfigError: with one line for each setting that is wrong.
+        ConfigError: settings are wrong. The message has one line for each.
 
     Example:
         >>> config = Config(train={"epochs": 4}).replace({"anchors.sizes": "32,64,128"})
@@ -113,7 +113,8 @@ class Config(_Sections):
             problems.append("augment.scale_jitter must be LOW,HIGH with 0 < LOW <= HIGH <= 10")
         if self.train.patience and self.train.schedule == "four-step":
             problems.append(
-                "train.patience does not go with train.schedule four-step, whose phases begin anew"
+                "train.patience must be 0 with train.schedule=four-step, whose phases start again from "
+                "initial weights"
             )
         try:
             conv_tiles.parse(self.train.conv_tiles)
@@ -138,23 +139,23 @@ class Config(_Sections):
             problems.append("box.kind=oriented needs loss.box=smooth_l1")
         if self.augment.is_active:
             problems.append(
-                "box.kind=oriented goes with data.flip, not with the settings of augment yet"
+                "box.kind=oriented does not work with the settings of augment yet, only with data.flip"
             )
         return problems
 
     def get(self, key: str) -> Any:
-        """Return the value of a dotted key such as ``"rpn.samples"``."""
+        """Return the value of a dotted key, such as ``"rpn.samples"``."""
         section, name = key.split(".")
         return getattr(getattr(self, section), name)
 
     def replace(self, values: Mapping[str, Any]) -> Config:
-        """Return a copy with some values changed.
+        """Return a copy with other values for some settings.
 
         Args:
-            values: {dotted key: value}; a value may be text, as a command line gives it.
+            values: {dotted key: value}; a value may be text, as on a command line.
 
         Raises:
-            ConfigError: with one line for each unknown key and each value that does not fit.
+            ConfigError: a key is unknown or a value is not allowed. The message has one line for each.
         """
         sections = {section: dict(getattr(self, section)) for section in SECTIONS}
         for key, value in typed(values).items():
@@ -167,14 +168,14 @@ class Config(_Sections):
         return json.dumps(self.model_dump(), indent=2) + "\n"
 
     def updated_from_json(self, text: str, source: str = "JSON") -> Config:
-        """Return a copy with the settings of a JSON text, which need not hold all, put over it.
+        """Return a copy with the values of a JSON text, which may have only some of the settings.
 
         Args:
-            text: as ``to_json`` writes it, of this or an earlier version.
-            source: what error messages call the text: its file's name.
+            text: text of ``to_json``, of this or an earlier version.
+            source: name of the text's file, for messages.
 
         Raises:
-            ConfigError: as ``replace``, each line with the source.
+            ConfigError: as ``replace``; each line begins with the source.
         """
         values = text_format.parse_json(text, SECTIONS, source)
         with messages.naming(source):
@@ -194,13 +195,13 @@ class Config(_Sections):
 
 
 def typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check each setting on its own, and return it as a value of its type.
+    """Check each setting by itself, and return its value with the right type.
 
     Args:
-        values: {dotted key: value}; a value may be text, as a command line gives it.
+        values: {dotted key: value}; a value may be text, as on a command line.
 
     Raises:
-        ConfigError: with one line for each unknown key and each value that does not fit.
+        ConfigError: a key is unknown or a value is not allowed. The message has one line for each.
     """
     problems = [messages.unknown_key(key, KEYS) for key in values if key not in KEYS]
     sections: dict[str, dict[str, Any]] = {}

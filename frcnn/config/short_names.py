@@ -26,5 +26,5 @@ SHORT_NAMES = {
 
 
 def some(*names: str) -> dict[str, str]:
-    """Return the part of ``SHORT_NAMES`` that a command has as options."""
+    """Return the entries of ``SHORT_NAMES`` with these names, for the options of a command."""
     return {name: SHORT_NAMES[name] for name in names}

@@ -1,4 +1,4 @@
-"""Settings as text: JSON files, ``KEY=VALUE``, and values as messages show them.
+"""Settings as text: JSON files, ``KEY=VALUE``, and the form of values in messages.
 
 The settings themselves are in ``frcnn.config.sections``.
 """
@@ -36,12 +36,12 @@ def parse_json(text: str, sections: Collection[str], source: str = "JSON") -> di
     """Return {dotted key: value} of JSON text, {section: {name: value}}, for ``Config.replace``.
 
     Args:
-        text: of a config, which may be a part of one.
-        sections: the names that sections may have.
-        source: what error messages call the text.
+        text: some or all settings as JSON.
+        sections: the known names of sections.
+        source: name of the text, for messages.
 
     Raises:
-        ConfigError: it is not JSON, has a key twice, or has other things than sections.
+        ConfigError: it is not JSON, has a key twice, or has anything but sections.
     """
     try:
         found = json.loads(text, object_pairs_hook=_once_each)
@@ -50,7 +50,7 @@ def parse_json(text: str, sections: Collection[str], source: str = "JSON") -> di
     if isinstance(found, dict) and isinstance(found.get(SCHEMA_KEY), str):
         del found[SCHEMA_KEY]
     if not isinstance(found, dict) or not all(isinstance(s, dict) for s in found.values()):
-        raise ConfigError(f"{source} must hold sections: {{'train': {{'epochs': 4}}, ...}}")
+        raise ConfigError(f"{source} must have sections: {{'train': {{'epochs': 4}}, ...}}")
     for name in found:
         if name not in sections:
             raise ConfigError(f"{source}: there is no section {name!r}, only {', '.join(sections)}")
@@ -59,11 +59,11 @@ def parse_json(text: str, sections: Collection[str], source: str = "JSON") -> di
 
 
 def _once_each(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the dict of a JSON object, in which a key that is there twice would lose a value."""
+    """Return the dict of a JSON object. A key that is there twice is an error."""
     found = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} stands there twice")
+            raise ValueError(f"the key {key!r} is there twice")
         found[key] = value
     return found
 
@@ -89,7 +89,7 @@ def to_json(values: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any, most: int = 80) -> str:
-    """Return a value as ``--set`` takes it, in one line of a length that can be read."""
+    """Return a value in the form that ``--set`` takes, in one short line."""
     if isinstance(value, (list, tuple)):
         return text.shown(",".join(shown(item) for item in value), most)
     if isinstance(value, bool):

@@ -1,8 +1,8 @@
-"""Kinds of values that a setting may have, and how text or JSON becomes such a value.
+"""The types of settings, and how text or JSON becomes a value of these types.
 
 A command line gives text: ``4``, ``1e-4``, ``true``, ``32,64,128``. JSON gives numbers, booleans and
-lists. Both become the same value, of exactly the setting's type. What does not fit is a ``ValueError``;
-``frcnn.config.messages`` says what is allowed.
+lists. Both become the same value of the setting's type. A value that is not allowed raises
+``ValueError``; ``frcnn.config.messages`` makes the message.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator
 
-WHOLE_LIMIT = 2**53  # from there on, a float stands for several whole numbers
+WHOLE_LIMIT = 2**53  # above it, floats cannot represent all whole numbers
 T = TypeVar("T")
 
 
 def to_number(value: Any) -> float:
-    """Return a finite float of a number or of its text."""
+    """Return a number, or text of a number, as a finite float."""
     try:
         number = float(value)
     except (TypeError, OverflowError):
@@ -29,7 +29,7 @@ def to_number(value: Any) -> float:
 
 
 def to_whole(value: Any) -> int:
-    """Return an int of a whole number or of its text; ``1e3`` and ``4.0`` are whole."""
+    """Return a whole number, or text of one, as an int. ``1e3`` and ``4.0`` are whole numbers."""
     number = to_number(value)
     if number % 1 or abs(number) >= WHOLE_LIMIT:
         raise ValueError
@@ -37,7 +37,7 @@ def to_whole(value: Any) -> int:
 
 
 def to_switch(value: Any) -> bool:
-    """Return the bool of true or false, or of its text in any case."""
+    """Return a bool, or the text true or false in any case, as a bool."""
     switches = {"true": True, "false": False}
     name = str(value).strip().lower()
     if name not in switches:
@@ -46,9 +46,9 @@ def to_switch(value: Any) -> bool:
 
 
 def to_text(value: Any) -> str:
-    """Return the text of a text or path, without white space around it.
+    """Return a text or path as text, without white space at its ends.
 
-    No path may hold a NUL or half of a surrogate pair.
+    NUL and halves of surrogate pairs are refused, because paths cannot have them.
     """
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
@@ -59,7 +59,7 @@ def to_text(value: Any) -> str:
 
 
 def to_list(value: Any) -> list[Any]:
-    """Return the items of a list, or of text with commas between them. Empty items do not count."""
+    """Return the items of a list, or of text with commas between items. Empty items are dropped."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
         raise ValueError

@@ -1,4 +1,4 @@
-"""Detectors that others trained, as ours: the same weights and settings give the same boxes.
+"""Import of detectors of other libraries: with the same weights and settings they give the same boxes.
 
 May import: everything up to detector.
 """

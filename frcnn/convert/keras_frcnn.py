@@ -1,34 +1,38 @@
-"""Detectors that the old keras-frcnn trainers wrote (yhenon, kbardool and their many forks), as ours.
+"""Import of detectors that were trained by keras-frcnn (yhenon, kbardool and their many forks).
 
-Their HDF5 file holds weights alone: what else belongs to them (class order, anchors, image size) lies
-in a pickle beside it, which ``keras_frcnn_config`` reads, or has to be told.
+Their HDF5 file has only the weights. Class order, anchors and image size are in a pickle, which is not
+read: the caller gives them.
 
-What differs there, and where it goes:
+These things differ in keras-frcnn, and are converted:
 
-- Anchors are numbered size by size, then ratio by ratio, here the other way round: the RPN's channels
-  are put in our order.
-- Ratios are pairs of factors for width and height that need not keep the area: (1, 2) doubles it.
-  Ours keep it. The same box from another anchor is the same centre, so the quotient of the two sides
-  goes into the weights of dx and dy, its logarithm into the bias of dw and dh. Proposals are equal;
-  in fine-tuning, our anchors are what objects are assigned to.
-- The RPN learns deltas times 4; the head's are times (8, 8, 4, 4). The first is divided out of the
-  weights, the second is our ``roi.delta_weights``.
-- Channels come as RGB, minus the mean in BGR's order (``caffe_rgb``). Images are enlarged or reduced
-  without smoothing, sides rounded down, the long one without limit.
-- The RPN is trained on anchors centred in their cells, but its deltas are then applied to anchors
-  centred on the cells' corners; on those proposals the head was trained, so that is our offset: 0.
-- Regions are cut out at whole cells and resized to 7 x 7, one bilinear sample a bin. Ours are not
-  rounded: ``pool_samples`` 1 gives the same numbers where a region is 7 x 7 whole cells, and those of
-  TensorFlow 2's resize for all others, but for the samples at a region's edge. TensorFlow 1's put the
-  samples at the bins' upper left corners.
+- Anchors: all ratios of the first size come first, here all sizes of the first ratio. The channels of
+  the RPN are put in our order.
+- Ratios are factors of width and height, which may change the area: (1, 2) doubles it. Our anchors keep
+  the area. Both anchors have the same centre, so the quotient of their sides is multiplied into the
+  weights of dx and dy, and its logarithm is added to the bias of dw and dh. The proposals are the same.
+  Fine-tuning matches objects with our anchors.
+- The targets of the RPN's deltas are multiplied by 4, and those of the head by (8, 8, 4, 4). The weights
+  of the RPN are divided by 4; ``roi.delta_weights`` gets the other factors.
+- The preprocessing is RGB minus the mean of BGR (``caffe_rgb``). Images are resized without smoothing,
+  with sides rounded down and no limit of the long side.
+- The RPN is trained with anchors at the centres of the cells, but its deltas are applied to anchors at
+  the corners of the cells. The head was trained with these proposals, so ``anchors.offset`` is 0.
+- RoIs are rounded to whole cells and resized to 7 x 7 with one bilinear sample per bin. Ours are not
+  rounded. With ``pool_samples`` 1 the numbers are the same for RoIs of 7 x 7 whole cells. For other RoIs
+  they are those of TensorFlow 2's resize, except for samples at the edge of the RoI. TensorFlow 1
+  samples at the upper left corners of the bins.
 
-Their ResNet50 pools its stem without padding, so its cells lie two pixels off those of our
-``resnet50``; it is refused, rather than imported a little wrong.
+Their ResNet50 has a pooling without padding in its first stage, which shifts the features by two pixels
+against our ``resnet50``. So it is refused.
 """
 
+from __future__ import annotations
+
 import math
+import os
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,21 +52,32 @@ POOL_SIZE = 7
 _RENAMED = {"rpn_conv": "rpn_conv1", "head_dense1": "fc1", "head_dense2": "fc2"}
 
 
-def import_keras_frcnn(path, classes=None, short_side=600, sizes=SIZES, ratios=RATIOS):
-    """Return a ready ``Detector`` with the weights of a keras-frcnn VGG16.
+def import_keras_frcnn(
+    path: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+    short_side: int = 600,
+    sizes: Sequence[float] = SIZES,
+    ratios: Sequence[tuple[float, float]] = RATIOS,
+) -> Detector:
+    """Return a ``Detector`` with the weights of a VGG16 of keras-frcnn.
 
     Args:
-        path: the ``.hdf5`` file, as ``save_weights`` or ``save`` of Keras 2 wrote it.
-        classes: the object classes' names in the order of the training's ``class_mapping``, without
-            ``bg``, which is its last; None: numbers.
-        short_side: of the resized image, pixels (``im_size``).
+        path: the ``.hdf5`` file, written by ``save_weights`` or ``save`` of Keras 2.
+        classes: names of the object classes in the order of the training's ``class_mapping``, without
+            ``bg``, its last entry; None: the classes get numbers as names.
+        short_side: short side of the resized image, pixels (``im_size``).
         sizes: ``anchor_box_scales``, pixels.
         ratios: ``anchor_box_ratios``: (width, height) factors.
 
     Raises:
-        WeightsError: not such a file; or layers are missing, left over or of the wrong shape, all of
-            which it names.
-        ConfigError: classes or anchors of another number than the file's, or impossible values.
+        WeightsError: it is not such a file; or layers are missing, left over or have the wrong shape.
+            The message names all of them.
+        ConfigError: the file has another number of classes or anchors, or a value is impossible.
+
+    Example::
+
+        detector = frcnn.import_keras_frcnn("model_frcnn.hdf5", classes=["car", "person"])
+        detector.save("detector.weights.h5")
     """
     path = pathlib.Path(path)
     arrays = _with_names(_read(path), path)
@@ -97,7 +112,9 @@ def import_keras_frcnn(path, classes=None, short_side=600, sizes=SIZES, ratios=R
     )
     found, wanted = arrays["rpn_out_class"][1].size, len(sizes) * len(ratios)
     if found != wanted:
-        raise ConfigError(f"{path} has {found} anchors a cell, not {len(sizes)} sizes x {len(ratios)}")
+        raise ConfigError(
+            f"{path} has {found} anchors per cell, not {len(sizes)} sizes x {len(ratios)} ratios"
+        )
     built = FasterRCNN.from_config(config, num_classes, allow_random_frozen=True)
     own = freezing.weighted_layers(built.detector)
     converted = _convert(arrays, own, path, num_classes, len(sizes), ratios)
@@ -109,20 +126,21 @@ def _read(path):
     if not path.is_file():
         raise WeightsError(f"there is no weight file {path}")
     if path.suffix == ".npz":
-        raise WeightsError(f"{path} is no HDF5 file, which keras-frcnn's are")
+        raise WeightsError(f"{path} is not an HDF5 file, as those of keras-frcnn are")
     return initial.read(path)
 
 
 def _with_names(arrays, path):
-    """Return the arrays with the two unnamed layers of the head under the names of what they wrap.
+    """Rename the two layers of the head, which are saved under the name of the wrapper TimeDistributed.
 
-    ``TimeDistributed`` is saved under its own name, a number that counts up as layers are made: the
-    first with weights is ``fc1``, the second ``fc2``.
+    The names end in numbers that count the wrappers: the first wrapper with weights is ``fc1``, the
+    second is ``fc2``.
     """
     if "res2a_branch2a" in arrays:
         raise WeightsError(
-            f"{path} is keras-frcnn's ResNet50. Only its VGG16 can be imported: its ResNet pools the "
-            "stem without padding, so that its features lie elsewhere than those of our resnet50"
+            f"{path} is a ResNet50 of keras-frcnn. Only VGG16 can be imported: this ResNet50 has a "
+            "pooling "
+            "without padding, so its features are shifted against those of our resnet50"
         )
     wrappers = [name for name in arrays if re.fullmatch(r"time_distributed(_\d+)?", name)]
     wrappers.sort(key=lambda name: int(name.rpartition("_")[2]) if name[-1].isdigit() else 0)
@@ -131,7 +149,7 @@ def _with_names(arrays, path):
 
 
 def _dimensions(arrays, path):
-    """Return the number of classes with background, the head's width and the RPN's channels."""
+    """Return the number of classes with background, the width of the head and the RPN's channels."""
     heads = [match for name in arrays if (match := re.fullmatch(r"dense_class_(\d+)", name))]
     try:
         ((_, bias),) = [arrays[match[0]] for match in heads]
@@ -140,14 +158,14 @@ def _dimensions(arrays, path):
             raise ValueError
     except (KeyError, ValueError, IndexError):
         raise WeightsError(
-            f"{path} is no VGG16 of keras-frcnn: among dense_class_C, fc1, rpn_conv1 and rpn_out_class "
-            "some are missing, more than one, or without a bias"
+            f"{path} is not a VGG16 of keras-frcnn: dense_class_C, fc1, rpn_conv1 or rpn_out_class is "
+            "missing, is there twice, or has no bias"
         ) from None
     return sizes
 
 
 def _convert(arrays, own, path, num_classes, num_sizes, ratios):
-    """Return {our layer's name: arrays} for every layer, and make sure that nothing is left over."""
+    """Return {layer name: arrays} for every layer. Entries that are left over are an error."""
     names = _RENAMED | {
         "rpn_class_logits": "rpn_out_class",
         "rpn_deltas": "rpn_out_regress",
@@ -164,7 +182,7 @@ def _convert(arrays, own, path, num_classes, num_sizes, ratios):
         found = [tuple(value.shape) for value in values]
         expected = [tuple(weight.shape) for weight in layer.weights]
         if found != expected:
-            mismatched.append(f"{name} is {found} and should be {expected}")
+            mismatched.append(f"{name} is {found} and must be {expected}")
             continue
         if layer.name == "rpn_class_logits":
             values = [_by_ratio(value, num_sizes, len(ratios), 1) for value in values]
@@ -176,15 +194,20 @@ def _convert(arrays, own, path, num_classes, num_sizes, ratios):
 
 
 def _by_ratio(array, num_sizes, num_ratios, values):
-    """Turn the last axis from (sizes, ratios, values) to (ratios, sizes, values)."""
+    """Reorder the last axis from (sizes, ratios, values) to (ratios, sizes, values)."""
     split = array.reshape(*array.shape[:-1], num_sizes, num_ratios, values)
     return np.swapaxes(split, -3, -2).reshape(array.shape)
 
 
 def _rescaled(kernel_and_bias, ratios):
-    """Make of deltas for anchors of their sides, times 4, such for anchors that keep their area."""
+    """Convert the layer of the RPN's deltas from their anchors and factor 4 to our anchors.
+
+    Args:
+        kernel_and_bias: the two arrays, with the channels in our order.
+        ratios: (width, height) factors.
+    """
     kernel, bias = (array.reshape(*array.shape[:-1], len(ratios), -1, 4) for array in kernel_and_bias)
-    # Both sides of their anchor in those of ours.
+    # The sides of their anchors divided by the sides of ours.
     stretch = np.array([math.sqrt(width * height) for width, height in ratios])[:, None, None]
     factor = np.concatenate([stretch, stretch, np.ones_like(stretch), np.ones_like(stretch)], axis=-1)
     bias = bias / RPN_SCALE * factor + np.log(stretch) * [0.0, 0.0, 1.0, 1.0]

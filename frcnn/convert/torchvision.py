@@ -1,4 +1,9 @@
-"""Detectors that others trained, as ours: the same network, settings and weights, so the same boxes."""
+"""Import of detectors of torchvision: the same network, settings and weights give the same boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from frcnn.config.presets import backbone_preset
 from frcnn.config.schema import Config
@@ -8,7 +13,7 @@ from frcnn.models import freezing
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.weights import by_name, torchvision_state
 
-# torchvision's arguments and our settings.
+# {argument of torchvision: setting}
 SETTINGS = {
     "min_size": "data.short_side",
     "max_size": "data.long_side",
@@ -21,7 +26,7 @@ SETTINGS = {
     "rpn_score_thresh": "rpn.score_threshold",
 }
 
-# What all of torchvision's detectors have and ours do not by default.
+# Settings of all detectors of torchvision that differ from our defaults.
 _COMMON = {
     "data.short_side": 800,
     "data.long_side": 1333,
@@ -50,21 +55,33 @@ _OF_NAME = {
 }
 
 
-def import_torchvision(name, state, classes=None, batch_norm_epsilon=None, **settings):
-    """Return a ready ``Detector`` with the weights of one of torchvision's.
+def import_torchvision(
+    name: str,
+    state: Mapping[str, Any],
+    classes: Sequence[str] | None = None,
+    batch_norm_epsilon: float | None = None,
+    **settings: Any,
+) -> Detector:
+    """Return a ``Detector`` with the weights of a detector of torchvision.
 
     Args:
-        name: torchvision's builder, such as ``"fasterrcnn_resnet50_fpn"``.
-        state: {parameter name: numpy array}, the whole state dict.
-        classes: names of the classes 1 to C-1; None: COCO's where there are 90, else numbers.
-        batch_norm_epsilon: None: as torchvision has it when it loads its published weights
-            (``torchvision_state.batch_norm_epsilon``).
-        **settings: by torchvision's names, those in ``SETTINGS``; and ``num_classes``, which must be
-            the state's.
+        name: torchvision's function that builds the detector, such as ``"fasterrcnn_resnet50_fpn"``.
+        state: {entry name: numpy array}, the whole state dict.
+        classes: names of the classes 1 to C-1; None: those of COCO if there are 90, otherwise numbers.
+        batch_norm_epsilon: epsilon of batch normalization; None:
+            ``torchvision_state.batch_norm_epsilon``.
+        **settings: arguments of torchvision's function, those in ``SETTINGS``; and ``num_classes``,
+        which
+            must be that of the state dict.
 
     Raises:
-        WeightsError: an entry is missing, left over or of the wrong shape, or the name is not known.
-        ConfigError: an unknown setting, or a value that does not fit.
+        WeightsError: an entry is missing, left over or has the wrong shape, or the name is not known.
+        ConfigError: a setting is unknown, or a value is not allowed.
+
+    Example::
+
+        state = {key: value.numpy() for key, value in torch.load("detector.pth").items()}
+        detector = frcnn.import_torchvision("fasterrcnn_resnet50_fpn", state)
     """
     torchvision_state.check_name(name)
     num_classes = torchvision_state.num_classes(state)
@@ -74,7 +91,7 @@ def import_torchvision(name, state, classes=None, batch_norm_epsilon=None, **set
     unknown = [key for key in settings if key not in SETTINGS]
     if unknown:
         raise ConfigError(
-            f"no setting {', '.join(unknown)}; there are num_classes, {', '.join(SETTINGS)}"
+            f"there is no setting {', '.join(unknown)}; there are num_classes, {', '.join(SETTINGS)}"
         )
     if batch_norm_epsilon is None:
         batch_norm_epsilon = torchvision_state.batch_norm_epsilon(name, state)
@@ -82,7 +99,9 @@ def import_torchvision(name, state, classes=None, batch_norm_epsilon=None, **set
         known = torchvision_state.COCO_CLASSES
         classes = known if num_classes == len(known) + 1 else [str(k) for k in range(1, num_classes)]
     if len(classes) != num_classes - 1:
-        raise ConfigError(f"classes names {len(classes)}, but the state has {num_classes - 1} of them")
+        raise ConfigError(
+            f"classes has {len(classes)} names, but the state has {num_classes - 1} classes"
+        )
     config = Config().replace(
         _COMMON
         | _OF_NAME[name]

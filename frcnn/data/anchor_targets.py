@@ -1,4 +1,7 @@
-"""Match and sample the anchors of a batch and make the RPN's targets, in the loader's threads."""
+"""Makes the RPN's targets of a batch in the loader's threads: match anchors, sample them, encode boxes.
+
+B: images, L: feature cells, A: anchors per cell, D: numbers per box regression.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ class AnchorTargetCreator:
     """Makes the RPN's targets of a batch.
 
     Args:
-        anchor_generator: of the network.
-        config: the settings ``rpn``.
-        kind: of the boxes. Anchors are matched with the outer boxes of oriented ones.
+        anchor_generator: the network's generator.
+        config: the section ``rpn`` of the settings.
+        kind: kind of the boxes. Anchors are matched with the outer boxes of oriented boxes.
 
     Example:
         >>> creator = AnchorTargetCreator(model.anchor_generator, config.rpn)
@@ -43,7 +46,8 @@ class AnchorTargetCreator:
 
         @functools.lru_cache(maxsize=64)
         def anchors(height, width):
-            # On the CPU: a GPU is left to the training step. Fortran order, as it is read by column.
+            # On the CPU, because the GPU is for the training step. In Fortran order, because
+            # match_anchors reads the columns.
             with keras.device("cpu:0"):
                 return np.asfortranarray(ops.convert_to_numpy(anchor_generator(height, width)[0]))
 
@@ -53,8 +57,8 @@ class AnchorTargetCreator:
         """Return the targets at the cells of the sampled anchors.
 
         Args:
-            batch: images, image sizes, boxes and labels are used.
-            rng: generator that the sample is drawn from, or a list with one per image.
+            batch: the batch; images, image sizes, boxes and labels are used.
+            rng: random generator, or a list with one per image.
         """
         return sampled_rpn_targets(*self._labelled(batch, rng), self._config.samples, self._kind)
 

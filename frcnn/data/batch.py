@@ -1,4 +1,4 @@
-"""The images of one training step, as the loader hands them on.
+"""A batch: the images of one training step.
 
 B: images per batch, H x W: pixels, G: ground-truth boxes per image (padded).
 """
@@ -15,22 +15,23 @@ from frcnn.data.sample import Sample
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """The images of one step, or this process' share of them.
+    """The images of one step, or this process's share of them.
 
     Attributes:
         images: (B, H, W, 3) RGB, padded; uint8, or float32 without ``data.uint8_images``.
         image_sizes: (B, 2) float32 height and width without padding, pixels; 0 for filling images.
-        gt_boxes: (B, G, 4) float32 boxes in pixels of the network input, or (B, G, 5) oriented ones; 0
-            is padding.
+        gt_boxes: (B, G, 4) float32 boxes in pixels of the network input, or (B, G, 5) oriented boxes;
+            padding is 0.
         gt_labels: (B, G) int32 object class; -1 is padding.
         weights: (B,) float32 weight of each image.
-        samples: the ``Sample`` of each image. Filling images have none; they are the last of the batch.
-        position: (epoch, batch in it), from 0.
+        samples: the ``Sample`` of each image. Filling images, the last of the batch, have none.
+        position: (epoch, batch in the epoch), both from 0.
         targets: result of the loader's ``make_targets``, such as ``RpnTargets``; None without it.
         indices: index in the data set of each of ``samples``.
-        rows: (B,) int64 row of each image in the whole batch, over all processes; without meaning for
+        rows: (B,) int64 row of each image in the whole batch of all processes; it has no meaning for
             filling images.
-        total: number of images in the whole batch, those that cannot be decoded included.
+        total: number of images in the whole batch, images that cannot be decoded included. If ``rows``
+            is not given, both are those of a whole batch.
     """
 
     images: np.ndarray
@@ -43,9 +44,9 @@ class Batch:
     targets: Any = None
     indices: tuple[int, ...] = ()
     rows: np.ndarray | None = None
-    total: int | None = None
+    total: int = 0
 
     def __post_init__(self):
-        if self.rows is None:  # a whole batch
+        if self.rows is None:
             object.__setattr__(self, "rows", np.arange(len(self.images)))
             object.__setattr__(self, "total", len(self.images))

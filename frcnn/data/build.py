@@ -1,4 +1,4 @@
-"""From ``DataConfig`` to the training and validation splits."""
+"""Reads the training and validation splits that a ``DataConfig`` names."""
 
 import dataclasses
 import pathlib
@@ -17,19 +17,20 @@ from frcnn.text import listed
 def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
     """Return the (training, validation) ``Dataset`` that a ``DataConfig`` names.
 
-    Both have the same classes: those in the config, else those that the training split brings.
+    Both have the same classes: those in the config, or, if it has none, those of the training split.
 
     Args:
-        config: ``DataConfig``.
-        seed: that ``shapes`` are drawn from, when they are not there yet.
+        config: the section ``data`` of the settings.
+        seed: seed of the data set ``shapes``, which is drawn if it is not there yet.
 
     Raises:
-        DataError: no such data, or faults in it: those of both splits at once.
+        DataError: there are no such data, or they have faults. The message has the faults of both
+            splits.
     """
     source = open_data(config, seed)
     train, faults = collect_split(config, config.train_split, config.classes, source=source)
     classes, advice = config.classes, ADD_CLASS
-    # An image with a fault may hold a class that no other has; that is no fault of the other split.
+    # An image with a fault may be the only one with a class. This is not a fault of the other split.
     if not classes and not (faults and config.on_bad_data == "error"):
         classes = train.classes
         advice = (
@@ -44,8 +45,8 @@ def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
 
 
 def _with_missing_classes(val: Dataset, train: Dataset) -> Dataset:
-    """Return the validation set with a note about the classes that one of the two splits lacks."""
-    # By name: with faults in the training split, the two need not have the same list of classes.
+    """Return the validation set with a note about classes that only one of the two splits has."""
+    # By name, because the lists of classes may differ if the training split has faults.
     train_has, val_has = (
         {data.classes[label] for sample in data.samples for label in sample.labels}
         for data in (train, val)
@@ -59,10 +60,10 @@ def _with_missing_classes(val: Dataset, train: Dataset) -> Dataset:
 
 
 def _without_shared(dataset: Dataset, other: Dataset) -> tuple[Dataset, list[Fault]]:
-    """Return a data set without the images that are another's under another name, and their faults.
+    """Drop the images that the other data set has under another name, and return their faults as well.
 
-    Two annotations of one image, in one split each, are seen nowhere else. (The same image of the same
-    name may well be in both.)
+    Two annotations of one image, one in each split, are found only here. (The same image with the same
+    name may be in both splits.)
     """
     owner = {sample.path: sample.name for sample in other.samples}
     samples, faults = [], []
@@ -79,10 +80,10 @@ def _without_shared(dataset: Dataset, other: Dataset) -> tuple[Dataset, list[Fau
 def load_split(
     config: DataConfig, split: str, classes: Sequence[str] = (), advice: str = ADD_CLASS
 ) -> Dataset:
-    """Return the ``Dataset`` of one split, its faults settled. Arguments: as for ``collect_split``.
+    """Return the ``Dataset`` of one split, after ``apply_policy``. Arguments: as for ``collect_split``.
 
     Raises:
-        DataError: no such data, or faults in it.
+        DataError: there are no such data, or they have faults.
     """
     return apply_policy([collect_split(config, split, classes, advice)], config.on_bad_data)[0]
 
@@ -94,20 +95,20 @@ def collect_split(
     advice: str = ADD_CLASS,
     source: Source | None = None,
 ) -> tuple[Dataset, list[Fault]]:
-    """Return the ``Dataset`` of one split without its faulty images, and the list of its ``Fault``.
+    """Return the ``Dataset`` of one split without images that have faults, and the list of the faults.
 
     Args:
-        config: ``DataConfig``.
-        split: its name.
-        classes: names in the order of the labels; empty: those that the split brings.
-        advice: what to do about an object of another class, for the report.
-        source: the data, opened; None: they are opened here.
+        config: the section ``data`` of the settings.
+        split: name of the split.
+        classes: names in the order of the labels; empty: the classes of the split.
+        advice: what to do about an object of another class, for the message.
+        source: the opened data; None: open them here.
 
     Raises:
-        DataError: no such data.
+        DataError: there are no such data.
     """
     rename = dict(one.split("=", 1) for one in config.rename)
-    # The user's own choice of classes. Of the 20 official ones, which a devkit is read with, it is none.
+    # Whether the user has chosen the classes. The 20 official ones of a devkit are not such a choice.
     only = bool(classes) and tuple(classes) == config.classes != voc_layout.VOC_CLASSES
     clip = config.on_bad_data == "clip"
     choice = Choice(tuple(classes) or None, only, rename, clip, advice)
@@ -115,14 +116,14 @@ def collect_split(
 
 
 def open_data(config: DataConfig, seed: int = 0) -> Source:
-    """Return the data that a ``DataConfig`` names; ``shapes`` are drawn if they are not there.
+    """Open the data that a ``DataConfig`` names. The data set ``shapes`` is drawn if it is not there.
 
     Args:
-        config: ``DataConfig``.
-        seed: that ``shapes`` are drawn from.
+        config: the section ``data`` of the settings.
+        seed: seed of the data set ``shapes``.
 
     Raises:
-        DataError: no such data, or they were given as Python objects.
+        DataError: there are no such data, or they were given as Python objects.
     """
     if config.dataset == "python":
         raise DataError(

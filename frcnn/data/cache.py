@@ -1,8 +1,8 @@
 """Resized images kept in memory, so that later epochs need not decode their files again.
 
-Images that are in the cache stay there. An epoch uses each image once, in random order, so the share of
-hits is the share of images kept, whichever they are. A cache that drops the least recently used image
-would drop most images just before they are used again.
+Images in the cache stay there. An epoch uses each image once, in random order, so the share of hits is
+the share of images in the cache, and it does not matter which images these are. A cache that drops the
+least recently used image would drop most images just before they are used again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from frcnn.data.sample import Sample
 
 
 class ImageCache:
-    """Keeps images and boxes of samples, resized or as they are in the file. Threads may share it.
+    """Keeps images and boxes of samples, resized or in the size of the file. Threads may share it.
 
     Args:
-        mib: the most memory of all arrays, MiB; 0: nothing is kept.
+        mib: most memory of all arrays, MiB; 0: nothing is kept.
 
     Attributes:
         size: memory of the arrays, bytes.
@@ -46,9 +46,12 @@ class ImageCache:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the image and the boxes of a sample, from the cache or from ``make()``.
 
-        ``resized`` says which of the two kinds is wanted: resized, or as in the file.
+        The caller must not write to the arrays. Those in the cache are read-only.
 
-        The caller must not write to them: the cache's own are read-only.
+        Args:
+            sample: the sample.
+            make: function that returns image and boxes, if they are not in the cache.
+            resized: whether they are resized, or in the size of the file.
         """
         key = sample, resized
         found = self._kept.get(key)

@@ -1,9 +1,9 @@
-"""Splits that are made from the images' file names, where a data set has none.
+"""Makes splits from the images' file names, for a data set that has none.
 
-The hash of its file name gives each image a number from 0 to 1. The images whose number is below a
-split's share are in the split, so that new images move no other one. In a small set chance could put
-most images, or none, into a split: there the images with the smallest numbers are taken, as many as is
-near the share.
+Each image has a number from 0 to 1, the hash of its file name. The images whose number is below the
+share of a split are in this split. So other images do not change their split when new images are added.
+In a small data set, most images or none could be below the share. So each split has a least and a
+largest number of images, and those with the smallest numbers are taken.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 
 
 def hash_share(name: str) -> float:
-    """Return a number from 0 to 1 that an image's file name gives, as good as at random.
+    """Return a pseudo-random number from 0 to 1 that depends only on an image's file name.
 
-    The file name alone decides, and copies that an export augmented (Roboflow's ``NAME.rf.HASH.jpg``)
-    have the same number.
+    Augmented copies of an image in an export (Roboflow's ``NAME.rf.HASH.jpg``) have the same number.
     """
     name = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])[0].partition(".rf.")[0]
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
@@ -28,8 +27,9 @@ def hash_share(name: str) -> float:
 def divide(names: Sequence[str], shares: Mapping[str, float], rest: str = "train") -> list[str]:
     """Return the split of each image.
 
-    A split gets between half and one and a half times its share of the images, and at least one image;
-    one remains for the ``rest``. Images of one number stay together, unless a split would be empty.
+    A split gets between half and one and a half times its share of the images, and at least one image.
+    At least one image remains for ``rest``. Images with the same number stay together, unless a split
+    would be empty.
 
     Args:
         names: file names, or paths, of the images.
@@ -60,12 +60,16 @@ def divide(names: Sequence[str], shares: Mapping[str, float], rest: str = "train
 
 
 def _between_groups(numbers: Sequence[float], start: int, end: int) -> int:
-    """Return the place next to ``end`` between images of different numbers; ``end`` if there is none.
+    """Return the end of a split nearest to ``end`` at which images have different numbers.
 
     Args:
-        numbers: of the images, in order.
-        start: the first image of the split: the place lies behind it, and before the last image.
-        end: where the split would end.
+        numbers: numbers of the images, in order.
+        start: index of the first image of the split.
+        end: index after the last image of the split, as wished.
+
+    Returns:
+        The index, with at least one image before it in the split and one after it; ``end`` if there is
+        none.
     """
     places = [at for at in range(start + 1, len(numbers)) if numbers[at - 1] != numbers[at]]
     return min(places, key=lambda at: abs(at - end), default=end)

@@ -1,11 +1,11 @@
 """Download VOC from its official address: resumable, checked and safely unpacked.
 
-A file is named ``*.part`` until its MD5 sum is right, so a file with its final name is whole. The MD5
-sums are the ones that the field passes on for these archives. They detect damage, not an attack.
+A file is named ``*.part`` until its MD5 sum is right, so a file with its final name is complete. The MD5
+sums are those in common use for these archives. They detect damage, not an attack.
 
-``keras.utils.get_file`` (3.15.1) and pooch (1.9.0) cannot resume: against a server that broke off after
-7,000 of 20,480 bytes, both deleted what had arrived and asked for the whole file again. VOC's archives
-have up to 2 GB and their server is slow.
+``keras.utils.get_file`` (3.15.1) and pooch (1.9.0) cannot resume: with a server that ended the
+connection after 7,000 of 20,480 bytes, both deleted these bytes and requested the whole file again.
+VOC's archives have up to 2 GB, and their server is slow.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from frcnn.files import file_lock
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 60.0  # seconds without a byte
-SLOW_SECONDS, SLOW_BYTES = 300.0, 1 << 20  # a server that sends less in this time is given up
+SLOW_SECONDS, SLOW_BYTES = 300.0, 1 << 20  # the download ends if the server sends less in this time
 WAIT = 24 * 3600.0  # seconds for another process that downloads the same file
 
 
@@ -40,7 +40,7 @@ class Archive:
     Attributes:
         url: its address.
         md5: its MD5 sum, hexadecimal.
-        folder: the folder it unpacks to, below the data folder.
+        folder: the folder that it is unpacked to, below the data folder.
     """
 
     url: str
@@ -49,6 +49,7 @@ class Archive:
 
     @property
     def name(self) -> str:
+        """File name of the archive."""
         return PurePosixPath(self.url).name
 
 
@@ -79,8 +80,8 @@ ARCHIVES = {
 def download(archives: Iterable[Archive], data_dir: Path | str) -> None:
     """Download and unpack archives below a folder, except those that are there already.
 
-    Each archive is deleted once it is unpacked; a hidden file in its folder records that it is complete.
-    If several processes ask for the same archive, one downloads it and the others wait.
+    Each archive is deleted after it is unpacked. A hidden file in its folder shows that it is complete.
+    If several processes download the same archive, one does it and the others wait.
 
     Args:
         archives: such as ``ARCHIVES["voc2007"]``.
@@ -108,19 +109,19 @@ def download(archives: Iterable[Archive], data_dir: Path | str) -> None:
 
 
 def fetch(url: str, path: Path | str, md5: str) -> None:
-    """Download a file, or what is missing of it.
+    """Download a file, or the missing part of it.
 
-    A broken connection is opened again as long as more bytes arrive.
+    If the connection ends, it is opened again, as long as more bytes arrive each time.
 
     Args:
         url: http or https.
-        path: where the file goes. If it is there with the right sum, nothing is downloaded.
+        path: the file to write. If it exists and has the right sum, nothing is downloaded.
         md5: its MD5 sum, hexadecimal.
 
     Raises:
         DataError: the server cannot be reached, has no such file, is too slow or ends the connection
-            (what arrived is kept for the next call); the sum is wrong (the file is deleted); or the disk
-            cannot be written.
+            (the next call continues from the bytes that arrived); the sum is wrong (the file is
+            deleted); or the disk cannot be written to.
     """
     path = Path(path)
     with _lock(url, path):
@@ -160,7 +161,7 @@ def _fetch(url: str, path: Path, md5: str) -> None:
         part.unlink()
         if is_new:
             raise DataError(f"{url}: the file has a wrong MD5 sum and was deleted; try again")
-        is_new = True  # what lay there before was damaged: once more, from the beginning
+        is_new = True  # the old part was damaged: download again from the start
     part.replace(path)
 
 
@@ -169,7 +170,7 @@ def _size(path: Path) -> int:
 
 
 def _transfer(url: str, part: Path) -> bool:
-    """Append what is missing to a partial file, or write it anew if the server cannot resume.
+    """Download the missing part of a file, or all of it if the server cannot resume.
 
     Returns:
         Whether the file has the length that the server gave; False if it gave none.
@@ -182,7 +183,7 @@ def _transfer(url: str, part: Path) -> bool:
     try:
         response = _open(url, {"Range": f"bytes={have}-"} if have else {})
     except HTTPError as error:
-        if have and error.code == 416:  # there is nothing after what is here
+        if have and error.code == 416:  # there are no bytes after those that have arrived
             return True
         raise
     with response:
@@ -213,8 +214,8 @@ def _transfer(url: str, part: Path) -> bool:
 def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     """Return the response to a GET within ``SLOW_SECONDS``.
 
-    A timeout of a socket limits the silence between two bytes only, so headers that arrive byte by byte
-    would keep it waiting. Hence a thread, which ends with the process at the latest.
+    The timeout of a socket limits only the time between two bytes, so a server could send headers byte
+    by byte without end. So a thread opens the connection. It ends with the process at the latest.
     """
     results = []
 
@@ -250,15 +251,15 @@ def _md5(path: Path) -> str | None:
 
 
 def unpack(path: Path | str, folder: Path | str) -> None:
-    """Unpack a tar file that holds only plain files and folders, or nothing of it.
+    """Unpack a tar file. If it contains anything but plain files and folders, unpack nothing.
 
     Args:
         path: the tar file.
-        folder: the folder that its members' names are relative to.
+        folder: the folder to unpack to.
 
     Raises:
         DataError: a member is a link or a device, or its name leads out of the folder; or the archive is
-            damaged, or the disk cannot be written.
+            damaged, or the disk cannot be written to.
     """
     try:
         with tarfile.open(path) as archive:
@@ -269,8 +270,8 @@ def unpack(path: Path | str, folder: Path | str) -> None:
                     raise DataError(f"{path}: refused, {member.name!r} leads out of the folder")
                 if not (member.isfile() or member.isdir()):
                     raise DataError(f"{path}: refused, {member.name!r} is not a file or folder")
-            # For permissions and drive letters, where Python has it (from 3.11.4). It alone would take
-            # hard links, and would unpack the members before the one that it refuses.
+            # Python's filter (from 3.11.4) also checks permissions and drive letters. It is not enough
+            # by itself: it accepts hard links, and unpacks the members before the one that it refuses.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(folder, tqdm(members, "Unpacking", unit="file", disable=None))
     except (OSError, tarfile.TarError) as error:

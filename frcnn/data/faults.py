@@ -1,7 +1,7 @@
-"""Faults of a data set. Readers collect all of them; then the policy ``on_bad_data`` is applied once.
+"""Faults of a data set. Readers collect all faults. Then the policy ``on_bad_data`` is applied once.
 
-A report with many faults shows the first ones and names a file with all of them. Skipped images are
-recorded in a CSV file.
+A message about many faults shows the first ones, and names a file with all of them. Skipped images are
+listed in a CSV file.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError
 from frcnn.text import echo, shown
 
-MOST = 12  # faults that a report shows, and that ``Dataset.skipped`` holds per image
-MOST_CHARACTERS = 2000  # of one fault in a report
+MOST = 12  # faults in a message, and faults per image in ``Dataset.skipped``, at most
+MOST_CHARACTERS = 2000  # characters of one fault in a message, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Fault:
         image: the image's name, as in ``Sample.name``.
         where: the file, and the line or box in it.
         what: what is wrong there.
-        advice: how to mend it, if that is not obvious; a report gives it once for all faults that share
-            it.
+        advice: how to correct it, if that is not obvious. A message has it once for all faults with the
+            same advice.
     """
 
     image: str
@@ -46,7 +46,7 @@ class Fault:
 
 
 class UnknownClass(Fault):
-    """An object of a class that is not among those asked for."""
+    """An object of a class that is not one of the chosen classes."""
 
 
 def apply_policy(
@@ -57,18 +57,18 @@ def apply_policy(
     """Raise an error for the faults of all splits, or record the images that are skipped for them.
 
     Args:
-        collected: (``Dataset``, its faults) of each split, as a reader's ``collect`` returns them.
-        on_bad_data: ``"error"``: any fault raises; ``"skip"``: images with a fault are skipped; so they
-            are with ``"clip"``, for which readers have clipped boxes that reach out by a little.
-        report: a file that holds all faults already. None: if there are more than ``MOST``, one is
+        collected: (``Dataset``, its faults) of each split, as from a reader's ``collect``.
+        on_bad_data: ``"error"``: any fault is an error; ``"skip"`` and ``"clip"``: images with a fault
+            are skipped. (With ``"clip"`` the readers have clipped boxes that reach out by a little.)
+        report: a file that already has all faults. None: if there are more than ``MOST``, such a file is
             written to the folder for temporary files.
 
     Returns:
-        The data sets with ``Dataset.skipped`` filled, one entry per image.
+        The data sets, with the skipped images in ``Dataset.skipped``.
 
     Raises:
-        DataError: with ``"error"``: up to ``MOST`` faults, one per line (a single one: one line);
-            else: every image has a fault.
+        DataError: with ``"error"``: there are faults; the message has up to ``MOST``, one per line.
+            Otherwise: every image has a fault.
         ConfigError: there is no such policy.
     """
     if on_bad_data not in ("error", "skip", "clip"):
@@ -111,11 +111,11 @@ def _refuse(found: list[tuple[str, Fault]], report: pathlib.Path | str | None) -
 
 
 def listing(faults: Sequence[Fault], report: pathlib.Path | str | None = None) -> list[str]:
-    """Return one line per fault; of more than ``MOST``, the first ones and the name of a file with all.
+    """Return one line per fault. If there are more than ``MOST``: the first ones, and a file with all.
 
     Args:
         faults: the faults.
-        report: a file that holds them all; None: one is written if it is needed.
+        report: a file that has all of them; None: it is written if needed.
     """
     lines = [f"  {fault}" for fault in faults]
     if len(lines) <= MOST:
@@ -126,10 +126,10 @@ def listing(faults: Sequence[Fault], report: pathlib.Path | str | None = None) -
 
 
 def _write(text: str) -> str | None:
-    """Write a report to a temporary file and return its path, None if that fails.
+    """Write a report to a temporary file, and return its path; None if this fails.
 
-    The file's name is made from its content, so it replaces no other file, and several processes that
-    find the same faults share one file.
+    The name of the file is made from its content. So it replaces no other file, and several processes
+    that find the same faults write the same file.
     """
     content = text.encode("utf-8", "backslashreplace")
     name = f"frcnn-faults-{hashlib.sha256(content).hexdigest()[:12]}.txt"
@@ -147,8 +147,8 @@ def record(path: pathlib.Path, rows: Iterable[tuple[Any, ...]]) -> None:
     """Append rows to a CSV file of skipped images; the file is made if it does not exist.
 
     Args:
-        path: such as ``RUN/skipped.csv``.
-        rows: (split, image, fault) each.
+        path: the file, such as ``RUN/skipped.csv``.
+        rows: [(split, image, fault)].
     """
     is_new = not path.exists()
     # A file name may hold bytes that are not UTF-8.

@@ -1,7 +1,7 @@
-"""Images that Python code hands over (arrays, Pillow images, paths), as arrays of RGB from 0 to 255.
+"""Converts images from Python code (arrays, Pillow images, paths) to arrays of RGB from 0 to 255.
 
-What an array means is told by its type and range; what cannot be told is an error that says what is
-wanted. An image of the wrong range would give no detection and no message.
+The type and the range of an array show what its values mean. If they do not, it is an error, because
+with a wrong range there would be no detections and no message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WANTED = (
     "an (H, W, 3) array of RGB, (H, W) of grey or (H, W, 4) of RGBA with numbers from 0 to 255, a "
     "Pillow image or a path"
 )
-LEAST_16_BIT = 2**12  # uint16 that ends below this is rather of 12 bits, or dark
+LEAST_16_BIT = 2**12  # uint16 values that are all below this are probably of 12 bits
 
 
 def each(images: Any) -> Iterator[Any]:
@@ -45,12 +45,13 @@ def to_rgb(image: Any, number: int = 0) -> np.ndarray:
 
     Args:
         image: an array (H, W, 3) of RGB, (H, W) or (H, W, 1) of grey, or (H, W, 4) of RGBA, whose
-            transparency is dropped; a Pillow image; or a path, whose image is turned upright as its EXIF
-            says. Numbers are from 0 to 255; floats may be from 0 to 1, and uint16 up to 65535.
-        number: of the image, for messages.
+            transparency is dropped; a Pillow image; or a path, whose image is rotated as its EXIF
+            orientation says. Values are from 0 to 255; floats may be from 0 to 1, and uint16 from 0 to
+            65535.
+        number: number of the image, for messages.
 
     Raises:
-        DataError: it is none of these, or the range of its numbers is not known.
+        DataError: it is none of these, or the range of its values is not known.
 
     Example:
         >>> to_rgb(np.ones((4, 6), "float32")).max()
@@ -92,10 +93,10 @@ def _scaled(pixels: np.ndarray, name: str) -> np.ndarray:
     low, high = pixels.min(), pixels.max()
     if pixels.dtype == np.uint16 and high >= LEAST_16_BIT:
         return (pixels >> 8).astype("uint8")  # as image files of 16 bits are read
-    # From 0 to 255, no number above 1 would be an image that is black all over.
+    # An image from 0 to 255 with no value above 1 would be all black, so these floats are from 0 to 1.
     if pixels.dtype.kind == "f" and 0 <= low and high <= 1:
         return pixels.astype("float32") * 255
-    if low < -0.5 or high > 255.5:  # what rounds to 0 or 255 is the noise of a resizing
+    if low < -0.5 or high > 255.5:  # resizing makes values slightly outside 0 to 255
         advice = {"uint16": ": of 12 bits, image / 16", "float": ": of -1 to 1, 127.5 * (image + 1)"}
         kind = "float" if pixels.dtype.kind == "f" and -1 <= low and high <= 1 else pixels.dtype.name
         raise DataError(

@@ -1,12 +1,12 @@
-"""Labels of large data sets, kept between starts.
+"""A cache for the labels of large data sets.
 
-Reading 100,000 images' labels and headers takes a minute; the second start takes seconds. What was read
-is kept in the user's cache folder, never beside the data, under a fingerprint of every file of the data
-set: path, inode, length, and times of change. Nothing is taken from the cache if any of them differs,
-or if frcnn's own readers have changed. The operating system sets the time of a file's last change of
-any kind (``st_ctime``), so no tool can set it back.
+Reading the labels and image headers of 100,000 images takes a minute; with the cache it takes seconds.
+The cache is in the user's cache folder (``labels`` in ``frcnn.files.cache_folder``), never in the folder
+of the data. It has a fingerprint of every file of the data set: path, inode, length, and times of
+change. It is not used if any of them differs, or if frcnn's readers have changed. The operating system
+sets the time of a file's last change of any kind (``st_ctime``), so no tool can set it back.
 
-It lies in ``labels`` below ``frcnn.files.cache_folder``; nothing is kept where that cannot be made.
+If the folder cannot be created, nothing is kept.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from frcnn.data.sample import Dataset, Sample
 from frcnn.files import safe_write
 from frcnn.files.cache_folder import cache_folder
 
-WORTH_SECONDS = 2.0  # what was read faster is not kept
-SETTLED_SECONDS = 2.0  # a file that changed later may change again within the clock's resolution
+WORTH_SECONDS = 2.0  # labels that are read faster than this are not kept
+SETTLED_SECONDS = 2.0  # a file that changed later than this may change again with the same time
 MOST_FILES = 16
 OWN_CODE = Path(__file__).parent
 
@@ -37,12 +37,12 @@ Read = tuple[Dataset, list[Fault]]
 
 
 def remember(key: Sequence[Any], files: Callable[[], Iterable[str]], read: Callable[[], Read]) -> Read:
-    """Return what ``read()`` returns, from the cache if nothing has changed since.
+    """Return the result of ``read()``, from the cache if nothing has changed.
 
     Args:
-        key: whatever else the result depends on, as text or numbers.
-        files: returns the paths of all files that it depends on.
-        read: reads the labels.
+        key: texts and numbers on which the result depends, besides the files.
+        files: function that returns the paths of all files on which the result depends.
+        read: function that reads the labels.
     """
     name = hashlib.sha256(repr(tuple(key)).encode("utf-8", "surrogatepass")).hexdigest()[:24]
     path = cache_folder() / "labels" / f"{name}.npz"
@@ -58,7 +58,7 @@ def remember(key: Sequence[Any], files: Callable[[], Iterable[str]], read: Calla
 
 
 def fingerprint(files: Iterable[str]) -> tuple[str, float]:
-    """Return a text that changes with any of the files, and the time of the newest change, seconds."""
+    """Return a text that changes if a file changes, and the time of the latest change, seconds."""
     digest, newest = hashlib.sha256(PIL.__version__.encode()), 0.0
     for path in (*sorted(map(str, OWN_CODE.glob("*.py"))), *files):
         try:
@@ -73,7 +73,7 @@ def fingerprint(files: Iterable[str]) -> tuple[str, float]:
 
 
 def _store(path: Path, mark: str, dataset: Dataset, faults: Sequence[Fault]) -> None:
-    """Write a result; a folder that cannot be written is no fault."""
+    """Write a result to the cache. If this fails, nothing happens."""
     samples = dataset.samples
     text = {
         "fingerprint": mark,
@@ -128,7 +128,7 @@ def _store(path: Path, mark: str, dataset: Dataset, faults: Sequence[Fault]) -> 
 
 
 def _load(path: Path, mark: str) -> Read | None:
-    """Return a kept result; None: there is none, it is of other files, or it is damaged."""
+    """Return the result in the cache; None if it is missing, out of date or damaged."""
     if not path.is_file():
         return None
     try:

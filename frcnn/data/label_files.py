@@ -1,4 +1,4 @@
-"""Label files as text, JSON, YAML, CSV or XML, read within bounds; and the names of splits."""
+"""Reads label files (text, JSON, YAML, CSV, XML) within limits. It also has the names of splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from frcnn.files import untrusted
 from frcnn.text import shown
 
 MAX_BYTES = 2**31  # of one label file: COCO's largest has 470 MB
-HEAD_BYTES = 2**16  # of a file, by which its format is told
+HEAD_BYTES = 2**16  # bytes from which the format of a file is recognised
 MAX_YAML_BYTES = 2**20  # PyYAML needs 100 times as much memory
 
 # Names of splits that mean the same.
@@ -30,7 +30,7 @@ ALIASES = {
 
 
 def head(path: Path | str) -> str:
-    """Return the first characters of a file, "" where it cannot be read."""
+    """Return the first characters of a file; "" if it cannot be read."""
     try:
         with untrusted.open_regular(path) as file:
             return file.read(HEAD_BYTES).decode("utf-8-sig", "replace")
@@ -55,7 +55,7 @@ def read_lines(path: Path | str) -> list[tuple[int, str]]:
 
 
 def read_json(path: Path | str, hook: Callable[[dict], Any] | None = None) -> Any:
-    """Return the content of a JSON file, given an ``object_hook`` or none. Raises DataError."""
+    """Return the content of a JSON file; ``hook`` is an ``object_hook`` of json. Raises DataError."""
     try:
         return json.loads(read_text(path), object_hook=hook)
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of nested lists
@@ -67,7 +67,7 @@ def read_yaml(path: Path | str) -> Any:
     try:
         text = read_text(path, MAX_YAML_BYTES)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise DataError(f"{path} holds aliases, by which a few bytes can become gigabytes")
+            raise DataError(f"{path} has aliases, by which a few bytes can become gigabytes")
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, DataError):
@@ -78,7 +78,7 @@ def read_yaml(path: Path | str) -> Any:
 def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
     """Return [(line number from 1, fields)] of the rows that are not blank.
 
-    The delimiter is the comma, semicolon or tab that the first line has most of.
+    The delimiter is the comma, semicolon or tab, whichever the first line has most of.
     """
     text = read_text(path)
     delimiter = delimiter_of(first_line(text))
@@ -94,12 +94,12 @@ def read_csv(path: Path | str) -> list[tuple[int, list[str]]]:
 
 
 def first_line(text: str) -> str:
-    """Return the first line that is not blank; a carriage return ends one, as csv.reader has it."""
+    """Return the first line that is not blank. A carriage return ends a line, as in csv.reader."""
     return re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
 
 
 def delimiter_of(line: str) -> str:
-    """Return the comma, semicolon or tab that a line has most of, outside of quotes."""
+    """Return the comma, semicolon or tab, whichever a line has most of outside quotes."""
     return max(",;\t", key=re.sub('"[^"]*"', "", line).count)
 
 

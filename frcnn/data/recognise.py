@@ -1,4 +1,4 @@
-"""Find out what kind of data set a folder is: ``frcnn train my_images`` needs no other option."""
+"""Recognises the data set in a folder, so that ``frcnn train my_images`` needs no other option."""
 
 import os
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from frcnn.data import formats, voc_layout
 from frcnn.errors import DataError
 from frcnn.text import listed, shown
 
-# (training, validation), in the order of preference; neither holds images of the other.
+# (training split, validation split), in the order of preference. The two have no common images.
 SPLITS = (("trainval", "test"), ("train", "val"), ("train", "test"))
 
 
@@ -18,20 +18,20 @@ def recognise(
     val_split: str | None = None,
     format: str = "auto",
 ) -> tuple[dict[str, str], str]:
-    """Find out how to read a folder of labelled images.
+    """Return the settings with which a folder of labelled images can be read.
 
     Args:
-        folder: labelled images in any format.
-        train_split, val_split: names of the splits, where the caller knows them.
-        format: as ``data.format``, which the caller may know.
+        folder: a folder of labelled images in any known format.
+        train_split, val_split: names of the splits; None: choose them.
+        format: value of the setting ``data.format``; "auto": recognise it.
 
     Returns:
-        settings: {key: value}: ``data.dataset``, ``data.dir``, ``data.format`` and the splits, for a
-            VOC folder the first of ``SPLITS`` that it has.
+        settings: {key: value} of ``data.dataset``, ``data.dir``, ``data.format`` and the splits. For a
+            VOC folder these are the first of ``SPLITS`` that it has.
         text: one line that says what was found.
 
     Raises:
-        DataError: there is no such folder, it is of no known kind, or it has none of ``SPLITS``.
+        DataError: there is no such folder, its format is not known, or it has none of ``SPLITS``.
 
     Example:
         >>> recognise("nowhere")
@@ -81,7 +81,7 @@ def recognise(
 
 
 def _other_format(found: formats.Found, given: dict[str, str]) -> tuple[dict[str, str], str]:
-    """Return what ``recognise`` does for a folder in one of ``formats.FORMATS``."""
+    """Return the result of ``recognise`` for a folder in one of ``formats.FORMATS``."""
     train, val = found.splits()
     settings = {"data.train_split": train, "data.val_split": val} | given | {"data.format": found.name}
     text = (
@@ -92,10 +92,16 @@ def _other_format(found: formats.Found, given: dict[str, str]) -> tuple[dict[str
 
 
 def _fits(pair: tuple[str, str], given: tuple[str | None, str | None], there: Collection[str]) -> bool:
-    """Return whether a folder has a pair of splits, or the caller names the split in its place.
+    """Return whether a pair of splits can be used.
 
-    A given name of ``SPLITS`` keeps its partner: ``val`` beside ``trainval`` would validate on images
-    that were trained on.
+    Each split of the pair must be in the folder, or the caller has named another one in its place. If
+    the caller names one of ``SPLITS``, only the pair with this name fits: for example, ``val`` contains
+    images of ``trainval``.
+
+    Args:
+        pair: one of ``SPLITS``.
+        given: names of the splits that the caller has given, or None.
+        there: names of the splits in the folder.
     """
     standard = {name for names in SPLITS for name in names}
     return all(
@@ -105,7 +111,7 @@ def _fits(pair: tuple[str, str], given: tuple[str | None, str | None], there: Co
 
 
 def _looks_like(root: Path) -> str:
-    """Return the message for a folder that is no VOC data set."""
+    """Return the message for a folder without labels in a known format."""
     with os.scandir(root) as entries:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in entries)
     below = [root / name for name in names if (root / name / "Annotations").is_dir()]

@@ -1,9 +1,9 @@
 """Repeat-factor sampling: images with rare classes come several times in an epoch.
 
-Gupta et al. 2019 ("LVIS"), section 4.1 and appendix: a class in a share f of the images has the factor
-``max(1, sqrt(threshold / f))``; an image has the largest factor of its classes. A factor of 2.3 is two
-times in every epoch and a third time in 30 % of them. Here the number of images per epoch is always the
-same, so that a run has the same number of steps in every epoch: the sum of the factors is rounded.
+Gupta et al. 2019 ("LVIS"), section 4.1 and appendix: a class that a share f of the images has gets the
+factor ``max(1, sqrt(threshold / f))``. An image gets the largest factor of its classes. An image with
+factor 2.3 comes twice in every epoch, and a third time in 30 % of the epochs. Here every epoch has the
+same number of images, the rounded sum of the factors, so that all epochs have the same number of steps.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def images_per_epoch(factors: np.ndarray) -> int:
 def repeated(factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw the images of an epoch in random order.
 
-    Systematic sampling: the factors, as lengths, lie side by side in random order, and marks a distance
-    of 1 apart, from a random start, pick the images. So each image comes its factor times on average,
-    rounded up or down, and the total is fixed.
+    This is systematic sampling. Each image is an interval as long as its factor. The intervals lie side
+    by side in random order. Marks at a distance of 1, with a random start, select the images. So the
+    number of times that an image comes is its factor, rounded up or down, and its mean is the factor.
+    The total is fixed.
 
     Args:
-        factors: (N,) of ``repeat_factors``.
-        rng: generator of the draws.
+        factors: (N,) from ``repeat_factors``.
+        rng: random generator.
 
     Returns:
         (M,) indices of images; M is ``images_per_epoch(factors)``.
@@ -56,7 +57,11 @@ def repeated(factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def repetitions(order: np.ndarray) -> np.ndarray:
-    """Return (M,) how often each image of an order has come before in it: 0 the first time."""
+    """Return (M,) ints: how often each image has come before in ``order``, 0 the first time.
+
+    Args:
+        order: (M,) indices of images.
+    """
     by_image = np.argsort(order, kind="stable")
     ranks = np.arange(len(order))
     _, starts, counts = np.unique(order[by_image], return_index=True, return_counts=True)

@@ -1,6 +1,6 @@
 """Load, resize, flip and pad an image and its boxes.
 
-Letters: B images per batch, H and W pixels, G boxes.
+B: images per batch, H x W: pixels, G: boxes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from frcnn.data import image_io, oriented
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 
-# Colour of the padding: ImageNet's mean, which every backbone's preprocessing turns into about 0, so
-# that the image's border does not look like an edge.
+# Colour of the padding: ImageNet's mean. After the preprocessing of most backbones it is about 0, as in
+# the zero padding of convolutions.
 PADDING_RGB = (123.675, 116.28, 103.53)
 
 
 def load(path: Path | str) -> np.ndarray:
     """Load an image file as (H, W, 3) uint8 RGB, upright.
 
-    Grey, palette and CMYK images are converted to RGB. Of 16 bits per channel the upper 8 are kept, and
-    transparency is dropped.
+    Grey, palette and CMYK images are converted to RGB. With 16 bits per channel, the upper 8 bits are
+    kept. Transparency is dropped.
 
     Raises:
         DataError: the file is missing, damaged or too large; the message names it.
@@ -71,9 +71,9 @@ def _decode_with_opencv(content: bytes) -> np.ndarray | None:
 
 
 def _decode_with_pillow(content: bytes) -> np.ndarray | None:
-    """Decode like ``_decode_with_opencv``.
+    """Decode a file's bytes, as ``_decode_with_opencv``.
 
-    It returns None also for 32 bits per channel, whose range is unknown, and for 16 bits in which 0 is
+    It also returns None for 32 bits per channel, whose range is unknown, and for 16 bits with 0 for
     white.
     """
     try:
@@ -86,7 +86,7 @@ def _decode_with_pillow(content: bytes) -> np.ndarray | None:
                 levels = np.asarray(image) >> 8
                 return np.repeat(levels.astype(np.uint8)[..., None], 3, axis=-1)
             return np.array(image.convert("RGB"))
-    except Exception:  # Pillow's readers raise many kinds for a damaged file
+    except Exception:  # Pillow raises many kinds of errors for damaged files
         return None
 
 
@@ -122,10 +122,16 @@ def resize_to(
     config: DataConfig,
     shrinks: bool | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Resize an image and its boxes to a (width, height) in pixels. For the rest see ``resize``.
+    """Resize an image and its boxes to a given size.
 
     Args:
-        shrinks: whether the image becomes smaller; None: if both sides do.
+        image, boxes, config: as for ``resize``.
+        size: (width, height), pixels.
+        shrinks: whether the image becomes smaller, which decides the interpolation; None: whether both
+            sides become smaller.
+
+    Returns:
+        As ``resize``.
     """
     height, width = image.shape[:2]
     if shrinks is None:
@@ -134,7 +140,7 @@ def resize_to(
         image = image.astype("float32")
     smooth = config.interpolation == "area" and shrinks
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
-    # Rounding to whole pixels scales the two axes a little differently.
+    # The sides are rounded to whole pixels, so the factors of the two axes differ a little.
     factors = np.array([size[0] / width, size[1] / height], "float32")
     return resized, oriented.stretch(boxes, factors)
 
@@ -150,12 +156,12 @@ def pad(
     """Pad images of any sizes at the right and the bottom, and stack them.
 
     Args:
-        images: (h, w, 3) uint8 or float32 each.
+        images: images (h, w, 3), uint8 or float32.
         multiple: H and W become multiples of this, so that strided layers divide them evenly.
-        sizes: (height, width) of further images that H and W must hold.
+        sizes: (height, width) of more images that must fit into H and W.
 
     Returns:
-        (B, H, W, 3) images in their dtype.
+        (B, H, W, 3) in the dtype of the images.
     """
     sizes = [*sizes, *(image.shape[:2] for image in images)]
     height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes))
@@ -167,6 +173,6 @@ def pad(
             row[:] = colour
             continue
         below, right = height - image.shape[0], width - image.shape[1]
-        # It writes each pixel once; to repeat three numbers, numpy takes ten times as long.
+        # It writes each pixel once. numpy would take ten times as long to fill the array.
         cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT, row, colour.tolist())
     return padded

@@ -1,6 +1,6 @@
-"""Find the folders and files of a VOC data set, or explain what is there instead.
+"""Finds the folders and files of a VOC data set. If there is none, the error says what is there.
 
-Two layouts are known: the official devkit (``VOCdevkit/VOC2007``, ``VOCdevkit/VOC2012``) with its 20
+There are two layouts: the official devkit (``VOCdevkit/VOC2007``, ``VOCdevkit/VOC2012``) with its 20
 classes, and a bare folder with the same subfolders and any classes.
 """
 
@@ -33,11 +33,11 @@ def find_folders(
 
     Returns:
         folders: the VOC folders.
-        name: of the data set and split.
-        classes: the official ones; None: the folder has its own.
+        name: name of the data set and split.
+        classes: the official classes; None: the folder has its own classes.
 
     Raises:
-        DataError: there is no VOC folder; the message says what is there instead.
+        DataError: there is no VOC folder. The message says what is there.
         ConfigError: there is no such year.
     """
     if year is None and _is_voc(root):
@@ -98,7 +98,7 @@ def _devkit(root: Path, year: str) -> Path | None:
 
 
 def _not_found(root: Path, missing: list[str]) -> str:
-    """Return the error message for a root that lacks the devkits of some years.
+    """Return the error message for a folder without the devkits of some years.
 
     Args:
         root: the folder that was searched.
@@ -141,7 +141,7 @@ def image_names(folder: Path) -> list[str]:
     """Return the file names in ``JPEGImages``.
 
     Raises:
-        DataError: there is no such folder; the message names another one that holds images.
+        DataError: there is no such folder. The message names another folder with images.
     """
     path = folder / "JPEGImages"
     if _is_folder(path):
@@ -162,8 +162,7 @@ def _holds_images(folder: Path) -> bool:
 def split_lines(folder: Path, split: str) -> tuple[Path, list[tuple[int, str]]]:
     """Read the lines of a split file.
 
-    Blank lines are skipped. Bytes that are not UTF-8 give a name that no file has, which is reported as
-    a fault.
+    Blank lines are skipped. Bytes that are not UTF-8 give a name that no file has, which is a fault.
 
     Returns:
         path: the split file.

@@ -1,11 +1,12 @@
-"""Find the annotation of each line of a split file, and the image of each annotation.
+"""Finds the annotation of each line of a split file, and the image of each annotation.
 
-Names are looked up in the folders' listings. No path is made from a name in a split file or an
-annotation, so that none can lead out of the data set.
+Names are looked up in the listings of the folders. No path is made from a name in a split file or an
+annotation, so no name can lead out of the data set.
 
-An annotation's image has the same name. If several images have it, or none, ``<filename>`` decides;
-last, upper and lower case are treated alike. An image with the name of another annotation belongs to
-that one. An ambiguous image is a fault, because a wrong choice would give it another image's boxes.
+The image of an annotation has the same name. If no image or several images have this name,
+``<filename>`` is used; if there is still none, upper and lower case are treated as equal. An image with
+the name of another annotation belongs to that annotation. If several images are possible, this is a
+fault, because a wrong choice would give an image the boxes of another image.
 """
 
 from __future__ import annotations
@@ -91,14 +92,14 @@ class VocFiles:
     def identifiers(self, lines: list[tuple[int, str]]) -> Iterator[tuple[int, str, str | None]]:
         """Yield (line number, identifier, advice) for each line of a split file.
 
-        ``advice`` is None if there is such an annotation, else the end of the error message.
+        ``advice`` is None if there is such an annotation; otherwise it is the end of the error message.
 
-        A single-class split file has a second column (-1, 0 or 1) in every line. If a line has none, or
-        is as a whole the name of an annotation or image, the file has no second column: ``cell 1`` is a
-        name there.
+        A single-class split file has a second column (-1, 0 or 1) in every line. If a line does not have
+        it, or if a whole line is the name of an annotation or image, the file has no second column. In
+        such a file ``cell 1`` is a name.
 
         Args:
-            lines: as ``voc_layout.split_lines`` returns them.
+            lines: the lines of ``voc_layout.split_lines``.
         """
         has_column = all(self._has_column(line) for _, line in lines)
         for number, line in lines:
@@ -141,7 +142,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _only(names: list[str], named: str) -> str:
-    """Return the one of several images that <filename> names, else the only one of a known format."""
+    """Return the image that <filename> names, or the only one of a known format."""
     if len(names) == 1:
         return names[0]
     if named in names:

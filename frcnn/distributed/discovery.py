@@ -1,6 +1,6 @@
-"""The rank of this process and the addresses of all, from the environment (``TF_CONFIG`` or Slurm).
+"""Finds this process's rank and all addresses in the environment (``TF_CONFIG`` or Slurm).
 
-This module imports neither Keras nor TensorFlow, because the launcher uses it, too.
+This module does not import Keras or TensorFlow, because the launcher uses it as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ProcessInfo:
     """One of the processes that train together.
 
     Attributes:
-        rank: from 0; the process of rank 0 writes.
+        rank: rank of the process, from 0; the process of rank 0 is the main process.
         addresses: ``host:port`` of each process, by rank.
         local_rank: rank among the processes of this machine; None for a single process.
     """
@@ -53,7 +53,7 @@ class ProcessInfo:
 
 
 def find(environment: Mapping[str, str] = os.environ) -> ProcessInfo:
-    """Read this process' ``ProcessInfo`` from the environment; without variables, a single process.
+    """Read this process's ``ProcessInfo`` from the environment; without variables, a single process.
 
     Raises:
         ConfigError: the variables are wrong or contradict each other.
@@ -120,8 +120,8 @@ def _from_slurm(environment):
 
     TensorFlow's ``SlurmClusterResolver`` does not work without GPUs, and sorts n10 before n9.
     """
-    # 20 ports per job, chosen by Slurm's job and step numbers, so that jobs on one machine do not share
-    # any. They lie below the ports that systems use for outgoing connections.
+    # 20 ports per job, chosen by Slurm's job and step numbers, so that jobs on one machine have
+    # different ports. They are below the ports that systems use for outgoing connections.
     number = _number(environment, "SLURM_JOB_ID") + 7 * _number(environment, "SLURM_STEP_ID", 0)
     port = 12000 + number % 1000 * 20
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "")

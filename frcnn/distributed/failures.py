@@ -1,6 +1,7 @@
-"""How a failing process tells the others why, and how they read it from TensorFlow's error.
+"""Messages about a failed process, which it sends to the others by TensorFlow.
 
-TensorFlow's coordination service sends the message, and sends one of its own when a process dies.
+TensorFlow's coordination service sends the message. If a process dies, the service sends its own
+message.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from frcnn.text import shown
 
 
 def report_to_others(message: str) -> None:
-    """Abort the collective operations that other processes wait in, with a message."""
+    """Send a message to the other processes, and abort the collective operations in which they wait."""
     import tensorflow as tf
     from tensorflow.python.eager import context
 
@@ -22,14 +23,14 @@ def report_to_others(message: str) -> None:
 
 
 def failure_of_another(error: str, addresses: Sequence[str]) -> str:
-    """Return which other process has failed, according to an error of TensorFlow.
+    """Return a line that names the other process that has failed, from an error of TensorFlow.
 
     Args:
         error: text of the error.
         addresses: address of each process, by rank.
 
     Returns:
-        One line; "" if the error has nothing to do with another process.
+        The line; "" if the error is not about another process.
     """
     if "Collective ops is aborted" not in error and "oordination" not in error:
         return ""
@@ -46,5 +47,5 @@ def failure_of_another(error: str, addresses: Sequence[str]) -> str:
 
 
 def first_line(text: object) -> str:
-    """Return the start of a message from another process or from TensorFlow as one safe line."""
+    """Return the beginning of a message of another process or of TensorFlow, as one safe line."""
     return shown(" ".join(str(text).split()))

@@ -1,7 +1,8 @@
 """Starts several workers on this machine and waits for them: ``--workers-per-node N``.
 
-Each gets a ``TF_CONFIG``, and one of the machine's GPUs or, without GPUs, an equal share of the cores.
-This module does not import TensorFlow, which would take memory on a worker's GPU.
+Each worker gets a ``TF_CONFIG`` and one of the machine's GPUs; without GPUs, an equal share of the
+cores. This module does not import TensorFlow, which would use memory on a worker's GPU. (A worker is a
+process.)
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ MAX_WORKERS = 256
 def worker_environments(count: int, environment: Mapping[str, str] = os.environ) -> list[dict[str, str]]:
     """Return the changes to each worker's environment.
 
-    A ``TF_CONFIG`` with one process per machine may be set already. Each of its addresses then becomes
-    ``count`` addresses on consecutive ports.
+    A ``TF_CONFIG`` with one process per machine may be set already. Then each of its addresses becomes
+    ``count`` addresses with consecutive ports.
 
     Args:
         count: number of workers on this machine.
@@ -48,7 +49,7 @@ def worker_environments(count: int, environment: Mapping[str, str] = os.environ)
         )
     gpus = visible_gpus(environment)
     if gpus and len(gpus) < count:
-        raise ConfigError(f"{count} workers need a GPU each, and there are {len(gpus)}")
+        raise ConfigError(f"{count} workers need {count} GPUs, but there are {len(gpus)}")
     info = discovery.find(environment)
     addresses, first = [], info.rank * count
     if info == discovery.ProcessInfo():
@@ -107,8 +108,8 @@ def launch(command: Sequence[str], count: int) -> int:
         count: number of workers.
 
     Returns:
-        The exit status: 0 if all workers ended with 0, else that of the first that did not; 1 if a
-        signal ended it.
+        The exit status: 0 if all workers ended with 0; otherwise that of the first worker that did not,
+        or 1 if a signal ended it.
     """
     changes = worker_environments(count)
     group = _LocalWorkers()
@@ -134,7 +135,7 @@ class _LocalWorkers:
     def start(self, rank, command, environment):
         reader, writer = os.pipe()
         with self.lock:
-            # In its own session, else Ctrl-C would reach it twice.
+            # In its own session: otherwise it would get Ctrl-C twice.
             self.workers[rank] = subprocess.Popen(
                 command,
                 env=environment | {lifeline.VARIABLE: str(reader)},
@@ -158,7 +159,7 @@ class _LocalWorkers:
         status, deadline, running = 0, None, dict(self.workers)
         while running:
             ended = {rank: code for rank, one in running.items() if (code := one.poll()) is not None}
-            # Of workers found together, one that ended because of another is not the first.
+            # If several have ended, those that ended because of another worker come last.
             for rank, code in sorted(ended.items(), key=lambda item: item[1] == lifeline.EXIT_STATUS):
                 del running[rank]
                 if code and not status:

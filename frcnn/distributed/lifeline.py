@@ -1,11 +1,11 @@
-"""A pipe from the launcher: through it a worker notices that the launcher or another worker has ended.
+"""A pipe from the launcher, by which a worker notices that the launcher or another worker has ended.
 
-TensorFlow's health check begins only after all workers have joined and knows nothing of the launcher,
-whose death (SIGKILL) would leave workers on the GPUs.
+TensorFlow's health check begins only after all workers have joined, and it does not check the launcher.
+If the launcher is killed (SIGKILL), workers would stay on the GPUs.
 
-The launcher holds the writing end of one pipe per worker. If a worker fails, the launcher writes the
+The launcher has the writing end of one pipe per worker. If a worker fails, the launcher writes the
 reason to the pipes of the others and closes them. If the launcher is killed, the system closes them. In
-the worker, a thread waits for that from the first lines of the command on.
+each worker a thread waits for the end of the pipe, from the start of the command.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 # Environment variable with the descriptor of the reading end. Only workers of a launcher have it.
 VARIABLE = "FRCNN_LIFELINE"
-# Time for this worker to print an error of its own, where all workers meet the same error.
+# Time for this worker to print its own error, if all workers have the same error.
 NOTICE_SECONDS = 3
 # Exit status of a worker that ends because another one did.
 EXIT_STATUS = 3
@@ -40,7 +40,7 @@ def _run(descriptor):
     with open(descriptor, "rb") as pipe:
         reason = pipe.read().decode("utf-8", "replace")
     time.sleep(NOTICE_SECONDS)
-    # os._exit, as the main thread may wait in TensorFlow without end.
+    # os._exit, because the main thread may wait in TensorFlow without end.
     with contextlib.suppress(OSError, ValueError):
         reason = reason or "the launcher of the workers has died"
         print(f"error: {reason}; this worker ends as well", file=sys.stderr, flush=True)

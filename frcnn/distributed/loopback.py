@@ -1,9 +1,9 @@
 """Keeps other machines away from the port of TensorFlow's server.
 
-The server has no password and no encryption: whoever reaches it can run any operation, including reading
-and writing files. It listens on all interfaces, whatever address it is given, and TensorFlow has no
-option for that. Where all workers are on one machine, a Linux socket filter accepts only packets from
-loopback addresses. It needs no privileges. Other users of the machine still reach the port.
+The server has no password and no encryption: everyone who can connect to it can run any operation, and
+so read and write files. It always listens on all network interfaces, and TensorFlow has no option to
+change this. If all processes are on one machine, a Linux socket filter accepts only packets from
+loopback addresses. It needs no privileges. Other users of the machine can still connect to the port.
 """
 
 from __future__ import annotations
@@ -55,10 +55,13 @@ def restrict_to_loopback(server: socket.socket) -> None:
 
 
 class LoopbackOnly:
-    """Context that restricts a server to loopback, which this process opens on a port within it.
+    """Context in which this process opens a server, and which restricts the server to loopback.
 
-    A thread searches for the server's sockets every few milliseconds, and closes connections that
-    another machine made before the filter was set.
+    A thread searches for the server's sockets every few milliseconds. It also closes connections that
+    another machine has made before the filter was set.
+
+    Args:
+        port: port of the server.
 
     Attributes:
         is_active: whether the filter is set; read it after the context.

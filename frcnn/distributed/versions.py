@@ -1,4 +1,4 @@
-"""The versions that a step's numbers depend on, to compare between processes and with checkpoints."""
+"""The versions of the code that computes a step, to compare them between processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from frcnn import backend
 
 
 def code_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute, and a digest of frcnn's source."""
+    """Return the versions of Python, Keras, numpy and TensorFlow, and a digest of frcnn's source."""
     versions = {"Python": platform.python_version(), "keras": keras.__version__, "numpy": np.__version__}
     if backend.IS_TENSORFLOW:
         import tensorflow as tf

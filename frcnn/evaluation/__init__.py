@@ -1,4 +1,4 @@
-"""Evaluation of a detector on a labelled data set: VOC AP and COCO AP.
+"""Evaluation of a detector on a labelled data set: VOC AP, COCO AP, curves, mistakes, label errors.
 
 May import: everything up to runs.
 """

@@ -1,7 +1,7 @@
-"""All that ``frcnn evaluate`` says about detections beside their score, computed once.
+"""The analysis of detections that ``frcnn evaluate`` shows besides the AP, computed once.
 
-The console's tables, ``--json`` and the page of ``--report`` read the same ``Analysis``, so that their
-numbers agree.
+The console's tables, ``--json`` and the page of ``--report`` use the same ``Analysis``, so that their
+numbers are the same.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ class Analysis:
     """Result of ``analyse``. C is the number of object classes, without background.
 
     Attributes:
-        voc: VOC AP at ``iou_threshold``; with the VOC metrics, the score itself.
+        voc: VOC AP at ``iou_threshold``.
         by_iou: (10,) mAP at each of ``IOU_THRESHOLDS``.
-        by_size: (3, C + 1) AP of each class and the mean, of the objects of each of ``SIZES``.
-        by_score: precision, recall and F1.
-        calibration: how often detections of a score are right.
-        confusion: (C + 1, C + 1) objects and detections of a score of 0.5 or more, background last.
-        errors: mistakes and what they cost.
+        by_size: (3, C + 1) AP of each class, and the mean, for the objects of each of ``SIZES``.
+        by_score: precision, recall and F1 by score threshold.
+        calibration: calibration of the scores.
+        confusion: (C + 1, C + 1) confusion matrix of detections with a score of 0.5 or more, background
+            last.
+        errors: the mistakes, and what mAP would gain without them.
         label_errors: probable label errors, the greatest doubt first.
     """
 
@@ -69,9 +70,9 @@ class Analysis:
         }
 
     def doubts(self) -> dict[str, list[float]]:
-        """Return the doubts of the probable label errors of each kind, the kind of the most doubt first.
+        """Return {kind: doubts of its probable label errors}, the kind with the largest sum first.
 
-        The number of candidates alone would favour a kind of many weak ones.
+        Kinds are not ordered by the number of candidates, because many weak ones mean little.
         """
         doubts: dict[str, list[float]] = {kind: [] for kind in label_errors.SUSPICIONS}
         for error in self.label_errors:
@@ -87,11 +88,11 @@ def analyse(
     interpolation: str = "all-point",
     label_scores: Sequence[np.ndarray] | None = None,
 ) -> Analysis:
-    """Compute everything.
+    """Compute the ``Analysis`` of detections.
 
     Args:
-        detections, truths, num_classes, iou_threshold, interpolation: as of ``voc_ap``.
-        label_scores: as of ``find_label_errors``.
+        detections, truths, num_classes, iou_threshold, interpolation: as for ``voc_ap``.
+        label_scores: as for ``find_label_errors``.
     """
     voc = voc_ap(detections, truths, num_classes, iou_threshold, interpolation)
     by_iou = [
@@ -123,15 +124,15 @@ def analyse(
 def of_size(
     found: ImageArrays, truth: ImageArrays, low: float, high: float, iou_threshold: float
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return an image's detections and truths for the AP of the objects of one size.
+    """Return an image's detections and objects for the AP of one size of objects.
 
-    As in COCO: objects of other sizes become ``difficult``, and detections of other sizes that match no
-    object of their class are left out.
+    As in COCO, objects of other sizes become ``difficult``, and detections of other sizes that match no
+    object of their class are dropped.
 
     Args:
-        found, truth: of one image.
-        low, high: bounds of the area, square pixels; an area of ``low`` belongs to the size.
-        iou_threshold: from which on a detection matches.
+        found, truth: the arrays of one image.
+        low, high: bounds of the area, square pixels: low <= area < high.
+        iou_threshold: a detection matches an object if their IoU is at least this.
     """
     boxes, others = (np.asarray(one["boxes"], "float64").reshape(-1, 4) for one in (found, truth))
     same = np.asarray(found["labels"])[:, None] == np.asarray(truth["labels"])
@@ -153,17 +154,17 @@ def of_size(
 
 
 class Speed:
-    """How long batches take. The first one also compiles, and is left out if there are others."""
+    """The time per batch. The first batch also compiles, so it does not count if there are others."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, float]] = []
 
     def add(self, images: int, seconds: float) -> None:
-        """Add a batch."""
+        """Add a batch of ``images`` images that took ``seconds``."""
         self.batches.append((images, seconds))
 
     def values(self) -> dict[str, float]:
-        """Return the median over the batches, of the detector alone, without the loader."""
+        """Return the median over the batches. It is the time of the detector, without the loader."""
         timed = self.batches[1:] or self.batches
         seconds = float(np.median([seconds / images for images, seconds in timed]))
         return {"milliseconds per image": 1000 * seconds, "images per second": 1 / seconds}
@@ -175,7 +176,7 @@ def number(value: float) -> float | None:
 
 
 def format_tables(analysis: Analysis) -> str:
-    """Format the mistakes, the best threshold and the label errors for the console."""
+    """Format the mistakes, the best score threshold and the label errors for the console."""
     threshold, f1 = analysis.by_score.best()
     lines = [error_analysis.format_table(analysis.errors)]
     if np.isfinite(threshold):

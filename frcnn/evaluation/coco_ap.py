@@ -1,12 +1,13 @@
 """COCO average precision: the twelve numbers of the COCO benchmark, computed by ``pycocotools``.
 
-Differences from VOC AP (``frcnn.evaluation.voc_ap``): a detection takes the best object that is still
-free; precision is sampled at 101 recalls; the mean is over ten IoU thresholds, 0.5 to 0.95; and only the
-100 detections with the highest scores per image count.
+Differences from VOC AP (``frcnn.evaluation.voc_ap``): a detection is matched with the best object that
+is not matched yet; precision is sampled at 101 recalls; the mean is over ten IoU thresholds, 0.5 to
+0.95; and only the 100 detections with the highest scores per image count.
 
-A ``difficult`` object is passed as a COCO crowd: detections of it are ignored, whatever their number. A
-detection belongs to a crowd by the share of its own area that lies inside, not by IoU. An object's size
-is the area that its label gives (``Sample.area``; of the mask in COCO's own files), else its box's area.
+A ``difficult`` object is passed as a COCO crowd: any number of detections of it are ignored. Whether a
+detection belongs to a crowd depends on the share of the detection's area inside it, not on the IoU. The
+size of an object is the area in its label (``Sample.area``; in COCO's files the area of the mask);
+without one, the area of its box.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import numpy as np
 from frcnn.errors import FrcnnError
 from frcnn.evaluation.voc_ap import ImageArrays, voc_ap
 
-# The benchmark's numbers, in its order. s, m and l are objects below 32 x 32 pixels of the image file,
-# below 96 x 96, and larger; AR@k is the recall with k detections per image, ARs, ARm and ARl with 100.
+# The numbers of the benchmark, in its order. s, m and l: objects below 32 x 32 pixels of the image file,
+# below 96 x 96, and larger. AR@k: recall with k detections per image. ARs, ARm, ARl: with 100.
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR@1", "AR@10", "AR@100", "ARs", "ARm", "ARl")
 CLASS_NAMES = NAMES[:6]
 
@@ -71,20 +72,20 @@ def coco_ap(
     """Compute the COCO numbers of detections.
 
     Args:
-        detections: as in ``voc_ap``; boxes in pixels of the image files, to which object sizes refer.
-        ground_truths: as in ``voc_ap``.
+        detections: as for ``voc_ap``, in pixels of the image files, because object sizes are in these.
+        ground_truths: as for ``voc_ap``.
         num_classes: number of object classes, without background.
 
     Raises:
         FrcnnError: ``pycocotools`` is not installed.
-        ValueError: as in ``voc_ap``.
+        ValueError: as for ``voc_ap``.
     """
     COCO, COCOeval = import_pycocotools()
     # voc_ap checks the arrays and counts objects and detections.
     counts = voc_ap(detections, ground_truths, num_classes)
 
     def index(images, extra):
-        """Return a ``COCO`` of boxes. ``extra`` returns further entries of an annotation."""
+        """Return a ``COCO`` object of boxes. ``extra`` returns more entries of an annotation."""
         coco = COCO()
         annotations = []
         for image, boxes in enumerate(images):
@@ -149,11 +150,11 @@ def format_table(result: CocoAp, class_names: Sequence[str]) -> str:
     """Format the result as two tables: AP per class and size with the mean, and the recalls.
 
     Args:
-        result: a ``CocoAp``.
+        result: result of ``coco_ap``.
         class_names: names in the order of the labels.
 
     Returns:
-        Lines without a newline at the end. ``-`` where there is no object.
+        Lines without a newline at the end. ``-`` means that there is no object.
     """
     if len(class_names) != len(result.ap):
         raise ValueError(f"{len(class_names)} class names for {len(result.ap)} classes")

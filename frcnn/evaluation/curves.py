@@ -1,7 +1,8 @@
 """Curves and tables about detections: precision and F1 by score, confusion of classes, calibration.
 
 The curves are made from the detections that ``frcnn.evaluation.voc_ap`` has counted, so they agree with
-its AP. ``match_boxes`` also compares boxes of different classes, for the confusion and for pictures.
+its AP. ``match_boxes`` also compares boxes of different classes, for the confusion matrix and for
+pictures.
 
 C: object classes without background, T: score thresholds, M: detections, G: objects.
 """
@@ -63,7 +64,7 @@ class ScoreCurves:
         Of equal values the lowest threshold counts.
 
         Args:
-            label: of a class; None: of the mean over the classes.
+            label: label of a class; None: the mean over the classes.
         """
         f1 = self.mean_f1 if label is None else self.f1[label]
         if np.isnan(f1).any():
@@ -75,7 +76,7 @@ def score_curves(result: VocAp, num_thresholds: int = 101) -> ScoreCurves:
     """Count right and wrong detections at equally spaced score thresholds.
 
     Args:
-        result: of ``voc_ap``.
+        result: result of ``voc_ap``.
         num_thresholds: T, at least 2.
 
     Example:
@@ -99,13 +100,13 @@ def mean_of_classes(values: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
-    """How often detections of a score are right. Of a calibrated detector, as often as the score says.
+    """The share of right detections by score. For a calibrated detector this share is the score itself.
 
     Attributes:
-        edges: (K + 1,) of the K bins of the score, from 0 to 1.
-        counts: (K,) int, detections in each bin.
-        scores: (K,) their mean score; NaN in an empty bin.
-        precision: (K,) share of them that are right; NaN in an empty bin.
+        edges: (K + 1,) edges of the K bins of the score, from 0 to 1.
+        counts: (K,) int, number of detections in each bin.
+        scores: (K,) mean score of the detections in each bin; NaN in an empty bin.
+        precision: (K,) share of right detections in each bin; NaN in an empty bin.
     """
 
     edges: np.ndarray
@@ -125,10 +126,10 @@ class Calibration:
 
 
 def calibration(result: VocAp, bins: int = 10) -> Calibration:
-    """Compare the scores of all classes' detections with how often they are right.
+    """Compare the scores of the detections of all classes with the share of right ones.
 
     Args:
-        result: of ``voc_ap``.
+        result: result of ``voc_ap``.
         bins: K; a score on an edge belongs to the bin above it.
     """
     scores = np.concatenate([np.zeros(0), *result.scores])
@@ -142,10 +143,10 @@ def calibration(result: VocAp, bins: int = 10) -> Calibration:
 
 
 def match_boxes(found: ImageArrays, truth: ImageArrays, iou_threshold: float = 0.5) -> np.ndarray:
-    """Pair the detections of one image with its objects, each with at most one, whatever their class.
+    """Pair the detections of one image with its objects, each with at most one, of any class.
 
-    Pairs of the same class come first, then those of a higher IoU. Detections that are left over and
-    overlap a difficult object are ignored.
+    Pairs of the same class are made first, and among these the pairs with a higher IoU. Unpaired
+    detections that overlap a difficult object are ignored.
 
     Args:
         found: ``boxes`` (M, 4), or (M, 5) oriented ones, ``labels`` (M,).
@@ -180,18 +181,17 @@ def confusion_matrix(
     score_threshold: float = 0.5,
     iou_threshold: float = 0.5,
 ) -> np.ndarray:
-    """Count which class was detected for each object, by ``match_boxes``.
+    """Count the objects by true class and detected class, with the pairs of ``match_boxes``.
 
     Args:
-        detections: one dict per image, as ``voc_ap`` takes them.
-        truths: one dict per image.
+        detections, truths: one dict per image, as for ``voc_ap``.
         num_classes: C.
-        score_threshold: detections of a lower score do not count.
+        score_threshold: detections with a lower score do not count.
         iou_threshold: least IoU of a pair.
 
     Returns:
-        (C + 1, C + 1) int, rows: true class, columns: detected class. The last row, background, has the
-        detections without an object; the last column the objects without a detection.
+        (C + 1, C + 1) int, rows: true class, columns: detected class. The last row, background, counts
+        the detections without an object, and the last column the objects without a detection.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), int)
     for found, truth in zip(detections, truths, strict=True):
@@ -207,11 +207,11 @@ def confusion_matrix(
 
 
 def above(found: ImageArrays, score_threshold: float) -> dict[str, np.ndarray]:
-    """Return the detections of one image whose score is the threshold or more."""
+    """Return the detections of one image with a score of the threshold or more."""
     chosen = np.asarray(found["scores"]) >= score_threshold
     return {name: np.asarray(found[name])[chosen] for name in ("boxes", "scores", "labels")}
 
 
 def _count_from(scores, thresholds):
-    """Return for each threshold the number of (M,) scores, in any order, that reach it."""
+    """Return, for each threshold, the number of scores (M,), in any order, that are not below it."""
     return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")

@@ -1,4 +1,4 @@
-"""Images on which detectors differ: what each finds, misses and invents there."""
+"""Images on which detectors differ: the right, missed and false detections of each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SCORE_THRESHOLD = 0.5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one detector does on one image.
+    """The result of one detector on one image.
 
     Attributes:
-        found: the detections from the score threshold on.
-        is_right: (M,) bool, whether each has the class and the box of an object; those of ``difficult``
-            objects count as right.
+        found: the detections with a score of the threshold or more.
+        is_right: (M,) bool, whether each has the class and the box of an object. Detections of
+            ``difficult`` objects count as right.
         is_missed: (G,) bool, whether each object is missed.
     """
 
@@ -58,13 +58,16 @@ def differing_images(
     score_threshold: float = SCORE_THRESHOLD,
     iou_threshold: float = 0.5,
 ) -> list[tuple[int, tuple[Outcome, ...]]]:
-    """Return (image, the outcome of each detector) where the numbers of mistakes differ, most first.
+    """Return the images on which the detectors make different numbers of mistakes.
 
     Args:
-        detections: for each detector, one dict per image, as ``frcnn.evaluation.voc_ap`` takes them.
+        detections: for each detector, one dict per image, as for ``voc_ap``.
         truths: one dict per image.
-        score_threshold: detections of a lower score do not count.
-        iou_threshold: from which on a detection fits an object.
+        score_threshold: detections with a lower score do not count.
+        iou_threshold: least IoU of a detection and its object.
+
+    Returns:
+        [(index of the image, outcome of each detector)], the largest difference first.
     """
     rows = []
     for image, truth in enumerate(truths):

@@ -1,25 +1,25 @@
-"""Classes each mistake of a detector, and computes what mAP would gain without each kind.
+"""Finds the kind of each mistake of a detector, and computes what mAP would gain without each kind.
 
 The kinds are those of TIDE (Bolya et al. 2020, "A General Toolbox for Identifying Object Detection
-Errors", section 2.2). A false detection is compared with the objects of its image; the first line that
-holds names its kind:
+Errors", section 2.2). A false detection is compared with the objects of its image. The first line that
+is true gives its kind:
 
 =============  ============================================================================
 loose box      0.1 <= IoU < 0.5 with an object of its class
 wrong class    IoU >= 0.5 with an object of another class
 duplicate      IoU >= 0.5 with an object that a detection of a higher score has found
 background     IoU <= 0.1 with every object
-class and box  what is left: 0.1 < IoU < 0.5 with an object of another class
-missed         an object that is not found, and is no object of a "wrong class" or "loose box"
+class and box  all others: 0.1 < IoU < 0.5 with an object of another class
+missed         an object that is not found, and to which no "wrong class" or "loose box" belongs
 =============  ============================================================================
 
-A kind is taken away as in TIDE's section 2.3: a detection with a wrong class or a loose box is put right
-if its object is not found yet, and else removed; so are the detections of the other kinds; a missed
-object is no longer counted. AP is then computed again. The gains do not add up, because one mistake
-often hides another.
+All mistakes of a kind are corrected as in TIDE's section 2.3. A detection with a wrong class or a loose
+box becomes right if its object is not found yet; otherwise it is removed. Detections of the other kinds
+are removed. A missed object no longer counts. Then AP is computed again. The gains do not add up,
+because one mistake often hides another.
 
-Matching, ``difficult`` objects and AP are those of ``frcnn.evaluation.voc_ap`` at the same arguments, so
-``ErrorAnalysis.mean_ap`` is its mAP. TIDE's own program matches as COCO does.
+Matching, ``difficult`` objects and AP are those of ``frcnn.evaluation.voc_ap`` with the same arguments,
+so ``ErrorAnalysis.mean_ap`` is its mAP. TIDE's own program matches as COCO does.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ class Mistake:
     Attributes:
         kind: one of ``KINDS``.
         image: index of the image.
-        label: class of the detection; of the object if it is missed.
-        detection: index of the detection in its image; None if the object is missed.
-        object: index of the object in its image that was meant or missed; None for the other kinds.
-        score: of the detection; 0 for a missed object.
-        iou: of the detection and the object that it overlaps most; 0 for a missed object.
-        cost: what mAP would gain without this one mistake.
+        label: class of the detection, or of the missed object.
+        detection: index of the detection in its image; None for a missed object.
+        object: index in its image of the object to which the detection belongs, or of the missed object;
+            None for the kinds "background" and "class and box".
+        score: score of the detection; 0 for a missed object.
+        iou: IoU of the detection with ``object``, or the highest one with any object; 0 for a missed
+            object.
+        cost: gain of mAP without this mistake.
     """
 
     kind: str
@@ -67,9 +69,9 @@ class ErrorAnalysis:
 
     Attributes:
         mean_ap: mAP with all mistakes, that of ``voc_ap``.
-        gains: {kind: what mAP would gain without all mistakes of the kind}.
+        gains: {kind: gain of mAP without all mistakes of the kind}.
         counts: {kind: number of mistakes}.
-        mistakes: all mistakes; those that cost most come first.
+        mistakes: all mistakes, those with the highest cost first.
     """
 
     mean_ap: float
@@ -85,13 +87,13 @@ def analyse_errors(
     iou_threshold: float = 0.5,
     interpolation: str = "all-point",
 ) -> ErrorAnalysis:
-    """Class all mistakes and compute what they cost.
+    """Find the kinds of all mistakes, and compute their costs.
 
     Args:
-        detections, truths: one dict per image, as ``voc_ap`` takes them.
+        detections, truths: one dict per image, as for ``voc_ap``.
         num_classes: number of object classes, without background.
         iou_threshold: above 0.1; 0.5 in the paper and in the table above.
-        interpolation: as of ``voc_ap``.
+        interpolation: as for ``voc_ap``.
 
     Raises:
         ValueError: the threshold is not above 0.1.
@@ -134,7 +136,11 @@ def analyse_errors(
 
 @dataclasses.dataclass(eq=False)
 class _Row:
-    """A detection that counts: right if ``kind`` is None. ``fixed_label`` is None if it is to go."""
+    """A detection that counts. It is right if ``kind`` is None.
+
+    ``fixed_label`` is its label after the mistake is corrected; None: it is removed. ``place`` is its
+    rank by score in its class, from 1.
+    """
 
     image: int
     detection: int
@@ -148,13 +154,13 @@ class _Row:
 
 
 def _class_image(image, found, truth, threshold):
-    """Return the ``_Row`` of each detection that counts, and (image, object, label) of the missed."""
+    """Return a ``_Row`` for each detection that counts, and (image, object, label) of missed objects."""
     boxes, others = (np.asarray(one["boxes"], "float64").reshape(-1, 4) for one in (found, truth))
     labels, true_labels = (np.asarray(one["labels"], int) for one in (found, truth))
     difficult = np.asarray(truth["difficult"], bool)
     scores = np.asarray(found["scores"], "float64")
     overlaps = iou(boxes, others)
-    # A column of zeros stands for "no object", so that images without objects need no case of their own.
+    # A column of zeros for "no object", so that images without objects are not a special case.
     overlaps = np.concatenate([overlaps, np.zeros((len(boxes), 1))], axis=1)
     same = np.append(true_labels, -1) == labels[:, None]
     own, other = np.where(same, overlaps, 0.0), np.where(same, 0.0, overlaps)
@@ -228,7 +234,7 @@ def _without(kind, ranked, missed, objects, interpolation):
     if kind == "missed":
         np.subtract.at(left, [label for *_, label in missed], 1)
     entries, fixed = [], set()
-    for row in ranked:  # the highest score first: it puts its object right, and the others go
+    for row in ranked:  # the detection with the highest score becomes right, the others are removed
         if row.kind != kind:
             entries.append((row.label, row.score, row.kind is None))
         elif row.fixed_label is not None and (row.image, row.object) not in fixed:
@@ -238,7 +244,7 @@ def _without(kind, ranked, missed, objects, interpolation):
 
 
 def format_table(errors: ErrorAnalysis) -> str:
-    """Format the kinds as a table, those that cost most first, without a newline at the end."""
+    """Format the kinds as a table, the highest gain first, without a newline at the end."""
     lines = [f"{'mistake':13}  {'number':>8}  {'mAP without':>11}  {'gain':>7}"]
     for kind in sorted(KINDS, key=lambda kind: -errors.gains[kind]):
         gain = errors.gains[kind]

@@ -1,8 +1,8 @@
-"""Runs a detector on a labelled data set and scores its detections.
+"""Runs a detector on a labelled data set, and computes the AP of its detections.
 
-Validation during training and ``frcnn evaluate`` share ``detect_batch`` and the loader: the same
+Validation during training and ``frcnn evaluate`` use the same functions and the same loader. So the same
 weights, images and batch size give the same mAP. (The batch size matters a little, because images are
-padded to the largest of their batch.)
+padded to the largest image of their batch.)
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from frcnn.evaluation import coco_ap, voc_ap
 from frcnn.text import listed
 
 Detector = Any  # frcnn.detector.Detector, which imports this module
-# Name of a metric -> interpolation of VOC AP; None: COCO AP. "oriented" takes the overlap of oriented
-# boxes, as DOTA (Xia et al. 2018) does.
+# {metric: interpolation of VOC AP; None: COCO AP}. "oriented" uses the IoU of oriented boxes, as DOTA
+# (Xia et al. 2018) does.
 METRICS: dict[str, str | None] = {
     "voc07": "11-point",
     "voc12": "all-point",
@@ -37,14 +37,14 @@ METRICS: dict[str, str | None] = {
 
 
 def ap_interpolation(config: DetectionConfig, dataset: Dataset) -> str:
-    """Return the interpolation of VOC AP on a data set: "11-point" or "all-point".
+    """Return the interpolation of VOC AP for a data set: "11-point" or "all-point".
 
-    "auto" means VOC's own rule: 11-point for VOC 2007, also for 07+12, which is tested on 2007;
-    all-point from 2010 on, and for other data.
+    "auto" means VOC's rule: 11-point for VOC 2007 and for 07+12, whose test split is that of 2007;
+    all-point since VOC 2010, and for all other data.
 
     Args:
-        config: with ``ap_interpolation``.
-        dataset: its name begins with the year, as ``frcnn.data.voc`` sets it.
+        config: the section ``detection`` of the settings.
+        dataset: the data set. The name of a VOC data set begins with its year (``frcnn.data.voc``).
     """
     if config.ap_interpolation != "auto":
         return config.ap_interpolation
@@ -53,14 +53,14 @@ def ap_interpolation(config: DetectionConfig, dataset: Dataset) -> str:
 
 
 def default_metric(config: Config, dataset: Dataset) -> str:
-    """Return the metric of ``METRICS`` that training logs as mAP for a network and a data set."""
+    """Return the metric that training logs as mAP for a network and a data set, one of ``METRICS``."""
     if config.box.kind == "oriented":
         return "oriented"
     return {"11-point": "voc07", "all-point": "voc12"}[ap_interpolation(config.detection, dataset)]
 
 
 def detect_batch(detector: Detector, batch: Batch) -> tuple[list[dict], list[dict]]:
-    """Return detections and truths of a batch, one dict per image, as ``voc_ap`` takes them.
+    """Return the detections and the ground truth of a batch, one dict per image, as for ``voc_ap``.
 
     Boxes are in pixels of the image files.
     """
@@ -70,15 +70,15 @@ def detect_batch(detector: Detector, batch: Batch) -> tuple[list[dict], list[dic
 
 
 def classify_labels(detector: Detector, batch: Batch) -> list[np.ndarray] | None:
-    """Return the classifier's scores of the labelled boxes themselves, instead of the RPN's proposals.
+    """Return the classifier's scores for the labelled boxes, in place of proposals of the RPN.
 
     Args:
         detector: the detector.
-        batch: images and labels; ``difficult`` ones are classified, too.
+        batch: images and labels. ``difficult`` objects are classified as well.
 
     Returns:
-        For each image (G, C) scores of its G labels, background last, in the order of ``Sample.boxes``;
-        None if the detector is an exported file, which cannot tell.
+        For each image the scores (G, C) of its G labelled boxes, background last, in the order of
+        ``Sample.boxes``; None for an exported file, which cannot classify given boxes.
     """
     if detector.models.box_classifier is None:
         return None
@@ -95,15 +95,16 @@ def classify_labels(detector: Detector, batch: Batch) -> list[np.ndarray] | None
 def gather(
     detections: Sequence[dict], indices: Sequence[int], dataset: Dataset, box_kind: str = "axis_aligned"
 ) -> tuple[list[dict], list[dict]]:
-    """Gather the detections of all processes; return them and their truths in the data set's order.
-
-    A collective operation: all processes must call it.
+    """Gather the detections of all processes. Collective operation.
 
     Args:
-        detections: one dict per image, as ``detect_batch`` returns them.
-        indices: index of each image in the data set. No image is in two processes.
+        detections: one dict per image, as from ``detect_batch``.
+        indices: index of each image in the data set. Each image is in one process only.
         dataset: the whole data set.
-        box_kind: as ``box.kind`` has it.
+        box_kind: value of the setting ``box.kind``.
+
+    Returns:
+        The detections of all processes, and the ground truth of their images, in the data set's order.
     """
     counts = [len(found["scores"]) for found in detections]
     images = np.array([*zip(indices, counts)], "int32").reshape(-1, 2)
@@ -130,26 +131,26 @@ def detect(
     on_skip: Callable[[str, str, str], Any] = announce,
     on_batch: Callable[[Batch, float], None] = lambda batch, seconds: None,
 ) -> tuple[list[dict], list[dict]]:
-    """Return detections and truths of a whole data set, one dict per image, in its order.
+    """Return the detections and the ground truth of a data set, one dict per image, in its order.
 
     Args:
         detector: the detector.
         dataset: data set with the detector's classes.
         data: settings of the loader; None: those of the detector's config.
-        on_skip: called with (split, image, fault) for each image that cannot be decoded, if ``data``
-            says to skip such images.
-        on_batch: called after each batch with it and the seconds that the detector took.
+        on_skip: called with (split, image, fault) for each image that cannot be decoded, unless
+            ``data.on_bad_data`` is "error".
+        on_batch: called after each batch with the batch and the detector's time, seconds.
 
     Raises:
         DataError: the classes differ, there is no image, or an image cannot be decoded.
     """
     if tuple(dataset.classes) != detector.classes:
         raise DataError(
-            f"{dataset.name} has the classes {listed(dataset.classes)}; "
-            f"the detector knows {listed(detector.classes)}"
+            f"{dataset.name} has the classes {listed(dataset.classes)}, but "
+            f"the detector has {listed(detector.classes)}"
         )
     if not len(dataset):
-        raise DataError(f"{dataset.name} has no image to work with")
+        raise DataError(f"{dataset.name} has no image")
     multiple = detector.models.size_multiple
     data = data or detector.config.data
     kind = detector.config.box.kind
@@ -170,9 +171,9 @@ class Scores:
     """Result of a metric.
 
     Attributes:
-        mean_ap: the metric's main number, in [0, 1].
-        table: text for people.
-        values: everything for JSON, NaN as None.
+        mean_ap: the main number of the metric, in [0, 1].
+        table: the result as text.
+        values: the result as values for JSON; NaN is None.
     """
 
     mean_ap: float
@@ -187,18 +188,17 @@ def score(
     metric: str,
     iou_threshold: float = 0.5,
 ) -> Scores:
-    """Score detections.
+    """Compute a metric of detections.
 
     Args:
-        detections: as ``detect`` returns them.
-        truths: as ``detect`` returns them.
+        detections, truths: the results of ``detect``.
         classes: names of the object classes.
         metric: one of ``METRICS``.
-        iou_threshold: for the VOC metrics. COCO averages over ten thresholds.
+        iou_threshold: least IoU of a hit, for all metrics except "coco", which has ten thresholds.
 
     Raises:
         ConfigError: an unknown metric.
-        FrcnnError: "coco" without ``pycocotools``.
+        FrcnnError: ``pycocotools`` is not installed, for "coco".
     """
     result: Any
     if metric not in METRICS:

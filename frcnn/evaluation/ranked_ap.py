@@ -1,7 +1,8 @@
 """AP of a ranked list of right and wrong detections, and AP after one of them has changed.
 
-``frcnn.evaluation.error_analysis`` asks for thousands of such changes. Only the places of the right
-detections matter, because the best precision from a recall on is always that of a right one.
+``frcnn.evaluation.error_analysis`` computes thousands of such changes. AP depends only on the ranks of
+the right detections, because the highest precision at a recall or above is always that of a right
+detection.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ class RankedClass:
     """The detections of one class, from the highest score to the lowest.
 
     Args:
-        scores: (M,) falling.
+        scores: (M,) in falling order.
         hits: (M,) bool, whether each detection is right.
         objects: number of objects of the class.
-        interpolation: as of ``voc_ap``.
+        interpolation: as for ``voc_ap``.
 
     Attributes:
         ap: the AP; NaN without objects.
@@ -46,13 +47,13 @@ class RankedClass:
         return self._ap(np.sort(np.append(self._right, place)), self.objects)
 
     def with_another(self, score: float) -> float:
-        """Return the AP if there were one more right detection, of a score."""
+        """Return the AP if there were one more right detection with this score."""
         place = int(np.searchsorted(self._falling, -score)) + 1
         right = self._right + (self._right >= place)
         return self._ap(np.sort(np.append(right, place)), self.objects)
 
     def without_an_object(self) -> float:
-        """Return the AP if there were one object less, which is not found."""
+        """Return the AP if there were one object less, one that is not found."""
         return self._ap(self._right, self.objects - 1)
 
     def _ap(self, right, objects):
@@ -66,8 +67,8 @@ def mean_ap(classes: Sequence[RankedClass], changed: Mapping[int, float] | None 
     """Return the mean of the classes' AP; NaN if no class has an object.
 
     Args:
-        classes: of all labels.
-        changed: {label: AP} that stands in for the class' own.
+        classes: all classes, in the order of the labels.
+        changed: {label: AP} in place of the AP of these classes.
     """
     changed = changed or {}
     aps = np.array([changed.get(k, one.ap) for k, one in enumerate(classes)])

@@ -1,24 +1,27 @@
 """VOC average precision (AP) per class, and its mean.
 
-Follows ``VOCevaldet.m`` of the VOC development kit (Everingham et al. 2010, section 4.2), also where
-other implementations differ:
+This follows ``VOCevaldet.m`` of the VOC development kit (Everingham et al. 2010, section 4.2), also
+where other implementations differ:
 
-- A detection is compared with the object of its class that it overlaps **most**. If a detection with a
-  higher score has already matched that object, it is a false positive. (COCO tries the best object that
-  is still free.)
-- It matches at IoU **>=** the threshold. (py-faster-rcnn uses ``>``.)
-- Detections that match a ``difficult`` object are ignored, whatever their number, and difficult
-  objects are not counted.
+- A detection is compared with the object of its class with which it has the **highest** IoU. If a
+  detection with a higher score has already matched that object, it is a false positive. (COCO compares
+  it with the best object that is not matched yet.)
+- It matches if the IoU is **>=** the threshold. (py-faster-rcnn uses ``>``.)
+- Any number of detections that match a ``difficult`` object are ignored, and difficult objects are not
+  counted.
 
-Boxes are half-open, so the kit's ``+ 1`` on widths and heights is not needed: overlaps are the same.
+Boxes are half-open, so the kit's ``+ 1`` in widths and heights is not needed. The IoU is the same.
 
-All numbers are float64, so that rounding does not decide about overlaps of exactly the threshold.
+All numbers are float64, so that rounding does not matter for an IoU of exactly the threshold.
+
+C: object classes without background, M: detections, G: objects.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -81,8 +84,8 @@ def voc_ap(
         iou_threshold: in (0, 1]; overlap at which a detection matches an object.
         interpolation: ``"all-point"``, the area under the curve (VOC 2010 and later), or
             ``"11-point"``, the mean of the precision at recall 0, 0.1, ..., 1 (VOC 2007).
-        oriented: whether boxes are compared as oriented ones. An image may then have ``oriented``,
-            (M, 5) or (G, 5), beside ``boxes``; without it, its boxes have the angle 0.
+        oriented: whether to use the IoU of oriented boxes. Then an image may have ``oriented``, (M, 5)
+            or (G, 5), besides ``boxes``. Without it, its boxes have the angle 0.
 
     Returns:
         ``VocAp``. The AP of a class with objects and without detections is 0.
@@ -111,7 +114,7 @@ def voc_ap(
             f"{len(found['sizes'])} images in detections, {len(truth['sizes'])} in ground_truths"
         )
     if np.isnan(found["scores"]).any():
-        raise ValueError("a detection's score is NaN: the model's weights probably are, too")
+        raise ValueError("a detection's score is NaN: probably the network's weights have NaN as well")
 
     matched = _most_overlapped(found, truth, iou_threshold)
     difficult = truth["difficult"].astype(bool)
@@ -168,11 +171,11 @@ def format_table(result: VocAp, class_names: Sequence[str]) -> str:
 
 
 def _gather(images, keys, num_classes, what):
-    """Concatenate the arrays of all images by key. ``sizes`` has the number of boxes of each image."""
+    """Concatenate the arrays of all images by key. ``sizes`` is the number of boxes of each image."""
     images = [
         _checked(image, keys, num_classes, f"{what}[{index}]") for index, image in enumerate(images)
     ]
-    # The empty array makes the result float64, and keeps np.concatenate from failing without images.
+    # The empty array makes the result float64, and np.concatenate needs it if there are no images.
     size = images[0]["boxes"].shape[1] if images else 4
     joined = {
         key: np.concatenate([np.zeros((0, size) if key == "boxes" else 0), *(i[key] for i in images)])
@@ -184,7 +187,7 @@ def _gather(images, keys, num_classes, what):
 
 
 def _oriented(image):
-    """Return the arrays of one image with (M, 5) oriented boxes as its ``boxes``."""
+    """Return the arrays of one image, with oriented boxes (M, 5) as its ``boxes``."""
     boxes = np.asarray(image["boxes"], float).reshape(-1, 4)
     own = image.get("oriented")
     return {**image, "boxes": oriented_boxes.from_axis_aligned(boxes) if own is None else own}
@@ -212,9 +215,9 @@ def _checked(image, keys, num_classes, where):
 
 
 def _most_overlapped(found, truth, iou_threshold):
-    """Return for each detection the object of its class that it overlaps most; -1 below the threshold.
+    """Return, for each detection, the object of its class with the highest IoU; -1 below the threshold.
 
-    Objects are numbered over all images. Of equal overlaps the first counts, as in the kit.
+    Objects are numbered over all images. Of equal IoUs the first one counts, as in the kit.
     """
     matched = np.full(len(found["boxes"]), -1)
     last_found, last_truth = np.cumsum(found["sizes"]), np.cumsum(truth["sizes"])
@@ -229,10 +232,10 @@ def _most_overlapped(found, truth, iou_threshold):
     return matched
 
 
-def iou(boxes, others):
-    """Return the (M, G) intersection over union of (M, 4) and (G, 4) boxes; 0 for empty boxes.
+def iou(boxes: np.ndarray, others: np.ndarray) -> Any:
+    """Return the IoU (M, G) of each box (M, 4) with each of the others (G, 4); 0 for empty boxes.
 
-    Both may also be oriented, (M, 5) and (G, 5).
+    Both may also be oriented boxes, (M, 5) and (G, 5).
     """
     if boxes.shape[-1] == 5:
         return oriented_iou.iou(boxes, others, np)
@@ -245,24 +248,32 @@ def iou(boxes, others):
 
 
 def _true_positives(matched):
-    """Return for each detection whether it is the first to match its object.
+    """Return (M,) bool: whether a detection is the first that matches its object.
 
     Args:
-        matched: (M,) object or -1 of one class' detections, highest score first.
+        matched: (M,) the object of each detection of one class, or -1, highest score first.
     """
     first = np.zeros(len(matched), bool)
     first[np.unique(matched, return_index=True)[1]] = True
     return first & (matched >= 0)
 
 
-def average_precision(cumulated, precision, objects, interpolation):
-    """Return the AP of one class from its (M,) cumulated true positives and precisions.
+def average_precision(
+    cumulated: np.ndarray, precision: np.ndarray, objects: int, interpolation: str
+) -> Any:
+    """Return the AP of one class.
 
     The interpolated precision at a recall is the highest precision at that recall or a higher one.
     Recalls are compared as numbers of objects: in floating point, 3 of 10 objects is less than 3 * 0.1.
+
+    Args:
+        cumulated: (M,) number of true positives up to each detection, highest score first.
+        precision: (M,) precision up to each detection.
+        objects: number of objects.
+        interpolation: as for ``voc_ap``.
     """
-    # The entry at which a recall is first reached holds its interpolated precision. The 0 at the end is
-    # for recalls that are not reached.
+    # The interpolated precision at a recall is at the first detection that reaches this recall. The 0 at
+    # the end is for recalls that are not reached.
     interpolated = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     if interpolation == "11-point":
         first = np.searchsorted(10 * cumulated, np.arange(11) * objects)

@@ -1,4 +1,4 @@
-"""Files on disk: read untrusted files within limits, and write without losing what was there.
+"""Files on disk: read untrusted files within limits, and write files without losing the old content.
 
 May import: errors, text.
 """

@@ -1,4 +1,4 @@
-"""The folder for what can be made again: what was measured, and labels that were read."""
+"""The cache folder, for results that can be computed again: measurements, and labels that were read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return ``$FRCNN_CACHE``, else ``$XDG_CACHE_HOME/frcnn``, else ``~/.cache/frcnn``.
+    """Return the first that is set: ``$FRCNN_CACHE``, ``$XDG_CACHE_HOME/frcnn``, ``~/.cache/frcnn``.
 
-    The folder need not exist. ``FRCNN_CACHE=/dev/null`` keeps nothing, as no folder can be made there.
+    The folder may not exist. ``FRCNN_CACHE=/dev/null`` turns the cache off.
     """
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(os.environ.get("FRCNN_CACHE") or Path(base, "frcnn"))

@@ -1,11 +1,11 @@
 """A lock file that one process holds at a time, on file systems with flock and on those without.
 
-With flock, the system frees the lock of a process that is killed. Without it (some mounts of Lustre and
-NFS), the holder touches a second file, the lease, every minute. Another process, on any machine, takes
-the lock over when the lease is untouched for three minutes.
+With flock, the system releases the lock of a process that is killed. Without it (some mounts of Lustre
+and NFS), the process with the lock touches a second file, the lease, every minute. If the lease has not
+been touched for three minutes, another process, on any machine, may take the lock.
 
-Both locks are the package filelock's. This module adds what filelock does not do: choose between them,
-and name the holder to those who wait.
+The package filelock has both locks. This module chooses between them, and names the process that has the
+lock to those that wait.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import filelock
 from frcnn.files import safe_write
 from frcnn.text import echo, shown
 
-LEASE_SECONDS = 180.0  # a lease that is untouched for so long is free
+LEASE_SECONDS = 180.0  # a lease that has not been touched for this time is free
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -46,10 +46,10 @@ class FileLock:
     """Hold a lock file within a ``with`` statement.
 
     Args:
-        path: the lock file, in an existing folder. It stays after the release; ``NAME-owner`` and,
-            without flock, ``NAME-lease`` beside it are deleted.
-        wait: seconds to wait for another process, after a printed line.
-        remove: whether to delete the lock file, too, at the release.
+        path: the lock file, in an existing folder. It stays after the release; the files ``NAME-owner``
+            and, without flock, ``NAME-lease`` are deleted.
+        wait: time to wait for another process, seconds; a line is printed before.
+        remove: whether to delete the lock file at the release as well.
 
     Raises:
         Held: on entry: another process holds the lock.
@@ -110,7 +110,7 @@ class FileLock:
         with contextlib.suppress(OSError):
             if not self.is_lost:
                 self.owner.unlink(missing_ok=True)
-                if self.remove:  # before the release: a process that waits notices
+                if self.remove:  # before the release, so that a waiting process notices
                     self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._lock.release()

@@ -1,8 +1,8 @@
-"""Output files of commands, which never replace a file that the same command did not make.
+"""Output files of commands. A command replaces only files that it has made itself.
 
-A file named on a command line is refused if it exists, unless ``--overwrite`` is given. A picture gets
-its name from an image's name, and a number if that name is taken. It holds the name of the command that
-made it, so that a command replaces only its own earlier pictures.
+A file named on a command line is refused if it exists, unless ``--overwrite`` is given. A picture has
+the name of its image, with a number if that name is taken. The name of the command is stored in the
+picture, so that a command replaces only its own earlier pictures.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def new_folder(path: pathlib.Path | str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path | str, error_class: type[FrcnnError] = OutputError) -> Iterator[None]:
-    """Turn the errors of a disk (full, not writable, gone) within this context into one line.
+    """Turn errors of writing (disk full, no permission) in this context into a one-line error.
 
     Args:
-        path: what is written, as the message names it.
+        path: name in the message of what is written.
         error_class: class of the error that is raised.
     """
     try:
@@ -138,7 +138,7 @@ def made_by(path: pathlib.Path) -> str | None:
 
 
 def _mark(path: pathlib.Path) -> tuple[str | None, str | None]:
-    """Return the command that made a PNG and the digest of its source; None for each that it lacks."""
+    """Return the command that made a PNG and the digest of its source, each None if it is missing."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             return image.info.get(MADE_BY), image.info.get(MADE_OF)

@@ -1,14 +1,14 @@
 """Read the arrays of an untrusted weight file (``.npz``, HDF5) safely.
 
-numpy and h5py read such files, but do not guard against the following; hence this module:
+numpy and h5py read such files, but do not protect against these dangers:
 
-- An ``.npz`` may hold pickles, which are programs. They are refused.
-- An HDF5 file may refer to any other file on the machine, by a link or by external storage. Its bytes
-  would be published with the next detector that is saved. Such datasets are refused.
-- A file of a few bytes may declare an array of gigabytes, and readers allocate before they read. The
-  declared size is compared with the largest size that the file can hold.
-- A few wrong bytes in an HDF5 file make its C library loop for ever, and Python handles no signal
-  meanwhile. A child process reads the file first, in bounded time and memory.
+- An ``.npz`` may have pickles, which are programs. They are refused.
+- An HDF5 file may refer to any other file on the machine, by a link or by external storage. The content
+  of that file would become part of the next detector that is saved. Such datasets are refused.
+- A file of a few bytes may declare an array of gigabytes, and readers allocate memory before they read.
+  The declared size is compared with the largest size that is possible in the file.
+- A few wrong bytes in an HDF5 file can make its C library loop without end, and Python handles no signal
+  meanwhile. So a child process reads the file first, with limited time and memory.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _check_in_child(path: str, size: int, changed: int) -> None:
             timeout=SECONDS + size / BYTES_PER_SECOND,
         )
     except subprocess.TimeoutExpired:
-        raise ValueError("it is damaged: reading it does not come to an end") from None
+        raise ValueError("it is damaged: reading it does not end") from None
     if child.returncode < 0:
         raise ValueError(f"it is damaged: reading it ends with signal {-child.returncode}")
     if child.returncode:
@@ -153,12 +153,12 @@ def from_hdf5(group: h5py.Group, path: str) -> np.ndarray:
     """Return the array at a path within a group of an open HDF5 file.
 
     Raises:
-        ValueError, KeyError: there is no array with its numbers in this file.
+        ValueError, KeyError: there is no such array, or its numbers are not in this file.
         Exception: of any other kind, raised by h5py.
     """
     dataset = member(group, path)
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise ValueError(f"{path} does not hold its numbers in this file")
+        raise ValueError(f"the numbers of {path} are not in this file")
     _check_dataset(dataset, path)
     return _numbers(dataset[()], path)
 
@@ -177,8 +177,8 @@ def _check_declared(name: str, shape: tuple[int, ...], dtype: np.dtype, held: in
         declared *= int(side)
     if declared > held:
         raise ValueError(
-            f"{text.shown(name)} declares {declared:,} bytes of numbers, of which the file holds "
-            f"{held:,} at most"
+            f"{text.shown(name)} declares {declared:,} bytes of numbers, but the file has at most "
+            f"{held:,}"
         )
 
 
@@ -188,7 +188,7 @@ def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
         if not isinstance(group, h5py.Group):
             raise KeyError(f"there is no {path}")
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{path} is a link to somewhere else")
+            raise ValueError(f"{path} is a link to another place")
         group = group[name]
     return group
 

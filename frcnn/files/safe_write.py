@@ -1,7 +1,7 @@
-"""Write files so that a kill, a full disk or a symbolic link loses nothing that was there before.
+"""Write files so that a kill, a full disk or a symbolic link cannot destroy the old content.
 
-A new content is written to a second file, flushed to the disk and then renamed, so the file always holds
-the old content or the new one. No function here writes through a symbolic link.
+New content is written to a second file, flushed to the disk and then renamed. So the file always has the
+old content or the new content. No function here writes through a symbolic link.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows does not have it
 
 
 def part_of(path: Path) -> Path:
-    """Return the path to which ``replace`` writes a file until it is whole."""
+    """Return the path to which ``replace`` writes a file until it is complete."""
     return path.with_name(f"part-{path.name}")
 
 
@@ -28,7 +28,8 @@ def replace(path: Path, content: bytes | memoryview) -> None:
         content: bytes to write.
 
     Raises:
-        OSError: the file cannot be written. Its old content is untouched, and no partial file is left.
+        OSError: the file cannot be written. Its old content is unchanged, and no incomplete file is
+            left.
     """
     part = part_of(path)
     part.unlink(missing_ok=True)  # left by a process that was killed here
@@ -66,7 +67,7 @@ def free_name(path: Path, ending: str) -> Path:
 
 
 def keep_copy(path: Path, copy: Path) -> None:
-    """Keep the present content of a file under a second name, before ``replace`` changes the first."""
+    """Keep the content of a file under a second name, before ``replace`` changes the file."""
     try:
         os.link(path, copy)
     except OSError:  # file systems without hard links

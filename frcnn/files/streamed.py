@@ -1,4 +1,4 @@
-"""A text file that is written line by line, and gets its name when it is complete."""
+"""A text file that is written piece by piece, and gets its name when it is complete."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Open and read untrusted files: only regular ones, and only up to a size.
+"""Open and read untrusted files: only regular files, and only up to a limit of their size.
 
-A data set, a weight file or a config may come from anywhere. A named pipe or a device may never end.
+A data set, a weight file or a config may come from anywhere. Reading a named pipe or a device may never
+end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def read_bytes(path: pathlib.Path | str, limit: int) -> bytes:
     """
     with open_regular(path, limit) as file:
         content = file.read(limit + 1)
-    if len(content) > limit:  # it has grown, or lies in /proc, where files declare no size
+    if len(content) > limit:  # it has grown, or is in /proc, where files have a size of 0
         raise _refusal(path, f"has more than {limit:,} bytes")
     return content
 
@@ -58,7 +59,7 @@ def open_regular(path: pathlib.Path | str, limit: int | None = None) -> BinaryIO
 
 
 def why_unreadable(path: pathlib.Path | str) -> str | None:
-    """Return why a path cannot be read as a file, None if it can."""
+    """Return the reason why a path cannot be read as a file; None if it can."""
     try:
         open_regular(path).close()
     except OSError as error:
@@ -67,7 +68,7 @@ def why_unreadable(path: pathlib.Path | str) -> str | None:
 
 
 def _kind_of(mode: int) -> str:
-    """Return the kind of file that an ``st_mode`` stands for, in words."""
+    """Return the kind of file of an ``st_mode``, in words."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a named pipe",

@@ -1,4 +1,4 @@
-"""How well the anchors fit a data set's boxes, and anchor sizes that fit better."""
+"""The fit of anchors to the boxes of a data set, and sizes of anchors that fit better."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHUNK = 8  # boxes compared with all anchors at once
 def best_overlaps(
     boxes: Sequence[ImageBoxes], config: Config, anchor_config: AnchorConfig
 ) -> np.ndarray:
-    """Return (G,) for each box the best IoU with any anchor, over all images.
+    """Return (G,) the highest IoU of each box with any anchor, for the boxes of all images.
 
     Each image is padded as a batch of one. As in training, anchors with their centre in the padding do
     not count.
@@ -59,7 +59,7 @@ def best_overlaps(
 
 @functools.cache
 def _backbone(model_config):
-    """Return a backbone's strides, and the multiple to which it pads image sides."""
+    """Return a backbone's strides, and the multiple to which image sides are padded."""
     images = keras.Input((None, None, 3))
     backbone = BACKBONES[model_config.backbone].build(images, model_config)
     return backbone.strides, backbone.size_multiple

@@ -1,4 +1,4 @@
-"""What training sees of a data set: boxes in pixels of the network input, and their distributions."""
+"""The boxes of a data set in pixels of the network input, as in training, and their distributions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ImageBoxes = tuple[np.ndarray, np.ndarray, tuple[int, int]]
 
 
 def input_boxes(dataset: Dataset, config: DataConfig) -> list[ImageBoxes]:
-    """Return boxes, labels and size of each image as training sees them, without difficult objects."""
+    """Return boxes, labels and size of each image as in training, without difficult objects."""
     found = []
     for sample in dataset.samples:
         (width, height), _ = transforms.resized_size(sample.width, sample.height, config)

@@ -1,6 +1,6 @@
 """Bar charts of a data set: as text for the terminal and the report, and as one picture by matplotlib.
 
-The text stays beside the picture because a data set is often inspected over SSH, without a display.
+There is text besides the picture because a data set is often inspected over SSH, without a display.
 """
 
 from __future__ import annotations

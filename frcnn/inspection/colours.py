@@ -1,7 +1,7 @@
-"""Colours of classes that stay apart: each is the farthest from all before it, as the eye sees it.
+"""Colours of classes that can be told apart: each has the largest distance from all before it.
 
-Glasbey et al. 2007, "Colour displays for categorical images". Distances are Euclidean in CIELAB. Hues
-in equal steps, as golden-ratio palettes have, crowd the greens, which look alike.
+Glasbey et al. 2007, "Colour displays for categorical images". Distances are Euclidean in CIELAB.
+Palettes with equal steps of hue have many greens that look alike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 COUNT = 256  # colours before they repeat
 FIRST = (255, 26, 26)
 LIGHTNESS = (40.0, 92.0)  # L* from 0 to 100: visible on dark and on light images
-CHROMA = 30.0  # distance from grey, least
+CHROMA = 30.0  # least distance from grey
 
 
 def class_colour(label: int) -> Colour:

@@ -47,7 +47,7 @@ def f1_chart(curves: ScoreCurves, class_names: Sequence[str]) -> np.ndarray:
 
 
 def calibration_chart(result: Calibration) -> np.ndarray:
-    """Draw how often detections of a score are right; the bars of a calibrated detector end at the line.
+    """Draw the share of right detections by score. For a calibrated detector, all bars end at the line.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -70,12 +70,12 @@ def calibration_chart(result: Calibration) -> np.ndarray:
 def confusion_chart(
     matrix: np.ndarray, class_names: Sequence[str], score_threshold: float
 ) -> np.ndarray:
-    """Draw which class was detected for each object; each row adds up to 1.
+    """Draw a confusion matrix, as shares of each row.
 
     Args:
-        matrix: (C + 1, C + 1) of ``confusion_matrix``.
+        matrix: (C + 1, C + 1), the result of ``confusion_matrix``.
         class_names: C names.
-        score_threshold: as of ``confusion_matrix``, for the title.
+        score_threshold: that of ``confusion_matrix``, for the title.
 
     Returns:
         (H, W, 3) uint8 RGB.

@@ -1,9 +1,8 @@
 """Draws boxes with their class and score onto an image.
 
-Line width and font size follow the image's size and the number of boxes. A small image is first enlarged
-by a whole factor.
-A label is placed outside its box if there is room, and inside only where it covers a small part of the
-box. Without room it is made smaller, and then omitted.
+Line width and font size depend on the size of the image and the number of boxes. A small image is first
+enlarged by a whole factor. A label is placed outside its box if there is room, and inside only if it
+covers a small part of the box. If there is no room, the label is made smaller, and then omitted.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from frcnn.inspection.fonts import Text
 MIN_LONG_SIDE = 600  # pixels; smaller images are enlarged to at least this
 FONT_SIZES = (1.0, 0.75, 0.5)  # tried in this order, of the size that suits the image
 MIN_FONT_SIZE = 10  # pixels; smaller letters cannot be read
-MAX_HIDDEN = 0.1  # share of its own box that a label may cover
-MAX_HIDDEN_OTHER = 0.1  # share of another box that labels may cover, all together
+MAX_HIDDEN = 0.1  # a label may cover at most this share of its own box
+MAX_HIDDEN_OTHER = 0.1  # all labels together may cover at most this share of another box
 CROWD = 12  # boxes; with more of them labels become smaller
 
 

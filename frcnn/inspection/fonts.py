@@ -1,7 +1,7 @@
-"""Text in any script for pictures: each character in a font that has its glyph.
+"""Text in any script for pictures: each character is drawn in a font that has its glyph.
 
-Pillow's ``ImageFont`` has no fallback to other fonts. matplotlib falls back only to families that it is
-given, and does not find out which have the glyph.
+Pillow's ``ImageFont`` does not fall back to other fonts. matplotlib falls back only to given font
+families, and does not find out which of them have the glyph.
 
 The first font is DejaVu Sans (Latin, Greek, Cyrillic, Arabic, Hebrew and more), which comes with
 matplotlib; the others are the system's. A character that no font has is written as its code point, such

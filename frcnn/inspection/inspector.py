@@ -1,7 +1,8 @@
 """A report on a data set before training: faults, sizes, and how well the anchors fit the boxes.
 
-Every image is decoded once, which finds damage that the reader cannot see. Boxes are measured in pixels
-of the network input. Difficult objects, which training ignores, count only in the summary.
+Every image is decoded once, to find damage that the reader of the data set does not find. Boxes are
+measured in pixels of the network input. Difficult objects, which training ignores, count only in the
+summary.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a data set holds twice: boxes, images, and classes that one of two splits lacks."""
+"""Duplicates in a data set: boxes and images. It also finds classes that only one of two splits has."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from frcnn.files import untrusted
 from frcnn.ops.boxes import iou
 from frcnn.text import listed, shown
 
-SAME_IOU = 0.95  # from which on two boxes of an image are taken for one object labelled twice
-MOST = 12  # lines of a kind in a report
+SAME_IOU = 0.95  # two boxes of an image with this IoU or more count as one object labelled twice
+MOST = 12  # lines of each kind in a report, at most
 
 
 def repeats(dataset: Dataset, other: Dataset | None) -> str:
-    """Return lines about what a data set holds twice; "" if it holds nothing twice.
+    """Return lines about duplicates in a data set and classes that a split does not have; "" if none.
 
     Args:
-        dataset: the split that is looked at.
-        other: another split, to compare images and classes with; None: without.
+        dataset: the split to check.
+        other: another split, to compare images and classes; None: no comparison.
     """
     lines = _cut("boxes lie on each other", box_pairs(dataset))
     datasets = [dataset] if other is None else [dataset, other]
@@ -57,7 +57,7 @@ def box_pairs(dataset: Dataset) -> list[str]:
 def same_images(datasets: Iterable[Dataset]) -> list[str]:
     """Return a line for each group of images with the same bytes, within and between data sets.
 
-    Only files of the same length are read. A file that two splits list is named, too.
+    Only files with equal lengths are read. A file that is in two splits is named as well.
     """
     of_length: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for dataset in datasets:
@@ -90,7 +90,7 @@ def _digest(path: str) -> str:
 
 
 def missing_classes(dataset: Dataset, other: Dataset) -> list[str]:
-    """Return a line for each of two splits that lacks classes of which the other has objects."""
+    """Return a line for each of two splits that has no objects of some classes of the other."""
     first, second = (
         {one.classes[label] for sample in one.samples for label in sample.labels}
         for one in (dataset, other)

@@ -1,4 +1,4 @@
-"""The folder of a data set's report: made, checked and emptied without touching other files."""
+"""The folder of a data set's report. It is created, checked and emptied without touching other files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ REPORT_FOLDERS = ("boxes", "augmented")
 
 
 def check_folder(out: pathlib.Path | str) -> None:
-    """Check that a folder can take a report: it holds an earlier report, or no file of the same names.
+    """Check that a report can be written to a folder without replacing files that are not a report.
 
     Raises:
-        OutputError: it holds other files of these names, or cannot be written to.
+        OutputError: the folder has other files with these names, or cannot be written to.
     """
     out = pathlib.Path(out)
     outputs.check_folder(out)
@@ -30,8 +30,8 @@ def check_folder(out: pathlib.Path | str) -> None:
     for name in REPORT_FILES:
         if (out / name).exists():
             raise OutputError(
-                f"{out / name} exists and is not known as a file of {MADE_BY}: move it away, or choose "
-                "another folder with --out"
+                f"{out / name} exists and was not written by {MADE_BY}: move it away, or choose another "
+                "folder with --out"
             )
 
 

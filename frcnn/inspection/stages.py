@@ -1,8 +1,8 @@
 """Pictures of a detector's stages side by side: one image, with the boxes of each stage drawn on it.
 
-Boxes of one kind (hits, misses, positive RoIs, ...) form a group with its own colour. The legend of a
-panel names each group and the number of its boxes. The colours can be told apart with the common kinds
-of colour blindness (Okabe and Ito 2008).
+Boxes of one kind (hits, misses, positive RoIs, ...) are a group with its own colour. The legend of a
+panel has the name of each group and the number of its boxes. People with the common kinds of colour
+blindness can tell the colours apart (Okabe and Ito 2008).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BoxGroup:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Panel:
-    """One stage: a title, and groups of boxes; later groups lie on top, and their labels come first."""
+    """One stage: a title, and groups of boxes. Later groups are drawn on top, and their labels first."""
 
     title: str
     groups: Sequence[BoxGroup]
@@ -163,7 +163,7 @@ def _draw_legend(drawing, groups, width, baseline):
 
 
 def _write(drawing, words, width, baseline):
-    """Write a title in the largest font that fits, cut where none does."""
+    """Write a title in the largest font that fits. If none fits, the title is cut."""
     for size in FONT_SIZES:
         text = Text(words, size)
         if text.width <= width - 8:

@@ -2,12 +2,12 @@
 
 B: images, h x w: feature map, K: channels.
 
-Padding is symmetric, ``kernel_size // 2`` on each side, as in the networks' papers and in PyTorch.
-Keras' "same" pads a strided layer with one row and column more below and to the right, which shifts all
-later features by half a pixel. Weights that were trained so need ``pad_end``.
+Padding is symmetric, ``kernel_size // 2`` on each side, as in the networks' papers and in PyTorch. With
+"same", Keras pads a strided layer with one more row below and one more column on the right, which shifts
+all later features by half a pixel. Weights that were trained with that padding need ``pad_end``.
 
-``trainable = False`` freezes batch normalization: Keras then uses the moving statistics in training,
-too. With one or two images per step, the statistics of the batch would ruin a pretrained network.
+``trainable = False`` freezes batch normalization: then Keras uses the moving statistics in training as
+well. The statistics of one or two images are too noisy for a pretrained network.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def conv_bn(
         epsilon: epsilon of the normalization.
         depthwise: one kernel per channel; the output has K channels.
         trainable_norm: False freezes the normalization.
-        pad_end: if strided, pad one row and column less above and to the left, as Keras' "same" does
-            with sides of even length.
+        pad_end: whether a strided convolution pads one row less above and one column less on the left,
+            as Keras' "same" does for sides of even length.
 
     Returns:
         (B, ceil(h / strides), ceil(w / strides), filters) Keras tensor.
@@ -85,21 +85,21 @@ def batch_norm(x: Tensor, name: str, epsilon: float = EPSILON, trainable: bool =
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class FoldedNorm(layers.BatchNormalization):
-    """Batch normalization that is part of the convolution before it while its statistics are fixed.
+    """Batch normalization that is folded into the convolution before it while its statistics are fixed.
 
-    With fixed statistics, normalization multiplies each channel by a factor and adds a summand. The
-    convolution multiplies its kernel by the factor and adds the summand as its bias. That saves two
+    With fixed statistics, normalization multiplies each channel by a factor and adds a number. The
+    convolution multiplies its kernel by the factor, and adds the number as its bias. This saves two
     passes over the feature map: 0.07 s of a step of 2.7 s (ResNet-50 with a pyramid, two CPU cores).
     """
 
     is_included = False  # whether a convolution includes it: ``NormalizedConv2D.include``
 
     def folds(self, training: bool | None) -> bool:
-        """Return whether the convolution does the work in this call, as the statistics are fixed."""
+        """Return whether the convolution applies the normalization in this call."""
         return self.is_included and not (training and self.trainable)
 
     def factor_and_summand(self) -> tuple[Tensor, Tensor]:
-        """Return the (K,) factor and the (K,) summand of the channels, float32."""
+        """Return the factor (K,) and the summand (K,) of the channels, float32."""
         factor = ops.cast(self.gamma, "float32") / ops.sqrt(self.moving_variance + self.epsilon)
         return factor, ops.cast(self.beta, "float32") - self.moving_mean * factor
 
@@ -108,18 +108,18 @@ class FoldedNorm(layers.BatchNormalization):
 
 
 class _Normalized:
-    """Mixin of a convolution that can include the ``FoldedNorm`` after it."""
+    """Mixin for a convolution that can apply the ``FoldedNorm`` after it."""
 
     _get_norm: Callable[[], FoldedNorm] | None = None
 
     def include(self, norm):
-        """Include the normalization after this layer while its statistics are fixed.
+        """Apply the normalization in this layer while its statistics are fixed.
 
         Layers that are made from their configs, as when a Keras file is loaded, are not connected in
-        this way. Then the normalization computes its result itself.
+        this way. Then the normalization layer computes its result itself.
         """
         norm.is_included = True
-        # Keras tracks no functions. The normalization is a layer of its own, which owns its weights.
+        # Behind a function, so that Keras does not track the normalization's weights as this layer's.
         self._get_norm = lambda: norm
 
     def build(self, input_shape):
@@ -137,33 +137,33 @@ class _Normalized:
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class Conv2D(layers.Conv2D):
-    """Keras' convolution, by tiles where that is faster (``frcnn.layers.winograd``).
+    """Keras' convolution, which uses Winograd tiles where they are faster (``frcnn.layers.winograd``).
 
     Args:
         args, kwargs: as for Keras' layer.
-        tiles_from: the choice of ``frcnn.layers.conv_ways``; None: the choice that is in effect now.
+        tiles_from: the table that ``frcnn.layers.conv_ways`` explains; None: ``conv_ways.current()``.
     """
 
     def __init__(self, *args: Any, tiles_from: Tiles | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.tiles_from = conv_ways.current()
-        if tiles_from is not None:  # lists, where it comes from a file
+        if tiles_from is not None:  # a file has lists, not tuples
             self.tiles_from = tuple((channels, tiles) for channels, tiles in tiles_from)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "tiles_from": self.tiles_from}
 
     def convolution_op(self, inputs, kernel):
         settings = (self.kernel_size, self.strides, self.dilation_rate, self.padding, self.groups)
-        by_rows = self.data_format == "channels_last"
-        if by_rows and settings == ((3, 3), (1, 1), (1, 1), "same", 1):
+        channels_last = self.data_format == "channels_last"
+        if channels_last and settings == ((3, 3), (1, 1), (1, 1), "same", 1):
             return winograd.conv(inputs, kernel, self.tiles_from)
         return super().convolution_op(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class NormalizedConv2D(_Normalized, Conv2D):
-    """``Conv2D`` that includes the ``FoldedNorm`` after it while its statistics are fixed."""
+    """``Conv2D`` that applies the ``FoldedNorm`` after it while its statistics are fixed."""
 
     def _convolve(self, inputs, factor):
         return self.convolution_op(inputs, self.kernel * factor)
@@ -171,7 +171,7 @@ class NormalizedConv2D(_Normalized, Conv2D):
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class NormalizedDepthwiseConv2D(_Normalized, layers.DepthwiseConv2D):
-    """Depthwise convolution that includes the ``FoldedNorm`` after it while its statistics are fixed."""
+    """Depthwise convolution that applies the ``FoldedNorm`` after it while its statistics are fixed."""
 
     def _convolve(self, inputs, factor):
         kernel = self.kernel * factor[:, None]

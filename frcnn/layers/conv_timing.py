@@ -1,8 +1,8 @@
-"""Measures once per machine which 3x3 convolutions are faster by tiles (``frcnn.layers.conv_ways``).
+"""Measure once per machine which 3x3 convolutions are faster by tiles (``frcnn.layers.conv_ways``).
 
-The result is kept in a cache file, so that two runs on one machine choose alike and give the same
-numbers. Where no file can be kept, the defaults serve, as a choice must not differ between runs.
-``frcnn.files.cache_folder`` says where it is.
+The result is kept in a cache file (``frcnn.files.cache_folder``), so that all runs on one machine have
+the same table and give the same numbers. If the file cannot be written, the default table is used,
+because a new measurement could give another table in each run.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ from frcnn.files import file_lock, safe_write
 from frcnn.files.cache_folder import cache_folder
 from frcnn.layers import conv_ways, processor, winograd
 
-# Channels in and out -> rows and columns of tiles in the maps that are tried, the smallest first.
+# {channels: sizes of the feature maps that are timed, (rows, columns) of tiles, the smallest first}
 GRID: dict[int, tuple[tuple[int, int], ...]] = {
     64: ((8, 8), (16, 16), (32, 32)),
     128: ((8, 8), (16, 16)),
     256: ((4, 4), (6, 6), (8, 8)),
 }
 ROUNDS = 3
-MARGIN = 0.9  # tiles are chosen where they take at most this share of the library's time
-VERSION = 1  # of the method; another one measures again
+MARGIN = 0.9  # tiles are used where they take at most this share of the time of the library's kernel
+VERSION = 1  # of the method; if it changes, old cache files are not used
 
 
 def choose(dtype: str) -> tuple[Tiles, str]:
-    """Return the choice for this machine, and a sentence that says where it comes from.
+    """Return the table for this machine, and a sentence that says where it comes from.
 
     Args:
         dtype: dtype in which the network computes.
     """
     if not backend.computes_on_cpu() or dtype not in conv_ways.DEFAULTS:
-        return conv_ways.NEVER, "3x3 convolutions go by the library's kernel"
+        return conv_ways.NEVER, "3x3 convolutions use the library's kernel"
     path = cache_file(dtype)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with file_lock.FileLock(path.with_suffix(".lock"), wait=60.0):
             if (kept := _read(path)) is not None:
-                return kept, f"3x3 convolutions by tiles as measured before, {path}: {_text(kept)}"
+                return kept, f"3x3 convolutions use tiles as measured before, {path}: {_text(kept)}"
             started = time.perf_counter()
             measured = measure(dtype)
             safe_write.replace(path, json.dumps(measured).encode())
     except (OSError, file_lock.Held) as error:
         chosen = conv_ways.default(dtype)
-        return chosen, f"3x3 convolutions by tiles as on such processors: {_text(chosen)} ({error})"
+        return chosen, f"3x3 convolutions use tiles by the default table: {_text(chosen)} ({error})"
     seconds = time.perf_counter() - started
-    return measured, f"3x3 convolutions by tiles as measured in {seconds:.1f} s: {_text(measured)}"
+    return measured, f"3x3 convolutions use tiles as measured in {seconds:.1f} s: {_text(measured)}"
 
 
 def cache_file(dtype: str) -> Path:
-    """Return the file for this processor, its cores, the libraries' versions and a dtype."""
+    """Return the cache file for this processor, its cores, the libraries' versions and a dtype."""
     parts = (
         processor.name(),
         f"{os.cpu_count()}cores",
@@ -77,7 +77,7 @@ def cache_file(dtype: str) -> Path:
 
 
 def measure(dtype: str, grid: dict[int, tuple[tuple[int, int], ...]] | None = None) -> Tiles:
-    """Time both ways, forward and backward, and return the choice.
+    """Time both ways, forward and backward, and return the table.
 
     Args:
         dtype: of maps and kernels.
@@ -119,7 +119,7 @@ def _timed(function: Callable, *arguments) -> float:
 
 
 def _read(path: Path) -> Tiles | None:
-    """Return the choice in a cache file; None: there is none, or it is damaged."""
+    """Return the table in a cache file; None if the file is missing or damaged."""
     try:
         rows = json.loads(path.read_bytes()[:10_000])
         if not isinstance(rows, list):
@@ -130,5 +130,5 @@ def _read(path: Path) -> Tiles | None:
 
 
 def _text(tiles: Tiles) -> str:
-    rows = [f"{channels} channels from {count} tiles on" for channels, count in tiles]
+    rows = [f"{channels} channels or more from {count} tiles on" for channels, count in tiles]
     return ", ".join(rows) or "none"

@@ -1,12 +1,13 @@
-"""Which 3x3 convolutions are computed by tiles (``frcnn.layers.winograd``), and which by the library.
+"""The table that says which 3x3 convolutions use Winograd tiles (``frcnn.layers.winograd``).
 
-Tiles need a quarter of the multiplications, but the transformed tiles are written to memory and read
-again. Which way is faster depends on the processor, the channels and the number of tiles in the batch. A
-choice is a table ((channels, tiles), ...). A convolution is computed by tiles if its smaller number of
-channels, in or out, is at least ``channels`` and the batch has at least ``tiles`` tiles.
+All others use the library's kernel. Tiles need a quarter of the multiplications, but the transformed
+tiles are written to memory and read again. Which way is faster depends on the processor, the number of
+channels and the number of tiles in the batch. The table is ((channels, tiles), ...). A convolution uses
+tiles if its number of channels, the smaller of input and output, is at least ``channels``, and the batch
+has at least ``tiles`` tiles.
 
-A layer takes the choice that is in effect when the layer is created and keeps it. So a network gives the
-same numbers to the last bit on every machine.
+A layer takes the table that is in effect when the layer is created, and keeps it. So a network returns
+bit-identical numbers wherever it runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from frcnn.config.conv_tiles import Tiles
 from frcnn.layers import processor
 
 NEVER: Tiles = ()
-# Measured on two cores with AVX-512 (``scripts/benchmark.py conv``). float16 has no fast product.
+# Measured on two cores with AVX-512 (``scripts/benchmark.py conv``). float16 has no fast matrix product.
 DEFAULTS: dict[str, Tiles] = {"float32": ((128, 64),), "bfloat16": ((256, 256),)}
 # On processors without AVX-512, oneDNN's sliding kernel is slower, and its matrix products are not.
 DEFAULTS_AVX2: dict[str, Tiles] = {"float32": ((64, 256), (128, 64)), "bfloat16": ((256, 256),)}
@@ -29,7 +30,7 @@ _current: contextvars.ContextVar[Tiles | None] = contextvars.ContextVar("conv_wa
 
 @contextlib.contextmanager
 def using(tiles: Tiles | None) -> Iterator[None]:
-    """Set the choice for layers that are created in this context; None: ``default`` of their dtype."""
+    """Set the table for layers that are created in this context; None: ``default`` of their dtype."""
     token = _current.set(tiles)
     try:
         yield
@@ -38,22 +39,22 @@ def using(tiles: Tiles | None) -> Iterator[None]:
 
 
 def current() -> Tiles | None:
-    """Return the choice that is in effect."""
+    """Return the table that is in effect."""
     return _current.get()
 
 
 def default(dtype: str) -> Tiles:
-    """Return the choice for this kind of processor, for use without a measurement."""
+    """Return the table for this kind of processor, for use without a measurement."""
     table = DEFAULTS if processor.has_avx512() else DEFAULTS_AVX2
     return table.get(dtype, NEVER)
 
 
 def least_tiles(tiles: Tiles, channels: int) -> int | None:
-    """Return the number of tiles from which a convolution is computed by tiles; None: never.
+    """Return the least number of tiles in the batch with which a convolution uses tiles; None: never.
 
     Args:
-        tiles: the choice.
-        channels: the smaller number of channels, in or out.
+        tiles: the table.
+        channels: number of channels of the convolution, the smaller of input and output.
 
     Example:
         >>> least_tiles(((64, 256), (128, 64)), 100)

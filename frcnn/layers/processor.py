@@ -1,4 +1,4 @@
-"""What this machine's processor is."""
+"""The name and the vector instructions of this machine's processor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def name() -> str:
 
 
 def has_avx512() -> bool:
-    """Return whether the processor has AVX-512; False where the system does not say."""
+    """Return whether the processor has AVX-512; False if this is not known."""
     return "avx512f" in _flags()
 
 
@@ -27,7 +27,7 @@ def _flags() -> frozenset[str]:
 
 @functools.cache
 def _fields() -> dict[str, str]:
-    """Return the first processor's fields."""
+    """Return {field: value} of the first processor in ``CPUINFO``; {} if there is no such file."""
     try:
         lines = CPUINFO.read_text(errors="replace").partition("\n\n")[0].splitlines()
     except OSError:

@@ -1,7 +1,8 @@
 """Layers that make proposals, sample RoIs from proposals, and turn RoIs into detections.
 
-B: images, N: anchors, P: proposals, G: ground-truth boxes (padded), R: RoIs, C: classes with background
-last, M: detections.
+B: images, H x W: pixels, L: feature cells, A: anchors per cell, P: proposals, G: ground-truth boxes
+(padded), R: RoIs, C: classes with background last, M: detections, E: numbers per box, D: numbers per box
+regression.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class ProposalLayer(layers.Layer):
-    """``frcnn.ops.proposals.propose`` on the RPN's outputs and the anchors of the images.
+    """Make proposals from the RPN's outputs, by ``frcnn.ops.proposals.propose``.
+
+    Inputs: images (B, H, W, 3), of which only H and W are used; logits (B, L, A); deltas (B, L, A·D);
+    image sizes (B, 2), height and width without padding, pixels. Output: proposals (B, P, E), best
+    first.
 
     Args:
         anchor_generator: generator for the RPN's feature levels.
-        pre_nms: number of proposals before NMS, per level.
-        post_nms: P.
+        pre_nms: number of anchors per level before NMS.
+        post_nms: P, number of proposals per image after NMS.
         nms_iou, min_size, score_threshold: as for ``propose``.
         box_kind: a name in ``frcnn.ops.box_kinds.BOX_KINDS``.
 
@@ -90,7 +95,18 @@ class ProposalLayer(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class ProposalTargetLayer(layers.Layer):
-    """Sample RoIs from the proposals and make the classifier's targets, with statistics of both.
+    """Sample RoIs from the proposals, and make the classifier's targets and statistics of both.
+
+    Inputs: proposals (B, P, E), image sizes (B, 2), gt_boxes (B, G, E), gt_labels (B, G), and order
+    (B, P + G), a random permutation per image. Output: a dict of float32 tensors without a gradient:
+
+    - ``rois`` (B, R, E), ``y_class`` (B, R, C) and ``y_regress`` (B, R, 2·(C-1)·D): see
+      ``frcnn.ops.targets.roi_targets``;
+    - ``images`` (B,): 1, or 0 for an image of size 0, which only fills up a batch;
+    - ``gt_count`` (B,): ground-truth boxes;
+    - ``gt_found`` (B,): ground-truth boxes that at least one proposal covers (IoU of ``positive_iou``);
+    - ``overlapping_boxes`` (B,): proposals that cover a ground-truth box;
+    - ``positive_rois`` (B,): positive RoIs.
 
     Args:
         num_classes: C.
@@ -101,7 +117,7 @@ class ProposalTargetLayer(layers.Layer):
 
     Example:
         >>> sampled = ProposalTargetLayer(21)(proposals, image_sizes, gt_boxes, gt_labels, order)
-        >>> sampled["rois"], sampled["y_class"], sampled["y_regress"]  # constants, without a gradient
+        >>> rois, targets = sampled["rois"], (sampled["y_class"], sampled["y_regress"])
     """
 
     def __init__(
@@ -144,7 +160,7 @@ class ProposalTargetLayer(layers.Layer):
             rois, labels, matches, gt_boxes, self.num_classes, self.delta_weights, self.kind
         )
         valid = ops.cast(gt_labels >= 0, "float32")
-        # (B, G, P): whether a proposal covers a box.
+        # hits (B, G, P): whether a proposal covers a ground-truth box.
         overlaps = self.kind.iou(gt_boxes, proposals) * valid[..., None]
         hits = ops.cast(overlaps >= self.positive_iou, "float32")
         # No gradient flows through proposals: Ren et al. 2015, section 3.2.
@@ -186,7 +202,10 @@ class ProposalTargetLayer(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class PostprocessLayer(layers.Layer):
-    """``frcnn.ops.postprocessing.postprocess`` as a layer, with its thresholds.
+    """Turn RoIs into detections, by ``frcnn.ops.postprocessing.postprocess``.
+
+    Inputs: rois (B, R, E), scores (B, R, C), deltas (B, R, (C-1)·D), image sizes (B, 2). Outputs: boxes
+    (B, M, E), scores (B, M) and labels (B, M), best first; padding has score 0 and label -1.
 
     Args:
         delta_weights, score_threshold, min_size, nms_iou, labels_to_detect: as for ``postprocess``.
@@ -247,7 +266,7 @@ class PostprocessLayer(layers.Layer):
 
 
 def _own_config(base, settings):
-    """Return the config of a layer whose constructor sets the dtype and takes no such argument."""
+    """Return a layer's config without ``dtype``, which the constructor sets and does not take."""
     config = base.get_config() | settings
     del config["dtype"]
     return config

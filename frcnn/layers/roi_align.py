@@ -1,14 +1,20 @@
 """RoIAlign: a fixed grid of features from each region of interest, at one or several levels.
 
-He et al. 2017 (Mask R-CNN), section 3; the level of a RoI as Lin et al. 2017, section 4.2. Letters: B
-images, h and w feature map, K channels, R RoIs, P pool size, S samples a bin along each axis.
+He et al. 2017 (Mask R-CNN), section 3. The level of a RoI: Lin et al. 2017, section 4.2.
 
-Each bin is the mean of S x S bilinear samples. Samples up to one cell outside the map take the edge's
-value, those farther out are 0, as all implementations have it. Decided here: a single level is a
-pyramid of one.
+Each bin is the mean of S x S bilinear samples. A sample up to one cell outside the map has the value at
+the map's edge; a sample farther outside is 0, as in other implementations. A single level is treated as
+a pyramid with one level.
+
+B: images, h x w: feature map, K: channels, R: RoIs, P: pool size, S: samples per bin along each axis,
+N = B·R: RoIs of all images.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -21,35 +27,47 @@ from frcnn.backend import (
 )
 from frcnn.ops import boxes as box_ops
 
-# A RoI of this side, the size of ImageNet's training images, belongs to the level of stride 16.
+Tensor = Any
+
+# A RoI with this side, that of ImageNet's training images, is pooled from the level of stride 16.
 CANONICAL_SIDE = 224.0
 CANONICAL_STRIDE = 16
 
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class RoIAlign(keras.layers.Layer):
-    """Pool a list of (B, h, w, K) features, finest first, in (B, R, 4) RoIs to (B, R, P, P, K).
+    """Pool RoIs by RoIAlign.
+
+    Inputs: a list of features (B, h, w, K), the finest first, and rois (B, R, 4). Output: (B, R, P, P,
+        K).
 
     Args:
-        strides: pixels of the network input a feature cell, for each level.
+        strides: pixels of the network input per feature cell, for each level.
         pool_size: P.
         samples: S.
-        aligned: whether a feature's value sits at its cell's centre, a shift by half a cell
-            (Detectron2's ``aligned=True``). False repeats the original RoIAlign, where a RoI is also
-            at least one cell wide and high.
+        aligned: True: a feature's value is at the centre of its cell, a shift by half a cell
+            (``aligned=True`` in Detectron2). False: as the original RoIAlign, at the cell's corner; then
+            a RoI is at least one cell wide and high.
     """
 
-    def __init__(self, strides, pool_size=7, samples=2, aligned=True, **kwargs):
-        # Not cast to float16 under mixed precision, which knows 700.3 only as 700.5.
+    def __init__(
+        self,
+        strides: Sequence[int],
+        pool_size: int = 7,
+        samples: int = 2,
+        aligned: bool = True,
+        **kwargs: Any,
+    ):
+        # Under mixed precision the RoIs must not be cast to float16, in which 700.3 becomes 700.5.
         super().__init__(autocast=False, **kwargs)
         self.strides = tuple(strides)
         self.pool_size = pool_size
         self.samples = samples
         self.aligned = aligned
-        # XLA has no kernel for crop_and_resize, and Keras asks for XLA on a GPU unless a layer says so.
+        # XLA has no kernel for crop_and_resize. Without this line, Keras would use XLA on a GPU.
         self.supports_jit = not IS_TENSORFLOW
 
-    def call(self, features, rois):
+    def call(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         batch, count = ops.shape(rois)[:2]
         image, rois, level = flatten_rois(rois, self.strides)
         if own := roi_align_of_format():
@@ -64,7 +82,7 @@ class RoIAlign(keras.layers.Layer):
         return ops.reshape(pooled, (batch, count, *pooled.shape[1:]))
 
     def _sample_grid(self, rois, level):
-        """Return the first sample and the step between samples, (N, 2) each, as x, y in cells."""
+        """Return the first sample (N, 2) and the step between samples (N, 2), both x, y in cells."""
         stride = ops.take(ops.convert_to_tensor(self.strides, "float32"), level)[:, None]
         shift = 0.5 if self.aligned else 0.0
         corner = rois[:, :2] / stride - shift
@@ -77,7 +95,7 @@ class RoIAlign(keras.layers.Layer):
     def compute_output_shape(self, features_shape, rois_shape):
         return (*rois_shape[:2], self.pool_size, self.pool_size, features_shape[0][-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "strides": self.strides,
@@ -87,15 +105,17 @@ class RoIAlign(keras.layers.Layer):
         }
 
 
-def flatten_rois(rois, strides):
-    """Put the RoIs of all images into one axis.
+def flatten_rois(rois: Tensor, strides: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge the image axis and the RoI axis.
 
     Args:
         rois: (B, R, 4).
-        strides: of the levels, finest first.
+        strides: of the levels, the finest first.
 
     Returns:
-        (B·R,) int32 image of each, (B·R, 4) float32 RoIs, (B·R,) int32 level that each is pooled from.
+        image: (N,) int32, index of each RoI's image.
+        rois: (N, 4) float32.
+        level: (N,) int32, index of the level that each RoI is pooled from.
     """
     batch, count = ops.shape(rois)[:2]
     image = ops.repeat(ops.cast(ops.arange(batch), "int32"), count)
@@ -103,31 +123,35 @@ def flatten_rois(rois, strides):
     return image, rois, roi_levels(rois, strides)
 
 
-def roi_levels(rois, strides):
+def roi_levels(rois: Tensor, strides: Sequence[int]) -> Tensor:
     """Return the index of the level that each RoI is pooled from. Lin et al. 2017, equation 1.
 
     Args:
         rois: (N, 4).
-        strides: of the levels, finest first.
+        strides: of the levels, the finest first.
 
     Returns:
         (N,) int32.
     """
     finest, coarsest = math.log2(strides[0]), math.log2(strides[-1])
     side = ops.sqrt(box_ops.area(rois))
-    # The tiny addend keeps a RoI of exactly 112, 224, ... pixels on the upper side of its border.
+    # 1e-6 is added so that rounding cannot move a RoI of exactly 112, 224, ... pixels to the finer
+    # level.
     level = ops.floor(math.log2(CANONICAL_STRIDE) + ops.log2(side / CANONICAL_SIDE) + 1e-6)
     return ops.cast(ops.clip(level, finest, coarsest) - finest, "int32")
 
 
-def crop_samples(features, level, image, first, step, points):
-    """Sample with TensorFlow's ``crop_and_resize``, level by level: the fast way outside XLA.
+def crop_samples(
+    features: Sequence[Tensor], level: Tensor, image: Tensor, first: Tensor, step: Tensor, points: int
+) -> Tensor:
+    """Sample features by TensorFlow's ``crop_and_resize``, level by level. It is fast, but not for XLA.
 
     Args:
         features: list of (B, h, w, K).
-        level, image: (N,) int32, where each RoI lies.
-        first, step: (N, 2) x and y of the first sample and the distance to the next, cells.
-        points: samples along each axis.
+        level, image: (N,) int32, each RoI's level and image.
+        first: (N, 2) x and y of the first sample, cells.
+        step: (N, 2) distance between samples in x and y, cells.
+        points: number of samples along each axis.
 
     Returns:
         (N, points, points, K) in the dtype of the features.
@@ -135,31 +159,39 @@ def crop_samples(features, level, image, first, step, points):
     return level_by_level(_crop, features, level, (image, first, step), (points,))
 
 
-def level_by_level(function, features, level, of_rois, settings):
-    """Apply a function to each level and the RoIs that lie there.
+def level_by_level(
+    function: Callable[..., Tensor],
+    features: Sequence[Tensor],
+    level: Tensor,
+    of_rois: Sequence[Tensor],
+    settings: Sequence[Any],
+) -> Tensor:
+    """Apply a function to each level and to the RoIs that are pooled from it.
 
     Args:
-        function: of a map (B, h, w, K), the rows of ``of_rois`` on this level, and ``settings``.
+        function: called as ``function(features of the level, *rows of of_rois, *settings)``; it returns
+            one row per RoI of the level.
         features: list of (B, h, w, K).
-        level: (N,) int32.
+        level: (N,) int32, each RoI's level.
         of_rois: arrays whose first axis is N.
+        settings: further arguments of the function.
 
     Returns:
-        What the function returns, with N rows, in the order of the RoIs.
+        (N, ...), the function's rows in the order of the RoIs.
     """
     if len(features) == 1:
         return function(features[0], *of_rois, *settings)
-    values, places = [], []
+    values, indices = [], []
     for number, map_ in enumerate(features):
-        place = ops.nonzero(level == number)[0]
-        of_level = (ops.take(value, place, axis=0) for value in of_rois)
+        index = ops.nonzero(level == number)[0]
+        of_level = (ops.take(value, index, axis=0) for value in of_rois)
         values.append(function(map_, *of_level, *settings))
-        places.append(place)
-    return ops.take(ops.concatenate(values), ops.argsort(ops.concatenate(places)), axis=0)
+        indices.append(index)
+    return ops.take(ops.concatenate(values), ops.argsort(ops.concatenate(indices)), axis=0)
 
 
 def _crop(features, image, first, step, points):
-    # Repeating the edge once makes samples up to one cell outside come out as the edge's value.
+    # The edge is repeated once, so that samples up to one cell outside have the value at the edge.
     padded = ops.pad(ops.cast(features, "float32"), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
     last = ops.cast(ops.stack([ops.shape(padded)[2] - 1, ops.shape(padded)[1] - 1]), "float32")
     start = (first + 1.0) / last
@@ -168,15 +200,17 @@ def _crop(features, image, first, step, points):
     return ops.cast(native_crop_and_resize(padded, corners, image, points), features.dtype)
 
 
-def gather_samples(features, level, image, first, step, points):
-    """Sample by gathering each sample's four cells, all levels at once, in fixed shapes as XLA wants.
+def gather_samples(
+    features: Sequence[Tensor], level: Tensor, image: Tensor, first: Tensor, step: Tensor, points: int
+) -> Tensor:
+    """Sample features by gathering the four cells around each sample, all levels at once.
 
-    Arguments and result as in ``crop_samples``.
+    All shapes are fixed, as XLA needs them. Arguments and result as in ``crop_samples``.
     """
     flat, start, height, width = flatten_levels(features, level, image)
-    place = first[..., None] + step[..., None] * ops.cast(ops.arange(points), "float32")
-    left, right, x_share, x_inside = neighbours(place[:, 0], width[:, None])
-    above, below, y_share, y_inside = neighbours(place[:, 1], height[:, None])
+    position = first[..., None] + step[..., None] * ops.cast(ops.arange(points), "float32")
+    left, right, x_share, x_inside = neighbours(position[:, 0], width[:, None])
+    above, below, y_share, y_inside = neighbours(position[:, 1], height[:, None])
     x_share, y_share = x_share[:, None, :], y_share[:, :, None]
 
     def cell(row, column):
@@ -195,16 +229,19 @@ def gather_samples(features, level, image, first, step, points):
     return weigh(values, y_inside[:, :, None] & x_inside[:, None, :])
 
 
-def flatten_levels(features, level, image):
+def flatten_levels(
+    features: Sequence[Tensor], level: Tensor, image: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Put the cells of all levels and images into one axis.
 
     Args:
         features: list of (B, h, w, K).
-        level, image: (N,) int32, where each RoI lies.
+        level, image: (N,) int32, each RoI's level and image.
 
     Returns:
-        (cells of all, K), and for each RoI, (N,) int32: the first cell, the rows and the columns of its
-        map.
+        flat: (cells of all levels and images, K).
+        start: (N,) int32, index in ``flat`` of the first cell of each RoI's feature map.
+        height, width: (N,) int32, rows and columns of that map.
     """
     channels = features[0].shape[-1]
     shapes = [ops.shape(map_)[1:3] for map_ in features]
@@ -221,10 +258,20 @@ def flatten_levels(features, level, image):
     return ops.reshape(flat, (-1, channels)), start, height, width
 
 
-def neighbours(place, length):
-    """Return the cells before and after (N, ...) places, the share of the latter, and if inside."""
-    inside = (place >= -1.0) & (place <= ops.cast(length, "float32"))
-    clamped = ops.clip(place, 0.0, ops.cast(length - 1, "float32"))
+def neighbours(position: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what linear interpolation between cells needs.
+
+    Args:
+        position: (N, ...) float32, in cells; 0 is the first cell.
+        length: (N, ...) int32, number of cells.
+
+    Returns:
+        before, after: (N, ...) int32, the cells on both sides of each position.
+        share: (N, ...) float32, weight of the cell after it.
+        inside: (N, ...) bool, whether the position is at most one cell outside.
+    """
+    inside = (position >= -1.0) & (position <= ops.cast(length, "float32"))
+    clamped = ops.clip(position, 0.0, ops.cast(length - 1, "float32"))
     before = ops.cast(ops.floor(clamped), "int32")
     after = ops.minimum(before + 1, length - 1)
     return before, after, clamped - ops.cast(before, "float32"), inside

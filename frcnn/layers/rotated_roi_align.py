@@ -1,8 +1,10 @@
 """Rotated RoIAlign: a fixed grid of features from each oriented region of interest.
 
-Xie et al. 2021 ("Oriented R-CNN"), section 3.2: RoIAlign (He et al. 2017, section 3) in the frame of the
-oriented box, so that an object looks the same to the head however it is turned. Letters: B images, h and
-w feature map, K channels, R RoIs, P pool size, S samples per bin along each axis.
+Xie et al. 2021 ("Oriented R-CNN"), section 3.2: RoIAlign (He et al. 2017, section 3) along the sides of
+the oriented box. So the pooled features of an object do not depend on its angle.
+
+B: images, h x w: feature map, K: channels, R: RoIs, P: pool size, S: samples per bin along each axis,
+N = B·R: RoIs of all images.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class RotatedRoIAlign(keras.layers.Layer):
-    """Pool a list of (B, h, w, K) features, finest first, in (B, R, 5) RoIs to (B, R, P, P, K).
+    """Pool oriented RoIs by RoIAlign.
 
-    Columns of the result run along the RoI's side ``w``, rows along ``h``. Each bin is the mean of S x S
-    bilinear samples, with a feature's value at the centre of its cell. For an angle of 0 the result is
-    that of ``RoIAlign`` with ``aligned=True``.
+    Inputs: a list of features (B, h, w, K), the finest first, and rois (B, R, 5). Output:
+    (B, R, P, P, K), whose columns lie along the RoI's side ``w`` and whose rows lie along ``h``. Each
+    bin is the mean of S x S bilinear samples, with a feature's value at the centre of its cell. For an
+    angle of 0 the result is that of ``RoIAlign`` with ``aligned=True``.
 
     Args:
         strides: pixels of the network input per feature cell, for each level.
@@ -37,7 +40,7 @@ class RotatedRoIAlign(keras.layers.Layer):
     """
 
     def __init__(self, strides: Sequence[int], pool_size: int = 7, samples: int = 2, **kwargs: Any):
-        # Not cast to float16 under mixed precision, which knows 700.3 only as 700.5.
+        # Under mixed precision the RoIs must not be cast to float16, in which 700.3 becomes 700.5.
         super().__init__(autocast=False, **kwargs)
         self.strides = tuple(strides)
         self.pool_size = pool_size
@@ -63,8 +66,16 @@ class RotatedRoIAlign(keras.layers.Layer):
 
 
 def sample_points(rois: Tensor, points: int) -> Tensor:
-    """Return (N, points, points, 2) x, y in pixels: the centres of a grid of cells in (N, 5) RoIs."""
-    share = (ops.cast(ops.arange(points), "float32") + 0.5) / points - 0.5
+    """Return the sample points of oriented RoIs: the centres of ``points`` x ``points`` equal parts.
+
+    Args:
+        rois: (N, 5).
+        points: number of samples along each side.
+
+    Returns:
+        (N, points, points, 2) x and y in pixels of the network input.
+    """
+    share = (ops.cast(ops.arange(points), "float32") + 0.5) / points - 0.5  # of a side, from the centre
     along = share[None, None, :] * rois[:, 2, None, None]
     across = share[None, :, None] * rois[:, 3, None, None]
     cos, sin = ops.cos(rois[:, 4])[:, None, None], ops.sin(rois[:, 4])[:, None, None]
@@ -74,11 +85,11 @@ def sample_points(rois: Tensor, points: int) -> Tensor:
 
 
 def sample_features(features: Sequence[Tensor], level: Tensor, image: Tensor, points: Tensor) -> Tensor:
-    """Sample features at any points by gathering the four cells around each, in fixed shapes.
+    """Sample features at any points by gathering the four cells around each. All shapes are fixed.
 
     Args:
         features: list of (B, h, w, K).
-        level, image: (N,) int32, where each RoI lies.
+        level, image: (N,) int32, each RoI's level and image.
         points: (N, p, q, 2) x and y in cells of that level; 0 is the centre of the first cell.
 
     Returns:

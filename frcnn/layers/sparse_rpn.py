@@ -1,10 +1,10 @@
 """The RPN's head at the sampled cells only.
 
-Ren et al. 2015, section 3.1.3, sample 256 anchors per image, of about 17,000 on one level and 120,000 in
-a pyramid. The loss of the other anchors and its gradient are 0, but computing this gradient costs as
-much as a stage of the backbone. So a training step runs the RPN twice: on whole feature maps for the
-proposals, without a gradient, and on the neighbourhoods of the sampled cells, with a gradient. Losses
-and gradients are the same numbers.
+Ren et al. 2015, section 3.1.3, sample 256 anchors per image, from about 17,000 on one level and 120,000
+in a pyramid. For all other anchors the loss and its gradient are 0, but computing this gradient takes as
+long as a stage of the backbone. So a training step runs the RPN twice: on the whole feature maps for the
+proposals, without a gradient, and on the neighbourhoods of the sampled cells for the loss, with a
+gradient. Losses and gradients are the same numbers as those of the whole RPN.
 
 B: images, h x w: feature map, L: feature cells, S: sampled cells, A: anchors per cell, K: channels.
 """
@@ -46,12 +46,12 @@ class SparseRpnHead(keras.layers.Layer):
         self.to_logits, self.to_deltas = to_logits, to_deltas
 
     def call(self, features, cells):
-        # Each convolution needs one more ring of neighbours.
+        # Each 3x3 convolution needs one ring of neighbours.
         x, inside = surroundings(features, cells, len(self.convolutions))
         for layer in self.convolutions:
             x = ops.relu(ops.conv(x, layer.kernel, padding="valid") + layer.bias)
             inside = inside[:, 1:-1, 1:-1]
-            # A convolution over the whole map is padded with zeros beyond the map, in each layer.
+            # On the whole map, each layer pads its input with zeros outside the map.
             x = x * ops.cast(inside, x.dtype)[..., None]
         shape = (*ops.shape(cells), -1)
         logits, deltas = (ops.reshape(layer(x), shape) for layer in (self.to_logits, self.to_deltas))
@@ -89,8 +89,8 @@ def surroundings(features: Sequence[Tensor], cells: Tensor, rings: int) -> tuple
         rings: number of rings of neighbours around each cell.
 
     Returns:
-        (B·S, n, n, K) with n = 2·rings + 1, zeros beyond the map.
-        (B·S, n, n) bool, whether a place is inside the map.
+        (B·S, n, n, K) with n = 2·rings + 1, zeros outside the map.
+        (B·S, n, n) bool, whether a cell is inside the map.
     """
     side = 2 * rings + 1
     dy, dx = (

@@ -1,46 +1,53 @@
 """3x3 convolution with a quarter of the multiplications: Winograd's algorithm.
 
 Lavin and Gray 2016 ("Fast algorithms for convolutional neural networks"), section 4.1: F(4x4, 3x3). A
-tile of 6x6 cells and the 3x3 kernel are each transformed into 36 numbers; their products, summed over
-channels, transform back into 4x4 cells of output. That takes 36 multiplications where the sliding
-kernel takes 144, and the sums over channels are 36 matrix products.
+window of 6x6 cells and the 3x3 kernel are each transformed into 36 numbers. Their products, summed over
+the channels, are transformed back into a tile of 4x4 output cells. This takes 36 multiplications, the
+usual convolution 144. The sums over the channels are 36 matrix products.
 
-Letters: B images, h and w feature map, C channels in, K channels out, T tiles in the batch.
+For few tiles or few channels the library's kernel is faster: the kernel has to be transformed whatever
+the size of the map, and the transformed windows are written to memory and read again.
+``frcnn.layers.conv_ways`` chooses. On GPUs the library already has this algorithm.
 
-The kernel's transform costs the same for any map, and what a tile becomes has to go through memory.
-So few tiles or few channels are faster by the library's own kernel: ``frcnn.layers.conv_ways`` decides.
-A GPU's library has this algorithm itself.
+The interpolation points are 0, ±3/4, ±3/2 and infinity, not 0, ±1, ±2 and infinity as in the paper: then
+the mean rounding error is 1.3e-6 of the output's standard deviation, half of the paper's, and the
+largest one 1e-5, a fifth of the paper's (256 channels, float32).
 
-Decided here: the points that the transforms interpolate at are 0, ±3/4, ±3/2 and infinity. Rounding
-errors are 1.3e-6 of the output's standard deviation, half those of the paper's 0, ±1, ±2, and at most
-1e-5, a fifth of them (256 channels, float32).
+B: images, h x w: feature map, C: channels in, K: channels out, T: tiles in the batch.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from frcnn import backend
+from frcnn.config.conv_tiles import Tiles
 from frcnn.layers import conv_ways
 
+Tensor = Any
+
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-TILE = 4  # cells of output along a side
-WINDOW = TILE + 2  # cells of input that they depend on
+TILE = 4  # output cells along a side of a tile
+WINDOW = TILE + 2  # input cells along a side of the window that a tile depends on
 
 
-def conv(x, kernel, tiles_from=None):
-    """Convolve with stride 1 and a border of zeros, by the faster of two ways.
+def conv(x: Tensor, kernel: Tensor, tiles_from: Tiles | None = None) -> Tensor:
+    """Convolve with stride 1 and padding "same", by the faster of two ways.
 
     Args:
         x: (B, h, w, C).
         kernel: (3, 3, C, K).
-        tiles_from: the choice, as ``frcnn.layers.conv_ways`` has it; None: its default for the dtype.
+        tiles_from: the table that ``frcnn.layers.conv_ways`` explains; None: the default of the dtype.
 
     Returns:
         (B, h, w, K) in the dtype of ``x``.
     """
     if not backend.has_native_kernels() or not backend.computes_on_cpu():
-        return sliding(x, kernel)  # another runtime has its own fast way
+        return sliding(x, kernel)
     if tiles_from is None:
         tiles_from = conv_ways.default(keras.backend.standardize_dtype(x.dtype))
     least = conv_ways.least_tiles(tiles_from, min(kernel.shape[2:]))
@@ -51,21 +58,21 @@ def conv(x, kernel, tiles_from=None):
     return ops.cond(enough, lambda: by_tiles(x, kernel), lambda: sliding(x, kernel))
 
 
-def sliding(x, kernel):
-    """Convolve as ``conv`` does, by the library's own way."""
+def sliding(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve as ``conv`` does, by the library's kernel."""
     return ops.conv(x, kernel, padding="same")
 
 
-def by_tiles(x, kernel):
-    """Convolve as ``conv`` does, by tiles: in float32, as bfloat16 is too coarse for them."""
+def by_tiles(x: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve as ``conv`` does, by tiles. It computes in float32, because bfloat16 is too coarse."""
     return ops.cast(conv3x3(ops.cast(x, "float32"), ops.cast(kernel, "float32")), x.dtype)
 
 
 @ops.custom_gradient
-def conv3x3(x, kernel):
-    """Convolve (B, h, w, C) and (3, 3, C, K) with stride 1 and a border of zeros: (B, h, w, K).
+def conv3x3(x: Tensor, kernel: Tensor) -> Any:
+    """Convolve (B, h, w, C) and (3, 3, C, K) with stride 1 and padding "same": (B, h, w, K).
 
-    Gradients for both are computed the same way.
+    The gradients of both are computed by tiles as well.
     """
     windows = _transform(INPUT, _windows(x, WINDOW, 1))
     products = ops.matmul(windows, _transform(KERNEL, ops.reshape(kernel, (9, *kernel.shape[2:]))))
@@ -73,9 +80,9 @@ def conv3x3(x, kernel):
 
     def gradients(*args, upstream=None):
         (upstream,) = args if upstream is None else (upstream,)
-        # The input's is a convolution with the kernel turned by 180 degrees, output for input.
+        # Of the input: a convolution with the kernel rotated by 180 degrees, C and K swapped.
         turned = ops.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-        # The kernel's goes the way of the output backwards.
+        # Of the kernel: the transposed transforms, from the output back to the kernel.
         products = _transform(OUTPUT.T, _windows(upstream, TILE, 0))
         by_point = ops.matmul(ops.transpose(windows, (0, 2, 1)), products)
         return conv3x3(upstream, turned), ops.reshape(_transform(KERNEL.T, by_point), kernel.shape)
@@ -84,10 +91,11 @@ def conv3x3(x, kernel):
 
 
 def _cook_toom():
-    """Return the matrices of the three transforms along one side: output, kernel, input.
+    """Return the matrices of the three transforms along one axis: output, kernel, input.
 
-    Polynomials of ``WINDOW - 1`` values are multiplied by their values at ``POINTS`` and infinity, which
-    is a convolution; the transposed algorithm is the correlation that networks mean by the word.
+    The product of two polynomials can be computed from their values at ``POINTS`` and infinity. The
+    coefficients of the product are a convolution. The transposed algorithm gives the correlation, which
+    networks call convolution.
     """
     points = np.array(POINTS)
     output = np.zeros((TILE, WINDOW))
@@ -103,7 +111,7 @@ def _cook_toom():
     return output, kernel, window
 
 
-# Along both sides at once: of tiles laid out as one column.
+# The transforms along both axes at once, of windows and tiles that are flattened into one column.
 OUTPUT, KERNEL, INPUT = (np.kron(side, side).astype("float32") for side in _cook_toom())
 
 
@@ -115,16 +123,22 @@ def _transform(matrix, x):
 
 
 def _counts(x):
-    """Return the number of tiles that cover a map from above to below and from left to right."""
+    """Return the numbers of rows and columns of tiles that cover a map."""
     _, height, width, _ = ops.shape(x)
     return -(-height // TILE), -(-width // TILE)
 
 
 def _windows(x, side, border):
-    """Return what each tile depends on, windows of ``side`` cells that start every ``TILE`` cells.
+    """Return the windows of ``side`` x ``side`` cells that start every ``TILE`` cells.
 
-    ``x`` (B, h, w, C) has ``border`` zeros on each side, and more where the last tiles stick out:
-    (side · side, T, C).
+    Args:
+        x: (B, h, w, C). It is padded by zeros: ``border`` cells on each side, and more below and on the
+            right until the last tiles are complete.
+        side: of a window, cells.
+        border: cells.
+
+    Returns:
+        (side · side, T, C).
     """
     rows, columns = _counts(x)
     _, height, width, _ = ops.shape(x)
@@ -139,7 +153,7 @@ def _windows(x, side, border):
 
 
 def _assemble(tiles, like):
-    """Put tiles (16, T, K) together to a map of the sides of ``like``: (B, h, w, K)."""
+    """Join tiles (16, T, K) to a map (B, h, w, K) with the sides of ``like`` (B, h, w, C)."""
     rows, columns = _counts(like)
     batch, height, width, _ = ops.shape(like)
     channels = tiles.shape[-1]

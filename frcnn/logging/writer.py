@@ -160,7 +160,7 @@ class RunLogger:
     def __enter__(self) -> RunLogger:
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # The error that ended the context must be raised, not one of closing, such as a full disk.
         with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
             self.close()

@@ -1,4 +1,4 @@
-"""The network: Faster R-CNN and the backbones, pyramids and heads that it is made of.
+"""The network: Faster R-CNN and its parts: backbones, feature pyramids, heads.
 
 May import: errors, text, backend, ops, config, layers.
 """

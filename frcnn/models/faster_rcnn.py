@@ -1,10 +1,11 @@
 """Faster R-CNN: sub-models that share one backbone.
 
-``rpn`` and ``classifier`` are trained. ``proposal_targets``, ``detector`` and ``box_classifier`` have
-the same layers and only run forward. All are Keras models, so each is one compiled graph.
+``rpn`` and ``classifier`` are trained. ``proposal_targets``, ``detector`` and ``box_classifier`` use the
+same layers, and are never trained themselves. All are Keras models, so each is one compiled graph.
 
 B: images, H x W: pixels, L: feature cells, A: anchors per cell, N = L·A, P: proposals, G: ground-truth
-boxes (padded), R: RoIs, C: classes with background last, M: detections.
+boxes (padded), R: RoIs, C: classes with background last, M: detections, E: numbers per box, D: numbers
+per box regression.
 """
 
 from __future__ import annotations
@@ -39,44 +40,46 @@ class FasterRCNN:
         backbone: a name in ``frcnn.models.backbones.BACKBONES``, or a Keras model from images
             (B, H, W, 3) to one feature level (B, h, w, K), or to a list of them, the finest first.
         num_classes: C, background included: 21 for VOC's 20 object classes.
-        anchors: sizes and ratios of the anchors. Default: those of ``config``, or, for a Keras model
-            without a ``config``, three sizes on one level, and one size per level on several.
-        roi_pooling: layer from features and rois (B, R, 4) to (B, R, p, p, K), p: pool size, with the
-            ``strides`` of the levels that it pools from, such as ``RoIAlign((16,))``. Default: the layer
-            that ``config.model.pooling`` names.
+        anchors: sizes and ratios of the anchors. Default: those of ``config``; for a Keras model without
+            a ``config``: ``frcnn.models.keras_backbone.default_anchors``.
+        roi_pooling: a layer from features and rois (B, R, E) to (B, R, p, p, K), where p is the pool
+            size. Its attribute ``strides`` has the strides of the levels that it pools from. An example
+            is ``RoIAlign((16,))``. Default: the layer that ``config.model.pooling`` names.
         head: function from pooled RoIs (B·R, p, p, K) to (B·R, k), such as a Keras model. Default: the
-            last stage of the backbone's network if the backbone leaves one out, else two dense layers.
+            last stage of the network for ``resnet50`` and ``mobilenet_v2``, convolutions for
+            ``resnet50_fpn_v2``, and two dense layers for all others.
         preprocessing: how raw RGB, 0 to 255, becomes the backbone's input; one of ``Preprocess.MODES``.
-            Default: ``config.model.preprocessing``; for a Keras model: none, it gets raw RGB.
-        config: all other settings: the sections ``model``, ``rpn``, ``roi`` and ``detection``,
-            ``train.precision`` and ``data.pad_multiple``. Default: the preset of the backbone.
-        allow_random_frozen: allow frozen layers with random weights, because the caller loads weights.
+            Default: ``config.model.preprocessing``. For a Keras model the default is raw RGB.
+        config: all other settings. Used are the sections ``model``, ``rpn``, ``roi``, ``detection`` and
+            ``box``, and ``train.precision``, ``train.conv_tiles`` and ``data.pad_multiple``. Default:
+            the preset of the backbone.
+        allow_random_frozen: allow frozen layers with random weights, because the caller loads weights
+            afterwards.
 
     Attributes:
         rpn: images (B, H, W, 3) to objectness scores (B, L, A) and deltas (B, L, A·D).
         classifier: images and rois (B, R, E) to class scores (B, R, C) and deltas (B, R, (C-1)·D).
         proposal_targets: images, image sizes (B, 2), gt_boxes (B, G, E), gt_labels (B, G) and order
-            (B, P + G) to a dict: rois (B, R, E), y_class and y_regress for the classifier, and
-            statistics of the proposals, one number per image. Images of size 0, which only fill up a
-            batch, do not count: their ``images`` is 0, that of all others 1.
+            (B, P + G) to the dict that ``ProposalTargetLayer`` returns: rois (B, R, E), the classifier's
+            targets ``y_class`` and ``y_regress``, and statistics of the proposals, one number per image.
         detector: images and image sizes to boxes (B, M, E), scores (B, M), labels (B, M).
-        region_classifier: the classifier without the backbone: a list of the levels to pool from, and
-            rois.
+        region_classifier: the classifier without the backbone, from the list of feature levels that RoIs
+            are pooled from and rois (B, R, E) to the classifier's outputs.
         box_classifier: images and rois (B, R, E) to the classifier's class scores (B, R, C).
-        features: Keras tensors of the feature levels, the finest first. All models contain them.
-        frozen_backbone: images to the output of the last frozen layer, from which the trained layers
-            start; None: nothing is frozen.
+        features: Keras tensors of the feature levels, the finest first. All sub-models contain them.
+        frozen_backbone: the frozen part of the backbone, from images to the features at which the
+            trainable layers begin; None if nothing is frozen.
         num_classes: C.
         num_anchors: A.
-        anchor_generator: anchors of a network input.
-        kind: ``BoxKind`` of the boxes, as ``config.box`` has it: E numbers per box, 4, or 5 if oriented;
-            D numbers per regression, 4, or 6 in the RPN and 5 in the classifier if oriented.
+        anchor_generator: ``AnchorGenerator`` for the feature levels.
+        kind: ``BoxKind`` of the setting ``box.kind``. E is 4, or 5 for oriented boxes. D is 4; for
+            oriented boxes 6 in the RPN and 5 in the classifier.
         size_multiple: H and W must be multiples of this.
         config: the settings.
 
     Raises:
-        ConfigError: the settings do not fit the backbone; ``preprocessing`` is "auto", which only a
-            weight file decides; or frozen layers have random weights.
+        ConfigError: the settings do not fit the backbone; ``preprocessing`` is "auto", which
+            ``frcnn.build_pretrained`` replaces; or frozen layers have random weights.
 
     Example:
         >>> model = FasterRCNN("tiny", num_classes=4)  # three object classes and background
@@ -107,8 +110,8 @@ class FasterRCNN:
         preprocessing = preprocessing or (self.config.model.preprocessing if is_named else None)
         if preprocessing == "auto":
             raise ConfigError(
-                "model.preprocessing is auto, which only the weights can tell: build with "
-                "frcnn.build_pretrained, which loads them, or set it to what the weights want"
+                "model.preprocessing is auto, but it depends on the weights: build with "
+                "frcnn.build_pretrained, which loads weights, or set it to what the weights need"
             )
         tiles = conv_tiles.parse(self.config.train.conv_tiles)
         with _dtype_policy(self.config.train.precision), conv_ways.using(tiles):
@@ -127,17 +130,18 @@ class FasterRCNN:
     def from_config(
         cls, config: Config, num_classes: int | None = None, allow_random_frozen: bool = False
     ) -> FasterRCNN:
-        """Build the network of a config, with initial weights.
+        """Build the network of a config, with random weights.
 
         ``frcnn.build_pretrained`` also loads the weights that the config names.
 
         Args:
-            config: settings whose ``model.preprocessing`` is no longer "auto".
-            num_classes: C, background included. Default: ``data.classes`` and background.
+            config: settings whose ``model.preprocessing`` is not "auto".
+            num_classes: C, background included. Default: the number of ``data.classes``, plus 1.
             allow_random_frozen: as for ``FasterRCNN``.
 
         Raises:
-            ConfigError: as for ``FasterRCNN``; or no class is named and ``num_classes`` is not given.
+            ConfigError: as for ``FasterRCNN``; or ``data.classes`` is empty and ``num_classes`` not
+                given.
 
         Example:
             >>> config = preset("shapes").replace({"model.preprocessing": "tf"})
@@ -167,12 +171,12 @@ class FasterRCNN:
         Args:
             images: (B, H, W, 3) raw RGB, 0 to 255, padded.
             image_sizes: (B, 2) height and width without padding, pixels.
-            gt_boxes: (B, G, 4).
+            gt_boxes: (B, G, E).
             gt_labels: (B, G) int32, -1 for padding.
-            rng: generator that the sample is drawn from.
+            rng: random generator.
 
         Returns:
-            The outputs of ``proposal_targets``.
+            The outputs of ``proposal_targets``, as numpy arrays.
 
         Example:
             >>> sampled = model.sample_rois(images, image_sizes, gt_boxes, gt_labels, rng)
@@ -183,7 +187,7 @@ class FasterRCNN:
         return self.proposal_targets.predict_on_batch([images, image_sizes, gt_boxes, gt_labels, order])
 
     def _build(self, images, levels: Backbone, anchors, roi_pooling, head):
-        """Make the four models."""
+        """Build the sub-models on the feature levels."""
         config = self.config
         self.kind = kind = BOX_KINDS[config.box.kind]
         sizes = keras.Input((2,), name="image_sizes")
@@ -198,7 +202,7 @@ class FasterRCNN:
         # The fields of ``anchors`` are the arguments of the generator.
         self.anchor_generator = AnchorGenerator(strides=levels.strides, **vars(anchors))
         self.num_anchors = self.anchor_generator.num_anchors
-        # The least multiple of the backbone's own that is at least data.pad_multiple.
+        # The smallest multiple of ``levels.size_multiple`` that is at least data.pad_multiple.
         self.size_multiple = levels.size_multiple * max(
             1, -(-config.data.pad_multiple // levels.size_multiple)
         )
@@ -226,7 +230,7 @@ class FasterRCNN:
         head = head or levels.head or dense_head
         outputs = heads.classifier(pooled_levels, rois, self.num_classes, pooling, head, kind.head_dim)
         self.classifier = keras.Model([images, rois], outputs, name="classifier")
-        # Without the backbone, which the detector has run already for the RPN.
+        # Without the backbone: the detector computes the features once, for the RPN and the classifier.
         self.region_classifier = keras.Model([pooled_levels, rois], outputs, name="region_classifier")
         self.box_classifier = Forward([images, rois], outputs[0], name="box_classifier")
 
@@ -254,20 +258,21 @@ class FasterRCNN:
         detections = postprocess(proposals, *self.region_classifier([pooled_levels, proposals]), sizes)
         self.detector = Forward([images, sizes], detections, name="detector")
 
-        # XLA has no kernel for TensorFlow's NMS and crop_and_resize; "auto" would choose XLA on a GPU.
-        # JAX has only XLA: without it, it would run op by op.
+        # XLA has no kernel for TensorFlow's NMS and crop_and_resize, and jit_compile="auto" would use
+        # XLA on a GPU. JAX without XLA would run op by op.
         for model in (self.proposal_targets, self.detector, self.box_classifier):
             model.compile(jit_compile=not IS_TENSORFLOW)
 
     def _refuse_random_frozen(self):
+        """Raise ``ConfigError`` if layers are frozen: their weights are still random."""
         layers = freezing.weighted_layers(self.detector)
         frozen = [layer.name for layer in layers if not layer.trainable]
         if frozen:
             raise ConfigError(
-                f"{len(frozen)} layers are frozen for pretrained weights, as model.weights is "
-                f"{self.config.model.weights}, but hold random ones: {listed(frozen)}. Build with "
+                f"{len(frozen)} layers are frozen, because model.weights is "
+                f"{self.config.model.weights}, but have random weights: {listed(frozen)}. Build with "
                 "frcnn.build_pretrained, which loads the weights, or set model.weights=none, which "
-                "freezes nothing; pass allow_random_frozen=True to load them yourself"
+                "freezes nothing. If you load the weights yourself, pass allow_random_frozen=True"
             )
 
 
@@ -288,7 +293,7 @@ def _settings(name: str | None, config: Config | None) -> Config:
 
 @contextlib.contextmanager
 def _dtype_policy(precision: str) -> Iterator[None]:
-    """Set the dtype policy of the layers that are created in this context."""
+    """Set Keras' dtype policy for the layers that are created in this context."""
     outside = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -298,7 +303,10 @@ def _dtype_policy(precision: str) -> Iterator[None]:
 
 
 class Forward(keras.Model):
-    """A functional model that only runs forward, by ``predict_on_batch``, and is traced once."""
+    """A functional model that is used only by ``predict_on_batch``.
+
+    With TensorFlow it is traced once for all shapes (``frcnn.backend.on_batches``).
+    """
 
     predict_function: Any
 

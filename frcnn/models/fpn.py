@@ -1,36 +1,45 @@
-"""The feature pyramid: features of one width at several scales, from a backbone's stages.
+"""The feature pyramid: features at several scales, with the same number of channels.
 
-Lin et al. 2017 ("Feature pyramid networks for object detection"), section 3. Letters: B images, h and w
-feature map, K channels. Levels are counted from 0, the finest.
+Lin et al. 2017 ("Feature pyramid networks for object detection"), section 3. Level 0 is the finest.
+
+B: images, h x w: feature map, K: channels.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
 
 from frcnn.layers import conv
 
+Tensor = Any
+
 
 def fpn(
-    features,
-    strides,
-    channels=256,
-    batch_norm=False,
-    frozen_batch_norm=False,
-    epsilon=conv.EPSILON,
-):
-    """Return the levels of the pyramid, the finest first.
+    features: Sequence[Tensor],
+    strides: Sequence[int],
+    channels: int = 256,
+    batch_norm: bool = False,
+    frozen_batch_norm: bool = False,
+    epsilon: float = conv.EPSILON,
+) -> tuple[list[Tensor], tuple[int, ...]]:
+    """Build a feature pyramid. Return its levels, the finest first, and their strides.
 
-    Each stage gives a lateral 1x1 convolution; from the coarsest down, the level above is enlarged to
-    it and added; a 3x3 convolution follows. One more level, every second cell of the last, serves the
-    RPN alone (section 4.1, footnote).
+    Each feature map goes through a lateral 1x1 convolution. From the coarsest level to the finest, the
+    coarser level is enlarged and added. Then a 3x3 convolution follows. One more level, every second
+    cell of the coarsest one, is for the RPN only (section 4.1, footnote).
 
     Args:
-        features: (B, h, w, K) Keras tensors, the finest first; each size is the one before divided by
-            the quotient of their strides, rounded up.
-        strides: of ``features``, pixels of the network input a cell; each a multiple of the one before.
-        channels: of every level.
+        features: (B, h, w, K) Keras tensors, the finest first. The sides of each are those of the one
+            before, divided by the quotient of their strides and rounded up.
+        strides: pixels of the network input per feature cell, for each of ``features``; each is a
+            multiple of the one before.
+        channels: number of channels of every level.
         batch_norm: whether batch normalization follows each convolution, which then has no bias.
-        frozen_batch_norm: whether it keeps its statistics and scales.
+        frozen_batch_norm: whether batch normalization is frozen.
         epsilon: of batch normalization.
 
     Returns:
@@ -48,7 +57,8 @@ def fpn(
         )(x)
         return conv.batch_norm(x, f"{name}_bn", epsilon, not frozen_batch_norm) if batch_norm else x
 
-    levels, above = [], None
+    levels: list[Tensor] = []
+    above = None
     for level in reversed(range(len(features))):
         x = convolve(features[level], 1, f"fpn_lateral{level}")
         if above is not None:
@@ -62,17 +72,20 @@ def fpn(
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class UpsampleAdd(layers.Layer):
-    """Add a coarser map to a finer one, each of its cells repeated ``factor`` times along both axes.
+    """Enlarge a coarser map by nearest neighbour, and add it to a finer one.
 
-    What then stands out below and to the right, where the finer map's size was rounded up, is cut off:
-    the nearest-neighbour enlargement of the paper for every size.
+    Each cell of the coarser map (B, h, w, K) is repeated ``factor`` times along both axes. Rows and
+    columns beyond the finer map are cut off: they exist where the coarser map's sides were rounded up.
+
+    Args:
+        factor: stride of the coarser map divided by that of the finer one.
     """
 
-    def __init__(self, factor, **kwargs):
+    def __init__(self, factor: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.factor = factor
 
-    def call(self, finer, coarser):
+    def call(self, finer: Tensor, coarser: Tensor) -> Tensor:
         if self.factor > 1:
             coarser = ops.repeat(ops.repeat(coarser, self.factor, axis=1), self.factor, axis=2)
             coarser = coarser[:, : ops.shape(finer)[1], : ops.shape(finer)[2]]
@@ -81,5 +94,5 @@ class UpsampleAdd(layers.Layer):
     def compute_output_shape(self, finer_shape, coarser_shape):
         return finer_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor}

@@ -1,23 +1,37 @@
-"""Which layers are trained: freeze the first stages, and find where the frozen part ends."""
+"""Freezing: freeze the first stages of a backbone, and find where the frozen part ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import layers
 
 from frcnn.errors import ConfigError
 
+Tensor = Any
 
-def freeze(inputs, outputs, stage_of, num_stages, trainable_stages, frozen_batch_norm):
-    """Freeze the first stages of a backbone, and its batch normalization if asked to.
 
-    A frozen stage's batch normalization is frozen with it: its statistics too stay as they are.
+def freeze(
+    inputs: Tensor,
+    outputs: Tensor | Sequence[Tensor],
+    stage_of: Callable[[str], int],
+    num_stages: int,
+    trainable_stages: int,
+    frozen_batch_norm: bool,
+) -> None:
+    """Freeze the first stages of a backbone, and all batch normalization if asked to.
+
+    Batch normalization in a frozen stage is frozen as well: its statistics stay fixed.
 
     Args:
-        inputs: Keras tensor that the backbone starts from.
-        outputs: Keras tensors that it ends in.
+        inputs: input of the backbone, a Keras tensor.
+        outputs: its outputs, Keras tensors.
         stage_of: from a layer's name to its stage, 0 for the first.
-        num_stages: how many there are.
-        trainable_stages: how many of them stay trainable, counted from the last.
-        frozen_batch_norm: whether to freeze every batch normalization.
+        num_stages: number of stages.
+        trainable_stages: number of stages that stay trainable, counted from the last.
+        frozen_batch_norm: whether to freeze batch normalization in all stages.
 
     Raises:
         ConfigError: ``trainable_stages`` is not from 0 to ``num_stages``.
@@ -33,27 +47,31 @@ def freeze(inputs, outputs, stage_of, num_stages, trainable_stages, frozen_batch
             layer.trainable = in_trained_stage and not (is_norm and frozen_batch_norm)
 
 
-def frozen_end(inputs, outputs):
-    """Return the last Keras tensor that nothing trainable comes before and everything goes through.
+def frozen_end(inputs: Tensor, outputs: Sequence[Tensor]) -> Tensor | None:
+    """Return the tensor at which the frozen part of a network ends.
+
+    All layers before it are frozen, and all later layers get their input from it alone. It is the last
+    such tensor. A training step needs to compute it only once.
 
     Args:
-        inputs: Keras tensor that the network starts from.
-        outputs: Keras tensors that it ends in.
+        inputs: input of the network, a Keras tensor.
+        outputs: its outputs, Keras tensors.
 
     Returns:
-        The tensor; None where the first layer with weights is trainable.
+        The Keras tensor. None if no layer with weights is frozen at the start, or if the network
+        contains another model.
     """
     network = keras.Model(inputs, outputs)
     if any(isinstance(layer, keras.Model) for layer in network.layers):
-        return None  # the graph of a model inside is not part of this graph
-    consumers = {}
+        return None  # the layers of the inner model are not layers of this graph
+    consumers: dict[int, list[str]] = {}
     for layer in network.layers:
         for tensor in keras.tree.flatten(layer.input):
             consumers.setdefault(id(tensor), []).append(layer.name)
     for tensor in outputs:
         consumers.setdefault(id(tensor), []).append("")
     found, weights, open_ends, seen = None, False, {}, set()
-    for layer in network.layers:  # each comes after those that it takes from
+    for layer in network.layers:  # each comes after the layers that it gets its input from
         if layer.trainable_weights:
             break
         seen.add(layer.name)
@@ -65,16 +83,16 @@ def frozen_end(inputs, outputs):
     return found
 
 
-def flatten_layers(model):
-    """Return the layers of a model, and of the models in it, that are no models themselves."""
-    found = set()
+def flatten_layers(model: keras.Model) -> set[keras.layers.Layer]:
+    """Return all layers of a model and of the models inside it, without those models themselves."""
+    found: set[keras.layers.Layer] = set()
     for layer in model.layers:
         found |= flatten_layers(layer) if isinstance(layer, keras.Model) else {layer}
     return found
 
 
-def weighted_layers(model):
-    """Return the layers of a model, and of models inside it, that have weights of their own."""
+def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return all layers with weights of a model and of the models inside it, in order, each once."""
     found = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):

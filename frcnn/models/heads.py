@@ -52,8 +52,7 @@ def rpn(
         conv.Conv2D(channels, 3, padding="same", activation="relu", kernel_initializer=small, name=name)
         for name in ("rpn_conv", *(f"rpn_conv{number}" for number in range(2, conv_depth + 1)))
     ]
-    # float32 in any precision: 8 bits of a logit cannot rank 10,000 proposals, and 8 bits of a delta
-    # cannot place a box.
+    # Always float32: bfloat16 has 8 bits, too few to rank 10,000 logits or to place a box by deltas.
     last = {"kernel_initializer": small, "dtype": "float32"}
     to_logits = layers.Conv2D(num_anchors, 1, **last, name="rpn_class_logits")
     bias = initializers.Constant(np.tile(box_bias, num_anchors)) if any(box_bias) else "zeros"
@@ -102,7 +101,14 @@ def classifier(
 def roi_pooling(
     strides: Sequence[int], pool_size: int, config: ModelConfig, kind: BoxKind
 ) -> keras.layers.Layer:
-    """Return the layer that pools RoIs of a kind as a config has it, with P = ``pool_size``."""
+    """Return the RoI pooling layer that ``config.pooling`` names.
+
+    Args:
+        strides: pixels of the network input per feature cell, for each level.
+        pool_size: P.
+        config: the section ``model``.
+        kind: kind of the boxes; oriented ones always have ``RotatedRoIAlign``.
+    """
     if kind is ORIENTED:
         return RotatedRoIAlign(strides, pool_size, config.pool_samples, name="roi_align")
     if config.pooling == "roi_pool":
@@ -118,7 +124,7 @@ def count_levels(roi_pooling: keras.layers.Layer, strides: Sequence[int]) -> int
         strides: of all levels of the backbone.
 
     Raises:
-        ConfigError: the layer has other strides than the finest levels.
+        ConfigError: the layer's strides are not those of the finest levels.
     """
     own = tuple(roi_pooling.strides)
     if own != tuple(strides[: len(own)]):
@@ -130,7 +136,7 @@ def count_levels(roi_pooling: keras.layers.Layer, strides: Sequence[int]) -> int
 
 
 def dense_head(x: Tensor, widths: Sequence[int] = (4096, 4096), dropout: float = 0.0) -> Tensor:
-    """Put dense layers on pooled RoIs: (N, P, P, K) to (N, last width)."""
+    """Apply dense layers to pooled RoIs: (N, P, P, K) to (N, last width)."""
     x = layers.Flatten(name="head_flatten")(x)
     for number, width in enumerate(widths, start=1):
         x = layers.Dense(
@@ -148,16 +154,16 @@ def convolutional_head(
     epsilon: float = conv.EPSILON,
     frozen_batch_norm: bool = False,
 ) -> Tensor:
-    """Put 3x3 convolutions with batch normalization on pooled RoIs, then one dense layer.
+    """Apply 3x3 convolutions with batch normalization to pooled RoIs, then one dense layer.
 
-    Wu and He 2018 ("Group normalization"), section 4.2, there with group normalization.
+    Wu and He 2018 ("Group normalization"), section 4.2, who use group normalization.
 
     Args:
         x: (N, P, P, K) Keras tensor.
-        depth, channels: of the convolutions.
-        width: of the dense layer.
+        depth, channels: number of convolutions, and of their channels.
+        width: number of units of the dense layer.
         epsilon: of batch normalization.
-        frozen_batch_norm: whether batch normalization keeps its statistics and scales.
+        frozen_batch_norm: whether batch normalization is frozen.
 
     Returns:
         (N, width) Keras tensor.
@@ -169,7 +175,7 @@ def convolutional_head(
 
 
 def predictor(x: Tensor, num_classes: int, box_dim: int = 4) -> tuple[Tensor, Tensor]:
-    """Return class logits (N, C) and box deltas (N, (C-1)·D) of (N, k) regions, in float32."""
+    """Return class logits (N, C) and box deltas (N, (C-1)·D), float32, from RoI features (N, k)."""
 
     def dense(units, stddev, name):
         small = initializers.RandomNormal(stddev=stddev)
@@ -181,7 +187,7 @@ def predictor(x: Tensor, num_classes: int, box_dim: int = 4) -> tuple[Tensor, Te
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class FlattenRois(layers.Layer):
-    """Put the RoIs of all images into one axis: (B, R, P, P, K) to (B·R, P, P, K)."""
+    """Merge the image axis and the RoI axis: (B, R, P, P, K) to (B·R, P, P, K)."""
 
     def call(self, pooled: Tensor) -> Tensor:
         return ops.reshape(pooled, (-1, *pooled.shape[2:]))
@@ -192,7 +198,7 @@ class FlattenRois(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="frcnn")
 class UnflattenRois(layers.Layer):
-    """Split the axis of all RoIs by image: (B·R, k), with the (B, R, 4) rois, to (B, R, k)."""
+    """Split the merged axis again: (B·R, k) to (B, R, k), with B and R from the rois (B, R, E)."""
 
     def call(self, values: Tensor, rois: Tensor) -> Tensor:
         return ops.reshape(values, (ops.shape(rois)[0], ops.shape(rois)[1], values.shape[-1]))

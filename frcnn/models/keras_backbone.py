@@ -13,22 +13,22 @@ from frcnn.config.schema import AnchorConfig
 from frcnn.errors import ConfigError
 from frcnn.models.backbones import Backbone
 
-# Side of the image that strides are found with, pixels: a multiple of any usual stride.
+# Side of the image from which strides are computed, pixels: a multiple of all usual strides.
 PROBE = 2048
 
 
 def from_model(model: keras.Model, pixels: Any) -> Backbone:
-    """Return any Keras model from images to feature levels as a ``Backbone``.
+    """Make a ``Backbone`` from a Keras model whose outputs are feature levels.
 
-    RoIs are pooled from all levels. The strides are found from the model's output shapes.
+    RoIs are pooled from all levels. The strides are computed from the model's output shapes.
 
     Args:
         model: from (B, H, W, 3) to one (B, h, w, K), or to a list of them, the finest first.
         pixels: (B, H, W, 3) Keras tensor that the model is applied to.
 
     Raises:
-        ConfigError: an output has no stride that divides the input, has not twice the stride of the
-            level before, or has another number of channels.
+        ConfigError: an output is not (B, h, w, K); its sides are not those of the input divided by a
+            stride; its stride is not twice that of the level before; or the numbers of channels differ.
     """
     strides = []
     for number, level in enumerate(_levels_of(model, PROBE), start=1):
@@ -58,7 +58,7 @@ def from_model(model: keras.Model, pixels: Any) -> Backbone:
 
 
 def default_anchors(strides: tuple[int, ...]) -> AnchorConfig:
-    """Return anchors for a backbone without settings of its own.
+    """Return the anchors of a backbone that has no preset.
 
     On one level the sizes are 8, 16 and 32 strides, as in Ren et al. 2015 (128, 256 and 512 at stride
     16). On several levels it is one size per level, 8 strides, as in Lin et al. 2017, section 4.1.
@@ -69,5 +69,5 @@ def default_anchors(strides: tuple[int, ...]) -> AnchorConfig:
 
 
 def _levels_of(model, side):
-    """Return a model's outputs, without numbers, for an image of ``side`` x ``side`` pixels."""
+    """Return a model's outputs, as shapes only, for an image of ``side`` x ``side`` pixels."""
     return keras.tree.flatten(model(keras.KerasTensor((1, side, side, 3))))

@@ -1,25 +1,42 @@
 """MobileNetV3-Large for feature pyramids.
 
 Howard et al. 2019 ("Searching for MobileNetV3"), table 1, up to the last 1x1 convolution before the
-pooling. Letters: B images, H x W pixels.
+pooling.
 
-A layer's name is that of torchvision's parameters with underscores for dots:
-``features.4.block.2.fc1.weight`` belongs to ``features_4_block_2_fc1``. Batch normalization adds 1e-5 to
-the variance, as torchvision's detectors do; its classifier, and the paper's code, add 1e-3.
+Layers have the names of torchvision's parameters, with underscores for dots:
+``features.4.block.2.fc1.weight`` belongs to the layer ``features_4_block_2_fc1``. Epsilon of batch
+normalization is 1e-5, as in torchvision's detectors; it is 1e-3 in torchvision's classifier and in the
+paper's code.
+
+B: images, H x W: pixels.
 """
+
+from __future__ import annotations
 
 import bisect
 import dataclasses
+from typing import Any
 
 from keras import layers
 
 from frcnn.layers import conv
 from frcnn.models import freezing
 
+Tensor = Any
+
 
 @dataclasses.dataclass(frozen=True)
 class Bottleneck:
-    """A row of table 1: kernel size, expansion and output channels, SE, nonlinearity, stride."""
+    """A row of table 1.
+
+    Attributes:
+        kernel_size: side of the depthwise kernel.
+        expansion: channels of the expansion.
+        filters: channels of the output.
+        squeeze: whether the block has squeeze-and-excitation.
+        activation: name of the nonlinearity.
+        strides: stride of the depthwise convolution.
+    """
 
     kernel_size: int
     expansion: int
@@ -47,33 +64,35 @@ BOTTLENECKS = (
     Bottleneck(5, 960, 160, True, "hard_silu", 1),
 )
 STRIDES = (32, 32)
-# The first ``features_n`` of each stage: the stem, the blocks with a stride, the last convolution.
+# The number n of the first layer ``features_n`` of each stage. A stage begins at the first convolution,
+# at each block with a stride, and at the last convolution.
 STAGE_STARTS = (0, 2, 4, 7, 13, 16)
 NUM_STAGES = len(STAGE_STARTS)
 
 
 def mobilenet_v3_large(
-    pixels,
-    trainable_stages=NUM_STAGES,
-    frozen_batch_norm=False,
-    epsilon=conv.EPSILON,
-    pad_end=False,
-):
-    """Return the outputs that torchvision's detectors build their pyramid on.
+    pixels: Tensor,
+    trainable_stages: int = NUM_STAGES,
+    frozen_batch_norm: bool = False,
+    epsilon: float = conv.EPSILON,
+    pad_end: bool = False,
+) -> list[Tensor]:
+    """Build the network. Return the outputs that torchvision's detectors build their pyramid on.
 
-    They are the first of the blocks with 160 channels and the last convolution: both of stride 32,
-    so that the pyramid has no finer level. That makes the detectors fast, and poor at small objects.
+    These are the outputs of the first block with 160 channels and of the last convolution. Both have
+    stride 32, so the pyramid has no finer level. This makes the detectors fast, and poor at small
+    objects.
 
     Args:
         pixels: (B, H, W, 3) Keras tensor, preprocessed.
-        trainable_stages: 0 to 6, counted from the last convolution down.
-        frozen_batch_norm: whether batch normalization keeps its statistics and scales in all stages.
+        trainable_stages: 0 to 6, counted from the last convolution back.
+        frozen_batch_norm: whether batch normalization is frozen in all stages.
         epsilon: of batch normalization.
-        pad_end: whether strided layers pad one row and column less above and to the left, as
+        pad_end: whether strided layers pad one row less above and one column less on the left, as
             ``keras.applications`` does for sides of even length.
 
     Returns:
-        Two Keras tensors, of strides ``STRIDES``, with 160 and 960 channels; sizes are rounded up.
+        Two Keras tensors, with strides ``STRIDES`` and 160 and 960 channels; their sides are rounded up.
     """
     names = ("features_0_0", "features_0_1")
     x = conv.conv_bn(pixels, 16, 3, names, 2, "hard_silu", epsilon, pad_end=pad_end)
@@ -89,7 +108,7 @@ def mobilenet_v3_large(
 
 
 def _bottleneck(x, row, name, epsilon, pad_end):
-    """Expand, filter each channel, weigh the channels, project (figure 4)."""
+    """Build a block (figure 4): expansion, depthwise convolution, squeeze-and-excitation, projection."""
     shortcut, steps = x, 0
 
     def conv_bn(x, filters, kernel_size, **settings):
@@ -119,7 +138,7 @@ def _bottleneck(x, row, name, epsilon, pad_end):
 
 
 def _squeeze_excite(x, name):
-    """Weigh the channels by what they hold on average. Section 5.3; Hu et al. 2018."""
+    """Multiply each channel by a weight computed from all channel means. Section 5.3; Hu et al. 2018."""
     channels = x.shape[-1]
     weights = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
     weights = layers.Conv2D(
@@ -134,11 +153,11 @@ def _squeeze_excite(x, name):
 
 
 def _round_to_8(channels):
-    """Return the nearest multiple of 8, or the next above where that would lose over a tenth."""
+    """Return the nearest multiple of 8, or the next higher one if that is below 0.9 of the number."""
     rounded = max(8, (channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
-def stage_of(layer_name):
-    """Return the stage that a layer belongs to."""
+def stage_of(layer_name: str) -> int:
+    """Return the stage of a layer, from 0."""
     return bisect.bisect(STAGE_STARTS, int(layer_name.split("_")[1])) - 1

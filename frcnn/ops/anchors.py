@@ -6,8 +6,9 @@ L: feature cells, A: anchors per cell, N = L·A: anchors, G: ground-truth boxes 
 An anchor's centre lies at ``stride * (i + offset)``. Offset 0.5, the middle of the cell, is unbiased;
 most published weights were trained with 0.
 
-The grid uses ``keras.ops``, as the models need it too. ``match_anchors`` is numpy: it runs only in the
-loader's threads, where a backend would be slower and JAX would compile for each image size.
+The grid uses ``keras.ops``, because the models need it as well. ``match_anchors`` uses numpy: it runs
+only in the loader's threads, where ``keras.ops`` would be slower and JAX would compile once per image
+size.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def base_anchors(sizes: Sequence[float], ratios: Sequence[float], rounded: bool 
         rounded: whether corners are rounded to whole pixels.
 
     Returns:
-        (A, 4) float32 boxes, ratio by ratio and within a ratio size by size.
+        (A, 4) float32 boxes: all sizes of the first ratio, then all sizes of the next one.
     """
     stretch = np.sqrt(np.asarray(ratios, "float64"))[:, None]
     sides = np.asarray(sizes, "float64")[None, :]
@@ -58,10 +59,11 @@ def grid(
         height, width: of the feature map, cells.
         stride_y, stride_x: pixels of the network input per cell.
         base: (A, 4) from ``base_anchors``.
-        offset: where in its cell an anchor's centre lies, in cells.
+        offset: position of an anchor's centre in its cell, in cells.
 
     Returns:
-        (N, 4) anchors, row by row, cell by cell, then in the order of ``base``; not clipped.
+        (N, 4) anchors, row by row, cell by cell, then in the order of ``base``; not clipped to the
+        image.
     """
     x = (ops.cast(ops.arange(width), "float32") + offset) * ops.cast(stride_x, "float32")
     y = (ops.cast(ops.arange(height), "float32") + offset) * ops.cast(stride_y, "float32")
@@ -77,15 +79,15 @@ class AnchorGenerator:
         sizes: side lengths of the square anchors, pixels of the network input.
         ratios: height divided by width.
         strides: pixels of the network input per feature cell, for each level, the finest first.
-        size_per_level: whether each level has one of the sizes; else each level has all.
-        offset: where in its cell an anchor's centre lies, in cells.
+        size_per_level: whether each level has one of the sizes; otherwise each level has all of them.
+        offset: position of an anchor's centre in its cell, in cells.
         rounded: whether corners are rounded to whole pixels.
 
     Attributes:
         num_anchors: A.
 
     Raises:
-        ConfigError: ``size_per_level``, and there are not as many sizes as levels.
+        ConfigError: with ``size_per_level``, the number of sizes is not the number of levels.
 
     Example:
         >>> generator = AnchorGenerator((128, 256, 512), (0.5, 1, 2), strides=(16,))
@@ -103,7 +105,7 @@ class AnchorGenerator:
     ):
         if size_per_level and len(sizes) != len(strides):
             raise ConfigError(
-                f"anchors.sizes needs a size for each of {len(strides)} levels, not {sizes}"
+                f"anchors.sizes needs one size for each of {len(strides)} levels, not {sizes}"
             )
         self.sizes, self.ratios, self.strides = tuple(sizes), tuple(ratios), tuple(strides)
         self.size_per_level, self.offset, self.rounded = size_per_level, offset, rounded
@@ -112,7 +114,7 @@ class AnchorGenerator:
         self.num_anchors = len(self.bases[0])
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make the same generator."""
+        """Return the constructor's arguments."""
         names = ("sizes", "ratios", "strides", "size_per_level", "offset", "rounded")
         return {name: getattr(self, name) for name in names}
 
@@ -143,26 +145,26 @@ def match_anchors(
     positive_iou: float = 0.7,
     negative_iou: float = 0.3,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Label each anchor as object or background, and match it to a ground-truth box. In numpy.
+    """Label each anchor as object or background, and match it to a ground-truth box. It uses numpy.
 
-    - Positive: IoU of at least ``positive_iou`` with some box, or the best IoU of all anchors with some
-      box (all anchors that tie for it).
-    - Negative: IoU below ``negative_iou`` with every box.
-    - Ignored: the rest, and anchors whose centre lies outside the image, in the padding of its batch.
+    - Positive: the anchor's IoU with a box is at least ``positive_iou``, or no anchor has a higher IoU
+      with that box.
+    - Negative: the anchor's IoU with every box is below ``negative_iou``.
+    - Ignored: all others, and anchors whose centre lies in the padding, outside the image.
 
-    The paper ignores all anchors that cross the image's border. Here, as in later implementations, they
-    stay, so that the RPN learns boxes at the border.
+    The paper ignores all anchors that cross the image's border. Here they are used, as in later
+    implementations, so that the RPN learns boxes at the border.
 
     Args:
         anchors: (N, 4).
         gt_boxes: (B, G, 4).
-        gt_valid: (B, G) bool, False for padding; an image may have no box at all.
+        gt_valid: (B, G) bool, False for padding; an image may have no box.
         image_sizes: (B, 2) height and width without padding, pixels.
         positive_iou, negative_iou: thresholds.
 
     Returns:
         labels: (B, N) int32 POSITIVE, NEGATIVE or IGNORED.
-        matches: (B, N) int32 index of the box with the highest IoU (the first of equals).
+        matches: (B, N) int32 index of the box with the highest IoU; the lowest index if several have it.
     """
     x1, y1, x2, y2 = np.ascontiguousarray(anchors.T)
     areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
@@ -174,7 +176,7 @@ def match_anchors(
         # One box at a time, so that the arrays stay in the processor's cache.
         for index in np.flatnonzero(valid):
             left, top, right, bottom = boxes[index]
-            # The same arithmetic as boxes.iou.
+            # The same arithmetic as in boxes.iou.
             overlaps = np.maximum(np.minimum(right, x2) - np.maximum(left, x1), 0)
             overlaps *= np.maximum(np.minimum(bottom, y2) - np.maximum(top, y1), 0)
             own_area = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
@@ -183,7 +185,7 @@ def match_anchors(
             np.copyto(matches[row], index, where=overlaps > best)
             np.maximum(best, overlaps, out=best)
             most = overlaps.max()
-            if most > 0.0:  # else no anchor overlaps this box
+            if most > 0.0:  # otherwise no anchor overlaps this box
                 is_best |= overlaps == most
         labels[row, (best < negative_iou) & inside] = NEGATIVE
         labels[row, ((best >= positive_iou) | is_best) & inside] = POSITIVE

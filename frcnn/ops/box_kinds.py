@@ -1,8 +1,9 @@
-"""The two kinds of boxes, each with its geometry, deltas and suppression behind one interface.
+"""The two kinds of boxes, axis-aligned and oriented, with their geometry, deltas and NMS.
 
-The network's layers, the targets and the sampling are written for any kind: they take a ``BoxKind`` and
-ask it. ``axis_aligned`` is Ren et al. 2015; ``oriented`` is Xie et al. 2021 ("Oriented R-CNN"). Letters:
-E numbers per box, D numbers per box regression.
+The network's layers, the targets and the sampling work with both kinds: they take a ``BoxKind`` and call
+its functions. ``axis_aligned`` is Ren et al. 2015; ``oriented`` is Xie et al. 2021 ("Oriented R-CNN").
+
+E: numbers per box, D: numbers per box regression.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from frcnn.ops.nms import blocked_nms, nms, nms_by_class
 
 Tensor = Any
 
-# Exact overlaps of oriented boxes are slow. Only the best detections of an image are compared.
+# NMS of oriented detections takes only this many of an image, the best: their exact IoU is slow.
 MOST_ORIENTED_CANDIDATES = 1000
-# The most positive anchors of which the RPN's targets are made at a time: few shapes, few graphs.
+# Positive anchors are padded to a multiple of this number, so that few shapes are compiled.
 ENCODED_AT_ONCE = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class BoxKind:
-    """What the detector must know of its boxes. Anchors are axis-aligned, (..., 4), for both kinds.
+    """The functions and sizes of one kind of boxes. Anchors are axis-aligned, (..., 4), for both kinds.
 
     Attributes:
-        name: as ``box.kind`` has it.
+        name: value of the setting ``box.kind``.
         size: E.
         rpn_dim: D of the RPN.
         head_dim: D of the classifier.
@@ -40,14 +41,14 @@ class BoxKind:
         area: from (..., E) to (...,), square pixels.
         sides: from (..., E) to (..., 2) width and height, pixels.
         iou: from (..., N, E) and (..., M, E) to (..., N, M).
-        clip: from (B, N, E) and image sizes (B, 2) to boxes that lie in the images.
+        clip: from (B, N, E) and image sizes (B, 2), height and width in pixels, to clipped (B, N, E).
         outer: from (..., E) to (..., 4), the smallest axis-aligned boxes around them.
         encode_anchors: from numpy (P, E) boxes and (P, 4) anchors to (P, D) deltas of the RPN.
         decode_anchors: from (..., D) deltas and (..., 4) anchors to (..., E).
         encode: from (..., E) boxes, (..., E) references and four delta weights to (..., D).
         decode: from (..., D) deltas, (..., E) references and four delta weights to (..., E).
-        thin: suppression of proposals: as ``frcnn.ops.nms.nms``.
-        thin_by_class: suppression of detections: as ``frcnn.ops.nms.nms_by_class``.
+        nms: NMS of proposals, with the arguments of ``frcnn.ops.nms.nms``.
+        nms_by_class: NMS of detections, with the arguments of ``frcnn.ops.nms.nms_by_class``.
     """
 
     name: str
@@ -64,12 +65,12 @@ class BoxKind:
     decode_anchors: Callable[..., Tensor]
     encode: Callable[..., Tensor]
     decode: Callable[..., Tensor]
-    thin: Callable[..., Tensor]
-    thin_by_class: Callable[..., Tensor]
+    nms: Callable[..., Tensor]
+    nms_by_class: Callable[..., Tensor]
 
 
 def _encode_anchors(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Return the (P, 4) deltas of (P, 4) boxes: ``boxes.encode``, in numpy."""
+    """Return the (P, 4) deltas from (P, 4) anchors to (P, 4) boxes: ``boxes.encode`` in numpy."""
     size = np.maximum(anchors[:, 2:] - anchors[:, :2], 1e-6)
     box_size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
     shift = (boxes[:, :2] + 0.5 * box_size - anchors[:, :2] - 0.5 * size) / size
@@ -77,7 +78,7 @@ def _encode_anchors(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def _encode_midpoints(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Return the (P, 6) midpoint offsets of (P, 5) boxes, on the CPU."""
+    """Return the (P, 6) midpoint offsets from (P, 4) anchors to (P, 5) boxes. It runs on the CPU."""
     count = len(boxes)
     padding = ((0, -count % ENCODED_AT_ONCE if count else ENCODED_AT_ONCE), (0, 0))
     with keras.device("cpu:0"):
@@ -87,24 +88,24 @@ def _encode_midpoints(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
         return ops.convert_to_numpy(deltas)[:count]
 
 
-def _thin_outer(boxes, scores, iou_threshold, max_output):
-    """Suppress oriented proposals by the overlap of their outer boxes, as their authors' code does."""
+def _nms_of_outer_boxes(boxes, scores, iou_threshold, max_output):
+    """Apply NMS to oriented proposals by the IoU of their outer boxes, as the authors' code does."""
     outer = ops.where(
         oriented_boxes.area(boxes)[..., None] > 0.0, oriented_boxes.outer_boxes(boxes), 0.0
     )
     return nms(outer, scores, iou_threshold, max_output)
 
 
-def _thin_oriented_by_class(boxes, scores, labels, iou_threshold, max_output):
-    """Suppress oriented detections of equal labels by their exact overlap, among the best of them."""
-    # Padded with boxes without area, as the number of boxes may be unknown while a graph is traced.
+def _oriented_nms_by_class(boxes, scores, labels, iou_threshold, max_output):
+    """Apply NMS per class to the ``MOST_ORIENTED_CANDIDATES`` best oriented detections, by exact IoU."""
+    # Padded with empty boxes, because the number of boxes may be unknown while a graph is traced.
     most = MOST_ORIENTED_CANDIDATES
     scores, index = ops.top_k(ops.concatenate([scores, ops.zeros((most,), scores.dtype)]), most)
     boxes = ops.take(ops.concatenate([boxes, ops.zeros((most, 5), boxes.dtype)]), index, axis=0)
     labels = ops.take(ops.concatenate([labels, ops.zeros((most,), labels.dtype)]), index)
     extent = ops.max(ops.abs(boxes[:, :2])) + ops.max(boxes[:, 2:4]) + 1.0
-    place = 4.0 * ops.cast(labels, boxes.dtype)[:, None] * extent
-    moved = ops.concatenate([boxes[:, :2] + place, boxes[:, 2:]], axis=-1)
+    offset = 4.0 * ops.cast(labels, boxes.dtype)[:, None] * extent  # see nms.nms_by_class
+    moved = ops.concatenate([boxes[:, :2] + offset, boxes[:, 2:]], axis=-1)
     kept = blocked_nms(moved, scores, iou_threshold, max_output, oriented_iou.iou)
     chosen = ops.where(scores > 0.0, ops.cast(index, "int32"), -1)
     return ops.where(kept >= 0, ops.take(chosen, ops.maximum(kept, 0)), -1)
@@ -125,8 +126,8 @@ AXIS_ALIGNED = BoxKind(
     decode_anchors=box_ops.decode,
     encode=box_ops.encode,
     decode=box_ops.decode,
-    thin=nms,
-    thin_by_class=nms_by_class,
+    nms=nms,
+    nms_by_class=nms_by_class,
 )
 
 ORIENTED = BoxKind(
@@ -144,8 +145,8 @@ ORIENTED = BoxKind(
     decode_anchors=oriented_boxes.decode_midpoints,
     encode=oriented_boxes.encode,
     decode=oriented_boxes.decode,
-    thin=_thin_outer,
-    thin_by_class=_thin_oriented_by_class,
+    nms=_nms_of_outer_boxes,
+    nms_by_class=_oriented_nms_by_class,
 )
 
 BOX_KINDS = {kind.name: kind for kind in (AXIS_ALIGNED, ORIENTED)}

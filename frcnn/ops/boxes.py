@@ -1,40 +1,45 @@
 """Box geometry: the overlap of boxes, and the deltas that regression learns.
 
 A box is ``[x1, y1, x2, y2]``, float32, in pixels of the network input, half-open: its width is
-``x2 - x1``. Everything here is a pure function on ``keras.ops`` tensors of any leading shape; nothing
-knows of anchors, images or models.
+``x2 - x1``. All functions are pure. They take ``keras.ops`` tensors with any leading axes.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from keras import ops
 
-# exp() of a larger size delta would overflow; 1000/16 is the largest growth a box can need
-# (Detectron, `BBOX_XFORM_CLIP`).
+Tensor = Any
+
+# Upper limit of dw and dh in ``decode``, so that exp() cannot overflow: a box grows at most by a factor
+# of 1000/16. Detectron has the same limit under this name.
 BBOX_XFORM_CLIP = math.log(1000.0 / 16.0)
 
-# Deltas are multiplied by these before they are learnt, so that the four have a similar spread.
-# The RPN learns them as they are; the head's are the inverse standard deviations that Fast R-CNN
-# found on VOC, (0.1, 0.1, 0.2, 0.2).
+# Factors of dx, dy, dw and dh in the regression targets, so that the four have a similar spread. The
+# RPN's are 1. The head's are 1 / (0.1, 0.1, 0.2, 0.2), the standard deviations that Fast R-CNN's code
+# has for VOC.
 RPN_DELTA_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 HEAD_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
-def area(boxes):
-    """Return the (...,) area in square pixels of (..., 4) boxes; inverted boxes have none."""
+def area(boxes: Tensor) -> Tensor:
+    """Return the area (...,) of boxes (..., 4), square pixels; 0 where x2 <= x1 or y2 <= y1."""
     size = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return size[..., 0] * size[..., 1]
 
 
-def iou(boxes, others):
-    """Return how much each box overlaps each other box.
+def iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the IoU (intersection over union) of each box with each of the others.
 
     Args:
         boxes: (..., N, 4) boxes.
         others: (..., M, 4) boxes.
 
     Returns:
-        (..., N, M) intersection over union in [0, 1]; 0 where either box is empty.
+        (..., N, M) in [0, 1]; 0 where one of the two boxes is empty.
     """
     # Coordinate by coordinate: (N, M) planes are several times faster on a CPU than (N, M, 2).
     x1, y1, x2, y2 = (boxes[..., :, None, k] for k in range(4))
@@ -46,10 +51,11 @@ def iou(boxes, others):
     return ops.where(intersection > 0.0, intersection / ops.maximum(union, 1e-9), 0.0)
 
 
-def giou(boxes, others):
-    """Return the generalized IoU of boxes and as many others, pair by pair.
+def giou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the generalized IoU (GIoU) of pairs of boxes.
 
-    Rezatofighi et al. 2019: IoU less the share of the hull of both that neither covers.
+    Rezatofighi et al. 2019: GIoU = IoU - (hull - union) / hull, in areas. The hull is the smallest box
+    around both boxes.
 
     Args:
         boxes, others: (..., 4) boxes with area.
@@ -64,8 +70,8 @@ def giou(boxes, others):
     return intersection / ops.maximum(union, 1e-9) - (hull - union) / ops.maximum(hull, 1e-9)
 
 
-def clip(boxes, image_sizes):
-    """Move what sticks out of an image onto its edge.
+def clip(boxes: Tensor, image_sizes: Tensor) -> Tensor:
+    """Clip boxes to their images.
 
     Args:
         boxes: (B, N, 4) boxes.
@@ -79,16 +85,15 @@ def clip(boxes, image_sizes):
     return ops.minimum(ops.maximum(boxes, 0.0), limits)
 
 
-def encode(boxes, references, weights=RPN_DELTA_WEIGHTS):
+def encode(boxes: Tensor, references: Tensor, weights: Sequence[float] = RPN_DELTA_WEIGHTS) -> Tensor:
     """Return the deltas that turn reference boxes into boxes: the inverse of ``decode``.
 
     Ren et al. 2015, section 3.1.2, equation 2.
 
     Args:
-        boxes: (..., 4) boxes with area; an empty one gives deltas that are finite and meaningless,
-            so that padding can be masked afterwards.
+        boxes: (..., 4). The deltas of an empty box, such as padding, are finite but have no meaning.
         references: (..., 4) anchors or proposals.
-        weights: what dx, dy, dw and dh are multiplied by.
+        weights: factors of dx, dy, dw and dh.
 
     Returns:
         (..., 4) dx, dy in widths and heights of the reference; dw, dh natural logarithms.
@@ -100,19 +105,19 @@ def encode(boxes, references, weights=RPN_DELTA_WEIGHTS):
     return ops.concatenate([shift, growth], axis=-1) * ops.convert_to_tensor(weights, "float32")
 
 
-def decode(deltas, references, weights=RPN_DELTA_WEIGHTS):
+def decode(deltas: Tensor, references: Tensor, weights: Sequence[float] = RPN_DELTA_WEIGHTS) -> Tensor:
     """Move and stretch reference boxes by deltas: the inverse of ``encode``.
 
-    Ren et al. 2015, section 3.1.2, equation 2, with the size deltas clipped at
-    ``BBOX_XFORM_CLIP``, which the paper does not do.
+    Ren et al. 2015, section 3.1.2, equation 2. Unlike the paper, dw and dh are at most
+    ``BBOX_XFORM_CLIP``.
 
     Args:
         deltas: (..., 4) as ``encode`` returns them.
         references: (..., 4) anchors or proposals.
-        weights: those that the deltas were encoded with.
+        weights: the factors that ``encode`` was given.
 
     Returns:
-        (..., 4) boxes, not clipped to any image.
+        (..., 4) boxes, not clipped to the image.
     """
     deltas = deltas / ops.convert_to_tensor(weights, "float32")
     size = references[..., 2:] - references[..., :2]

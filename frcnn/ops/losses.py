@@ -1,46 +1,52 @@
 """The four losses, with the names and layouts of keras-frcnn.
 
 Ren et al. 2015, section 3.1.2, equation 1, for the RPN, and Girshick 2015, section 2.3, for the
-classifier. Targets carry their own masks, so that any leading axes are allowed: (B, L, ...),
-(B, R, ...), or none but one.
+classifier. The masks are part of ``y_true``, so any leading axes are allowed, such as (B, L, ...) and
+(B, R, ...).
 
-Decided here:
-
-- Predictions are scores (after sigmoid or softmax), as the sub-models give them. A score of exactly
-  0 or 1 gives a large finite loss and a finite gradient, also when it comes in float16: everything is
-  computed in float32.
+- Predictions are scores (after sigmoid or softmax), as the sub-models return them. A score of exactly 0
+  or 1 gives a large but finite loss and a finite gradient. All losses are computed in float32.
 - A loss is a sum over the batch divided by the number of anchors or RoIs sampled in the batch.
-- ``sample_weight`` multiplies summands of that sum: per image (B,), per RoI (B, R), per cell (B, L), or
-  per anchor (B, L, A). The number that divides counts each anchor or RoI once, whatever its weight, as
-  Keras' own losses do: so a weight of 2 counts an anchor twice, and weights of 1 change nothing.
-  Weights of classes (``weighted_class_loss_cls``) multiply in the same way.
-- Smooth L1 bends at 1/9 (``SMOOTH_L1_BETA``) in both sub-models.
+- ``sample_weight`` multiplies the summands: per image (B,), per RoI (B, R), per cell (B, L), or per
+  anchor (B, L, A). The divisor does not change with the weights, as in Keras' own losses: with a weight
+  of 2 an anchor counts twice. The class weights of ``weighted_class_loss_cls`` multiply in the same way.
+- Smooth L1 changes from quadratic to linear at 1/9 (``SMOOTH_L1_BETA``) in both sub-models.
+
+B: images, L: feature cells, A: anchors per cell, R: RoIs, C: classes with background last, D: numbers
+per box regression.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import losses, ops
 
 from frcnn.ops.boxes import decode, giou
 
+Tensor = Any
+
 SMOOTH_L1_BETA = 1.0 / 9.0
 
-# The logarithm's argument never falls below these. A small score still has its gradient, -1/score,
-# wherever float32 can express both; 1 - score cannot be told from 0 below 2**-24.
+# Lower limits of the argument of the logarithm. Above 1e-30 the gradient of a small score, -1/score, is
+# finite in float32. 1 - score has no values between 0 and 2**-24 in float32.
 SMALLEST_SCORE = 1e-30
 SMALLEST_COMPLEMENT = 2.0**-24
-# A score that comes in float16 gets its gradient in float16, which ends at 65504.
+# Lower limit of float16 scores: their gradient is float16 as well, whose largest number is 65504.
 SMALLEST_FLOAT16_SCORE = 2.0**-14
 
 
 class _SummedLoss(losses.Loss):
-    """A sum of summands, each of which may have a weight.
+    """A loss that is a sum of summands. Each summand may have a weight.
 
     Args:
-        summands: function of ``y_true`` (..., k), ``y_pred`` (..., m) and, with ``num_anchors``, weights
-            (..., A) or None, that returns the summands (...,).
+        summands: function that returns the summands (...,). Its arguments: ``y_true`` (..., k),
+            ``y_pred`` (..., m) and, if ``num_anchors`` is given, weights (..., A) or None.
         name: of the loss.
         of_scores: whether ``y_pred`` holds scores.
-        num_anchors: A, if the last axis of ``y_pred`` holds A anchors that may each have a weight.
+        num_anchors: A, if the last axis of ``y_pred`` holds A anchors, each of which may have a weight.
     """
 
     def __init__(self, summands, name, of_scores=False, num_anchors=None):
@@ -64,23 +70,24 @@ class _SummedLoss(losses.Loss):
             return ops.sum(self.summands(y_true, y_pred, weights))
         values = self.summands(y_true, y_pred)
         weights = ops.reshape(weights, (*ops.shape(weights), *[1] * (len(leading) - len(weights.shape))))
-        # Only the weights are broadcast. A graph may not know the sizes; values must not be repeated.
+        # Only the weights are broadcast. So weights of a wrong size, which a graph may not know while it
+        # is traced, raise an error and do not repeat the values.
         return ops.sum(values * ops.broadcast_to(weights, ops.shape(values)))
 
     def call(self, y_true, y_pred):
         values = self.summands(y_true, y_pred)
-        # Add up all but the first axis: one value per image, which a weight per image multiplies.
+        # One value per image: Keras multiplies it by the weight of the image.
         return ops.sum(values, axis=tuple(range(1, len(values.shape))))
 
     def _checked(self, weights, leading):
-        """Return weights whose axes are the first of those that may have weights.
+        """Return the weights if their shape is allowed: per image, per cell or RoI, or per anchor.
 
         Args:
-            weights: (...) float32.
-            leading: shape of the predictions without their last axis; None for a size not known yet.
+            weights: float32.
+            leading: shape of the predictions without the last axis; None for a size that is unknown.
 
         Raises:
-            ValueError: another shape.
+            ValueError: the shape is not allowed.
         """
         finest = leading if self.num_anchors is None else (*leading, self.num_anchors)
 
@@ -101,15 +108,15 @@ class _SummedLoss(losses.Loss):
         return weights
 
 
-def rpn_loss_cls(num_anchors):
+def rpn_loss_cls(num_anchors: int) -> losses.Loss:
     """Return the RPN's objectness loss: binary cross-entropy.
 
     ``y_true`` (..., 2·A): valid mask (1 for sampled anchors, else 0), then label (1 object,
-    0 background). ``y_pred`` (..., A): scores in [0, 1]. The value is the sum over valid anchors divided
-    by their number.
+    0 background). ``y_pred`` (..., A): scores in [0, 1]. The loss is the sum over the valid anchors
+    divided by their number.
 
     Args:
-        num_anchors: A, anchors a cell.
+        num_anchors: A.
     """
 
     def summands(y_true, y_pred, weights=None):
@@ -125,29 +132,31 @@ def rpn_loss_cls(num_anchors):
     return _SummedLoss(summands, "rpn_loss_cls", of_scores=True, num_anchors=num_anchors)
 
 
-def rpn_loss_regr(num_anchors, box_dim=4):
+def rpn_loss_regr(num_anchors: int, box_dim: int = 4) -> losses.Loss:
     """Return the RPN's box loss: smooth L1 of the deltas.
 
-    ``y_true`` (..., 2·A·D): mask, then target deltas. ``y_pred`` (..., A·D): deltas. The value is
-    the sum of mask times smooth L1. The paper divides by the number of sampled anchors, negatives
-    included, which is not in this ``y_true``: it is folded into the mask, 1 / number for positive
-    anchors and 0 for the others (``frcnn.ops.targets``).
+    ``y_true`` (..., 2·A·D): mask, then target deltas. ``y_pred`` (..., A·D): deltas. The loss is the sum
+    of mask times smooth L1. The divisor, the number of sampled anchors, positive and negative, is in the
+    mask: 1 / number for positive anchors and 0 for all others (``frcnn.ops.targets``).
 
     Args:
-        num_anchors: A, anchors a cell.
-        box_dim: D, numbers a box regression has.
+        num_anchors: A.
+        box_dim: D.
     """
     return _masked_smooth_l1(num_anchors, box_dim, "rpn_loss_regr", num_anchors)
 
 
-def weighted_class_loss_cls(class_weights=None):
+def weighted_class_loss_cls(class_weights: Sequence[float] | None = None) -> losses.Loss:
     """Return ``class_loss_cls`` with the summands of each class multiplied by a weight.
 
-    This takes the place of Keras' ``class_weight``, which models with several outputs do not take. The
-    sum is still divided by the number of RoIs that are not padding, not by the sum of their weights.
+    Keras' own ``class_weight`` does not work for models with several outputs. The sum is divided by the
+    number of RoIs that are not padding, not by the sum of their weights.
 
     Args:
         class_weights: C numbers, background last; None: 1 for each class.
+
+    Raises:
+        ValueError: when the loss is called, the number of weights is not C.
     """
 
     def summands(y_true, y_pred):
@@ -168,34 +177,34 @@ class_loss_cls = weighted_class_loss_cls()
 """The classifier's loss over classes: categorical cross-entropy.
 
 ``y_true`` (..., C): one-hot; an all-zero row is padding. ``y_pred`` (..., C): scores that add up to 1.
-The value is the sum over RoIs divided by the number of RoIs that are not padding.
+The loss is the sum over the RoIs divided by the number of RoIs that are not padding.
 """
 
 
-def class_loss_regr(num_classes, box_dim=4):
-    """Return the classifier's box loss: smooth L1 of the deltas of a RoI's own class.
+def class_loss_regr(num_classes: int, box_dim: int = 4) -> losses.Loss:
+    """Return the classifier's box loss: smooth L1 of the deltas of each RoI's true class.
 
-    ``y_true`` (..., 2·(C-1)·D): mask, then target deltas. ``y_pred`` (..., (C-1)·D): deltas. The
-    value is the sum of mask times smooth L1; the number of RoIs that are not padding, which divides it,
-    is folded into the mask as in ``rpn_loss_regr``.
+    ``y_true`` (..., 2·(C-1)·D): mask, then target deltas. ``y_pred`` (..., (C-1)·D): deltas. The loss is
+    the sum of mask times smooth L1. The divisor, the number of RoIs that are not padding, is in the
+    mask, as in ``rpn_loss_regr``.
 
     Args:
-        num_classes: C-1, the object classes (without background), as the old trainers pass it.
-        box_dim: D, numbers a box regression has.
+        num_classes: C-1, the object classes without background, as in keras-frcnn.
+        box_dim: D.
     """
     return _masked_smooth_l1(num_classes, box_dim, "class_loss_regr")
 
 
-def class_giou_loss_regr(num_classes, delta_weights):
-    """Return the classifier's box loss by overlap: 1 - GIoU of a RoI's predicted and true box.
+def class_giou_loss_regr(num_classes: int, delta_weights: Sequence[float]) -> losses.Loss:
+    """Return the classifier's box loss by overlap: 1 - GIoU of the predicted and the true box of a RoI.
 
     Rezatofighi et al. 2019, "Generalized Intersection over Union". Targets and predictions have the
-    layout of ``class_loss_regr``. GIoU does not change when both boxes are moved, or stretched along an
-    axis. So both are decoded from a unit square, and the RoI itself is not needed.
+    layout of ``class_loss_regr``. GIoU does not change if both boxes are moved, or scaled along an axis.
+    So both are decoded with the unit square as reference, and the RoI itself is not needed.
 
     Args:
-        num_classes: C-1, the object classes.
-        delta_weights: that the deltas were encoded with.
+        num_classes: C-1, the object classes without background.
+        delta_weights: factors of dx, dy, dw, dh in the targets.
     """
     width = num_classes * 4
 
@@ -211,13 +220,14 @@ def class_giou_loss_regr(num_classes, delta_weights):
 
 
 def _masked_smooth_l1(boxes, box_dim, name, num_anchors=None):
+    """Return the sum of mask times smooth L1 over the deltas of ``boxes`` boxes per cell or RoI."""
     width = boxes * box_dim
 
     def summands(y_true, y_pred, weights=None):
         mask, target = y_true[..., :width], y_true[..., width:]
         error = ops.abs(y_pred - target)
-        bowl = 0.5 * ops.square(error) / SMOOTH_L1_BETA
-        smooth_l1 = ops.where(error < SMOOTH_L1_BETA, bowl, error - 0.5 * SMOOTH_L1_BETA)
+        quadratic = 0.5 * ops.square(error) / SMOOTH_L1_BETA
+        smooth_l1 = ops.where(error < SMOOTH_L1_BETA, quadratic, error - 0.5 * SMOOTH_L1_BETA)
         of_numbers = mask * smooth_l1
         if weights is not None:
             of_numbers = of_numbers * ops.repeat(weights, box_dim, axis=-1)

@@ -1,29 +1,38 @@
-"""Greedy non-maximum suppression: keep the best box, drop what overlaps it, repeat.
+"""Greedy non-maximum suppression (NMS): keep the best box, drop the boxes that overlap it, repeat.
 
-TensorFlow's own kernel does it where it is the backend. Elsewhere it is done here in blocks of
-sorted boxes, in fixed shapes, so that it compiles: a block is first cleared of what earlier blocks
-kept, then settled within itself. Both give the greedy result exactly.
+With TensorFlow this calls TensorFlow's kernel. On other backends ``blocked_nms`` does the same with
+fixed shapes, so that it compiles: it takes the sorted boxes block by block, drops those that overlap a
+kept box of an earlier block, and applies NMS to the rest of the block. Both give the same result.
+
+N: boxes, M: kept boxes at most, E: numbers per box.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from keras import ops
 
 from frcnn.backend import IS_TENSORFLOW, has_native_kernels, native_nms, padded_nms
 from frcnn.ops import boxes as box_ops
 
-BLOCK = 256
+Tensor = Any
+
+BLOCK = 256  # boxes per block
 
 
-def nms(boxes, scores, iou_threshold, max_output):
-    """Return which boxes of one image to keep, best first.
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: int) -> Tensor:
+    """Return the indices of the boxes of one image that NMS keeps, best first.
 
     Args:
         boxes: (N, 4); empty boxes overlap nothing.
-        scores: (N,); boxes of equal score are taken in the order they come.
-        iou_threshold: a box is dropped when its IoU with a kept one is above this.
-        max_output: M, the most to keep.
+        scores: (N,); of boxes with equal scores, the one with the lower index comes first.
+        iou_threshold: a box is dropped if its IoU with a kept box is above this.
+        max_output: M.
 
     Returns:
-        (M,) int32 indices into ``boxes``, -1 where fewer are kept.
+        (M,) int32 indices into ``boxes``; -1 after the last kept box.
     """
     if IS_TENSORFLOW and not has_native_kernels():
         return padded_nms(boxes, scores, iou_threshold, max_output)
@@ -34,34 +43,54 @@ def nms(boxes, scores, iou_threshold, max_output):
     return blocked_nms(boxes, scores, iou_threshold, max_output)
 
 
-def nms_by_class(boxes, scores, labels, iou_threshold, max_output):
-    """Like ``nms``, but only boxes of equal ``labels``, (N,) int, suppress each other.
+def nms_by_class(
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_output: int
+) -> Tensor:
+    """Apply ``nms`` to each class by itself: only boxes with equal ``labels``, (N,) int, are compared.
 
-    Each class is moved to a place of its own, so that one pass serves all.
+    The boxes of each class are shifted by the class's own offset, so that boxes of two classes never
+    overlap and one call of ``nms`` is enough.
     """
     extent = ops.max(boxes) - ops.min(boxes) + 1.0
     offset = ops.cast(labels, boxes.dtype)[:, None] * extent
     return nms(boxes + offset, scores, iou_threshold, max_output)
 
 
-def blocked_nms(boxes, scores, iou_threshold, max_output, iou=box_ops.iou):
-    """``nms`` on ``keras.ops`` alone: O(N²) work in N / ``BLOCK`` rounds, shapes all fixed.
+def blocked_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float,
+    max_output: int,
+    iou: Callable[[Tensor, Tensor], Tensor] = box_ops.iou,
+) -> Tensor:
+    """Apply ``nms`` with ``keras.ops`` only: O(N²) work in N / ``BLOCK`` rounds, all shapes fixed.
 
-    ``iou``, from (N, E) and (M, E) boxes to (N, M), also allows boxes of another kind.
+    Args:
+        boxes: (N, E).
+        scores, iou_threshold, max_output: as for ``nms``.
+        iou: from (N, E) and (K, E) boxes to (N, K); another function allows boxes of another kind.
+
+    Returns:
+        As ``nms``.
     """
     count = boxes.shape[0]
     rounds = -(-max(count, max_output) // BLOCK)
     padding = rounds * BLOCK - count
-    # A stable sort keeps the order of equals; -scores has it rise.
+    # The sort is stable, so boxes with equal scores keep their order.
     order = ops.cast(ops.argsort(-scores), "int32")
     order = ops.pad(order, (0, padding), constant_values=-1)
     ordered = ops.take(boxes, ops.maximum(order, 0), axis=0)
     earlier_in_block = ops.triu(ops.ones((BLOCK, BLOCK), "bool"), k=1)
 
-    def settle(overlap, candidates):
-        """Greedy NMS within a block: (T, T) bool overlap of earlier (row) with later (column)."""
+    def nms_in_block(overlap, candidates):
+        """Apply NMS within a block of T boxes.
 
-        # Each pass settles at least one more box for good, most of them all.
+        Args:
+            overlap: (T, T) bool, whether an earlier box (row) overlaps a later one (column).
+            candidates: (T,) bool.
+        """
+
+        # Each pass decides at least one more box finally. Mostly one pass decides all.
         def body(kept, _):
             return candidates & ~ops.any(overlap & kept[:, None], axis=0), kept
 
@@ -75,10 +104,10 @@ def blocked_nms(boxes, scores, iou_threshold, max_output, iou=box_ops.iou):
         start = number * BLOCK
         block = ops.slice(ordered, (start, 0), (BLOCK, boxes.shape[1]))
         exists = ops.slice(order, (start,), (BLOCK,)) >= 0
-        covered = (iou(ordered, block) > iou_threshold) & kept[:, None]
+        suppressed = (iou(ordered, block) > iou_threshold) & kept[:, None]
         overlap = (iou(block, block) > iou_threshold) & earlier_in_block
-        settled = settle(overlap, exists & ~ops.any(covered, axis=0))
-        return ops.slice_update(kept, (start,), settled)
+        kept_in_block = nms_in_block(overlap, exists & ~ops.any(suppressed, axis=0))
+        return ops.slice_update(kept, (start,), kept_in_block)
 
     kept = ops.fori_loop(0, rounds, round_, ops.zeros((rounds * BLOCK,), "bool"))
     position = ops.cast(ops.arange(rounds * BLOCK), "int32")

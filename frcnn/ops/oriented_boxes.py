@@ -1,48 +1,56 @@
 """Geometry of oriented boxes, and the deltas that oriented detectors learn.
 
-An oriented box is ``[cx, cy, w, h, angle]``, float32: its centre, the lengths of its sides in pixels of
-the network input, and the angle in radians from the x axis to the side of length ``w``, growing from x
-to y (clockwise on the screen). ``w >= h`` and ``-pi/2 <= angle < pi/2`` is the canonical form, which
-``canonical`` makes.
+An oriented box is ``[cx, cy, w, h, angle]``, float32: its centre and the lengths of its sides in pixels
+of the network input, and the angle in radians from the x axis to the side of length ``w``. Angles grow
+from the x axis to the y axis (clockwise on the screen). In the canonical form ``w >= h`` and
+``-pi/2 <= angle < pi/2``.
 
-The RPN learns the midpoint offsets of Xie et al. 2021 ("Oriented R-CNN"), section 3.1: 6 numbers from a
-horizontal anchor to an oriented box. The head learns 5 numbers from one oriented box to another. All
-functions are pure, on ``keras.ops`` tensors of any leading shape.
+The RPN learns the midpoint offsets of Xie et al. 2021 ("Oriented R-CNN"), section 3.1: 6 numbers from an
+axis-aligned anchor to an oriented box. The head learns 5 numbers from one oriented box to another. All
+functions are pure. They take ``keras.ops`` tensors with any leading axes.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from keras import ops
 
 from frcnn.ops import boxes as box_ops
 
-# What the six deltas of the RPN are multiplied by: 1 / standard deviations of Xie et al. 2021.
+Tensor = Any
+
+# Factors of the RPN's six deltas in the targets: 1 / standard deviations of Xie et al. 2021.
 MIDPOINT_DELTA_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 2.0, 2.0)
 
-# The RPN's deltas of an anchor itself, which the RPN starts from: da = db = 0.5.
+# The deltas for which ``decode_midpoints`` returns the anchor itself: da = db = 0.5, times their factor.
+# The RPN predicts them at first.
 AXIS_ALIGNED_DELTAS = (0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
 
-# What the head's fifth delta, the turn, is multiplied by: 1 / 0.1. The first four have the weights of
-# axis-aligned boxes.
+# Factor of the head's fifth delta, the angle, in the targets: 1 / 0.1. The first four factors are those
+# of axis-aligned boxes.
 TURN_WEIGHT = 10.0
 
-# A box counts as axis-aligned if its two top vertices differ in y, and its two rightmost ones in x, by
-# less than this, pixels. Rounding would otherwise choose between da = db = -0.5 and da = db = 0.5. The
-# authors decide for each of the two alone. Of a thin box that is turned a little that makes a
+# A box counts as axis-aligned if its two top vertices differ in y, and its two rightmost vertices in x,
+# by less than this, pixels. Otherwise rounding would choose between da = db = -0.5 and da = db = 0.5.
+# The authors' code tests da and db separately, which turns a thin, slightly rotated box into a
 # parallelogram without area.
 AXIS_ALIGNED = 0.1
 
 
-def area(boxes):
-    """Return the (...,) area in square pixels of (..., 5) oriented boxes; negative sides have none."""
+def area(boxes: Tensor) -> Tensor:
+    """Return the area (...,) of oriented boxes (..., 5), square pixels; 0 where a side is negative."""
     size = ops.maximum(boxes[..., 2:4], 0.0)
     return size[..., 0] * size[..., 1]
 
 
-def canonical(boxes):
-    """Describe (..., 5) oriented boxes with ``w >= h`` and ``-pi/2 <= angle < pi/2``.
+def canonical(boxes: Tensor) -> Tensor:
+    """Return oriented boxes (..., 5) in the canonical form: ``w >= h`` and ``-pi/2 <= angle < pi/2``.
 
-    The rectangles stay the same: a quarter turn swaps the sides, and a half turn changes nothing.
+    The rectangles stay the same: after a quarter turn the sides are swapped, and a half turn changes
+    nothing.
     """
     width, height, angle = boxes[..., 2], boxes[..., 3], boxes[..., 4]
     angle = ops.where(width >= height, angle, angle + 0.5 * math.pi)
@@ -51,8 +59,8 @@ def canonical(boxes):
     return ops.concatenate([boxes[..., :2], ops.stack(sides, axis=-1)], axis=-1)
 
 
-def corners(boxes):
-    """Return the (..., 4, 2) corners x, y of (..., 5) oriented boxes, in order around the box."""
+def corners(boxes: Tensor) -> Tensor:
+    """Return the corners (..., 4, 2), x and y, of oriented boxes (..., 5), in order around the box."""
     cos, sin = ops.cos(boxes[..., 4]), ops.sin(boxes[..., 4])
     half_width, half_height = 0.5 * boxes[..., 2], 0.5 * boxes[..., 3]
     along = ops.stack([cos * half_width, sin * half_width], axis=-1)
@@ -61,23 +69,23 @@ def corners(boxes):
     return boxes[..., None, :2] + ops.stack(offsets, axis=-2)
 
 
-def outer_boxes(boxes):
-    """Return the (..., 4) smallest axis-aligned boxes that hold (..., 5) oriented boxes."""
+def outer_boxes(boxes: Tensor) -> Tensor:
+    """Return the smallest axis-aligned boxes (..., 4) around oriented boxes (..., 5)."""
     points = corners(boxes)
     return ops.concatenate([ops.min(points, axis=-2), ops.max(points, axis=-2)], axis=-1)
 
 
-def upright(boxes):
-    """Turn (..., 5) oriented boxes around their centres to angle 0, as (..., 4) axis-aligned boxes."""
+def upright(boxes: Tensor) -> Tensor:
+    """Rotate oriented boxes (..., 5) about their centres to angle 0: axis-aligned boxes (..., 4)."""
     return ops.concatenate(
         [boxes[..., :2] - 0.5 * boxes[..., 2:4], boxes[..., :2] + 0.5 * boxes[..., 2:4]], axis=-1
     )
 
 
-def clip(boxes, image_sizes):
-    """Move the centres of (B, N, 5) oriented boxes into their images. Corners may still stick out.
+def clip(boxes: Tensor, image_sizes: Tensor) -> Tensor:
+    """Move the centres of oriented boxes (B, N, 5) into their images. Corners may still lie outside.
 
-    A rectangle that is cut is no rectangle. The authors do not clip either.
+    A clipped rectangle would no longer be a rectangle. The authors do not clip either.
 
     Args:
         boxes: (B, N, 5).
@@ -88,17 +96,20 @@ def clip(boxes, image_sizes):
     return ops.concatenate([centres, boxes[..., 2:]], axis=-1)
 
 
-def encode_midpoints(boxes, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
+def encode_midpoints(
+    boxes: Tensor, anchors: Tensor, weights: Sequence[float] = MIDPOINT_DELTA_WEIGHTS
+) -> Tensor:
     """Return the midpoint offsets from anchors to oriented boxes: the inverse of ``decode_midpoints``.
 
-    Xie et al. 2021, section 3.1.1. The first four deltas lead to the outer box g of the oriented box,
-    as ``boxes.encode`` has them. The top vertex touches g's upper side at x = ga, and the rightmost one
-    its right side at y = gb: da = (ga - gx) / gw, db = (gb - gy) / gh, both in [-0.5, 0.5].
+    Xie et al. 2021, section 3.1.1. The first four deltas are ``boxes.encode`` of the outer box g, with
+    centre (gx, gy) and sides gw, gh. The top vertex of the oriented box lies on g's upper side at
+    x = ga, and the rightmost vertex on g's right side at y = gb. Then da = (ga - gx) / gw and
+    db = (gb - gy) / gh, both in [-0.5, 0.5].
 
     Args:
         boxes: (..., 5) oriented boxes with area.
         anchors: (..., 4) axis-aligned boxes.
-        weights: what the six deltas are multiplied by.
+        weights: factors of the six deltas.
 
     Returns:
         (..., 6) dx, dy, dw, dh, da, db. An axis-aligned box has da = db = 0.5.
@@ -118,8 +129,10 @@ def encode_midpoints(boxes, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
     return deltas * ops.convert_to_tensor(weights, "float32")
 
 
-def decode_midpoints(deltas, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
-    """Turn anchors into oriented boxes by midpoint offsets: the inverse of ``encode_midpoints``.
+def decode_midpoints(
+    deltas: Tensor, anchors: Tensor, weights: Sequence[float] = MIDPOINT_DELTA_WEIGHTS
+) -> Tensor:
+    """Return the oriented boxes of anchors and midpoint offsets: the inverse of ``encode_midpoints``.
 
     Xie et al. 2021, section 3.1.2. The offsets give a parallelogram. Its shorter half-diagonal is
     stretched to the length of the longer one, which makes it a rectangle.
@@ -127,10 +140,10 @@ def decode_midpoints(deltas, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
     Args:
         deltas: (..., 6).
         anchors: (..., 4) axis-aligned boxes.
-        weights: those that the deltas were encoded with.
+        weights: the factors that ``encode_midpoints`` was given.
 
     Returns:
-        (..., 5) oriented boxes in the canonical form, not clipped to any image.
+        (..., 5) oriented boxes in the canonical form, not clipped to the image.
     """
     deltas = deltas / ops.convert_to_tensor(weights, "float32")
     outer = box_ops.decode(deltas[..., :4], anchors)
@@ -151,17 +164,19 @@ def decode_midpoints(deltas, anchors, weights=MIDPOINT_DELTA_WEIGHTS):
     return canonical(ops.concatenate([centre, ops.stack([width, height, angle], axis=-1)], axis=-1))
 
 
-def encode(boxes, references, weights=box_ops.HEAD_DELTA_WEIGHTS):
-    """Return the deltas that turn oriented boxes into others: the inverse of ``decode``.
+def encode(
+    boxes: Tensor, references: Tensor, weights: Sequence[float] = box_ops.HEAD_DELTA_WEIGHTS
+) -> Tensor:
+    """Return the deltas from reference boxes to oriented boxes: the inverse of ``decode``.
 
-    The shift is measured along the sides of the reference. Of the two descriptions of a box, (w, h,
-    angle) and (h, w, angle + pi/2), the one is taken whose angle is nearer to the reference's, so that
-    the turn is at most pi/4 and a small change of the box never makes a large change of the target.
+    dx and dy are measured along the sides of the reference. A rectangle can be written as (w, h, angle)
+    or as (h, w, angle + pi/2). The form whose angle is nearer to the reference's angle is taken. Then
+    dtheta is at most pi/4, and a small change of the box changes the deltas only a little.
 
     Args:
-        boxes: (..., 5) with area; an empty one gives deltas that are finite and meaningless.
+        boxes: (..., 5). The deltas of an empty box are finite but have no meaning.
         references: (..., 5) oriented boxes.
-        weights: what the first four deltas are multiplied by; the turn, by ``TURN_WEIGHT``.
+        weights: factors of dx, dy, dw and dh; the factor of dtheta is ``TURN_WEIGHT``.
 
     Returns:
         (..., 5) dx, dy in widths and heights of the reference; dw, dh natural logarithms; dtheta in
@@ -180,16 +195,18 @@ def encode(boxes, references, weights=box_ops.HEAD_DELTA_WEIGHTS):
     return deltas * ops.convert_to_tensor((*weights, TURN_WEIGHT), "float32")
 
 
-def decode(deltas, references, weights=box_ops.HEAD_DELTA_WEIGHTS):
-    """Move, stretch and turn oriented boxes by deltas: the inverse of ``encode``.
+def decode(
+    deltas: Tensor, references: Tensor, weights: Sequence[float] = box_ops.HEAD_DELTA_WEIGHTS
+) -> Tensor:
+    """Move, stretch and rotate oriented boxes by deltas: the inverse of ``encode``.
 
     Args:
         deltas: (..., 5) as ``encode`` returns them.
         references: (..., 5) oriented boxes.
-        weights: those that the deltas were encoded with.
+        weights: the factors that ``encode`` was given.
 
     Returns:
-        (..., 5) oriented boxes in the canonical form.
+        (..., 5) oriented boxes in the canonical form, not clipped to the image.
     """
     deltas = deltas / ops.convert_to_tensor((*weights, TURN_WEIGHT), "float32")
     size = references[..., 2:4]
@@ -200,7 +217,7 @@ def decode(deltas, references, weights=box_ops.HEAD_DELTA_WEIGHTS):
 
 
 def _turned(vectors, angle):
-    """Turn (..., 2) vectors by (...,) radians, from x to y."""
+    """Rotate vectors (..., 2) by angles (...,) in radians, from the x axis to the y axis."""
     cos, sin = ops.cos(angle), ops.sin(angle)
     x, y = vectors[..., 0], vectors[..., 1]
     return ops.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)

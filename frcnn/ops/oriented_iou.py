@@ -1,17 +1,23 @@
-"""The exact overlap of oriented boxes: the area in which two rectangles intersect.
+"""The exact IoU of oriented boxes, from the area of the intersection of two rectangles.
 
-In the frame in which one rectangle is centred and upright, |x| <= X and |y| <= Y, the area that another
-shape shares with it is the integral of 1 over the shape where both hold. By Green's theorem that is the
-integral of clamp(x, -X, X) dy along the shape's border where |y| <= Y. Along one straight side this has
-a closed form, so four sides give the area. There is no list of vertices, no sorting and no special case
-for sides that coincide. All shapes are fixed, so that it compiles on every backend.
+Take the coordinates in which the first rectangle is centred and axis-aligned: |x| <= X, |y| <= Y. By
+Green's theorem, the area of its intersection with the second rectangle is the integral of
+clamp(x, -X, X) dy along the second one's border, where |y| <= Y. For a straight side this integral has a
+closed form, so the area is a sum over four sides. This needs no list of vertices, no sorting, and no
+special case for sides that coincide. All shapes are fixed, so it compiles on every backend.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 from keras import ops
 
+Tensor = Any
 
-def iou(boxes, others, xp=ops):
-    """Return how much each oriented box overlaps each other one.
+
+def iou(boxes: Tensor, others: Tensor, xp: Any = ops) -> Tensor:
+    """Return the IoU (intersection over union) of each oriented box with each of the others.
 
     Args:
         boxes: (..., N, 5) oriented boxes.
@@ -19,7 +25,7 @@ def iou(boxes, others, xp=ops):
         xp: ``keras.ops``, or numpy for arrays on the host.
 
     Returns:
-        (..., N, M) intersection over union in [0, 1]; 0 where either box is empty.
+        (..., N, M) in [0, 1]; 0 where one of the two boxes is empty.
     """
     boxes, others = boxes[..., :, None, :], others[..., None, :, :]
     area, other_area = (xp.maximum(b[..., 2], 0.0) * xp.maximum(b[..., 3], 0.0) for b in (boxes, others))
@@ -28,8 +34,13 @@ def iou(boxes, others, xp=ops):
     return intersection / xp.maximum(area + other_area - intersection, 1e-9)
 
 
-def intersection_area(boxes, others, xp=ops):
-    """Return the (...,) area in square pixels that (..., 5) oriented boxes and others share."""
+def intersection_area(boxes: Tensor, others: Tensor, xp: Any = ops) -> Tensor:
+    """Return the intersection areas (...,) of pairs of oriented boxes (..., 5), square pixels.
+
+    Args:
+        boxes, others: (..., 5).
+        xp: ``keras.ops``, or numpy for arrays on the host.
+    """
     x, y = boxes[..., 0] - others[..., 0], boxes[..., 1] - others[..., 1]
     cos, sin = xp.cos(others[..., 4]), xp.sin(others[..., 4])
     x, y = cos * x + sin * y, cos * y - sin * x
@@ -50,8 +61,8 @@ def _integral(start, end, limit_x, limit_y, xp):
     """Return the integral of clamp(x) dy along a straight side, where |y| <= ``limit_y``.
 
     Args:
-        start, end: x and y, each (...,), of its ends.
-        limit_x: (...,) to which x is clamped, and its negative.
+        start, end: the two ends of the side, each a pair of x (...,) and y (...,).
+        limit_x: (...,); x is clamped to [-limit_x, limit_x].
         limit_y: (...,).
     """
     (x, y), step_x, step_y = start, end[0] - start[0], end[1] - start[1]
@@ -60,7 +71,7 @@ def _integral(start, end, limit_x, limit_y, xp):
         return xp.minimum(xp.maximum(x + share * step_x, -limit_x), limit_x)
 
     first, last = _inside(y, step_y, limit_y, 0.0, 1.0, xp)
-    # x is clamped to one value before it enters the other box, linear inside, and again one value after.
+    # clamp(x) is constant before the side enters |x| <= limit_x, linear inside, and constant after it.
     enter, leave = _inside(x, step_x, limit_x, first, last, xp)
     mean_inside = 0.5 * (clamped(enter) + clamped(leave))
     parts = (clamped(first), enter - first), (mean_inside, leave - enter), (clamped(last), last - leave)
@@ -68,11 +79,11 @@ def _integral(start, end, limit_x, limit_y, xp):
 
 
 def _inside(start, step, limit, first, last, xp):
-    """Return at which shares, from ``first`` to ``last``, a step enters and leaves -limit..limit.
+    """Return the shares t in [first, last] at which start + t * step enters and leaves [-limit, limit].
 
-    The two are equal if it does not enter.
+    The two are equal if it stays outside.
     """
-    # A step along the limit is inside at all shares or at none.
+    # A step of almost 0 is inside for all t or for none.
     step = xp.where(xp.abs(step) < 1e-9, 1e-9, step)
     one, other = (-limit - start) / step, (limit - start) / step
     enter = xp.minimum(xp.maximum(xp.minimum(one, other), first), last)

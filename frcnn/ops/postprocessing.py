@@ -1,7 +1,7 @@
-"""From the classifier's outputs to detections.
+"""Detections from the classifier's outputs.
 
-B: images, R: RoIs, C: classes with background last, M: detections at most, E: numbers per box, D: per
-regression.
+B: images, R: RoIs, C: classes with background last, M: detections at most, E: numbers per box, D:
+numbers per regression.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def postprocess(
         scores: (B, R, C) class scores, a softmax: those of a RoI sum to 1.
         deltas: (B, R, (C-1)·D).
         image_sizes: (B, 2) height and width without padding, pixels.
-        delta_weights: factors that the first four deltas were multiplied by.
-        score_threshold: detections must score above this.
-        min_size: and be at least this wide and high, pixels.
-        nms_iou: a detection that overlaps a better one of its class by more than this is dropped.
+        delta_weights: factors of dx, dy, dw, dh in the targets.
+        score_threshold: detections whose score is not above this are dropped.
+        min_size: narrower or lower detections are dropped, pixels.
+        nms_iou: a detection is dropped if its IoU with a better one of its class is above this.
         max_detections: M.
-        labels_to_detect: detections of other classes are dropped; empty: none is.
-        kind: of the boxes.
+        labels_to_detect: detections of other classes are dropped; empty: all classes are kept.
+        kind: kind of the boxes.
 
     Returns:
         boxes (B, M, E), scores (B, M), labels (B, M) int32. Padding: score 0, label -1.
@@ -65,7 +65,7 @@ def postprocess(
         scores = ops.where(asked, scores, 0.0)
     scores = ops.reshape(scores, (batch, count * classes))
     scores = ops.where(exists & (scores > score_threshold), scores, 0.0)
-    # Dropped boxes become empty, so that they suppress nothing.
+    # A dropped detection becomes an empty box, which suppresses nothing.
     boxes = ops.where(scores[..., None] > 0.0, boxes, 0.0)
     labels = ops.tile(ops.cast(ops.arange(classes), "int32"), (batch, count))
     most = classes_above(score_threshold, classes) * (rois.shape[1] or 0)
@@ -78,7 +78,7 @@ def postprocess(
 
     def suppress(image):
         image_boxes, image_scores, image_labels = image
-        kept = kind.thin_by_class(image_boxes, image_scores, image_labels, nms_iou, max_detections)
+        kept = kind.nms_by_class(image_boxes, image_scores, image_labels, nms_iou, max_detections)
         index = ops.maximum(kept, 0)
         kept_scores = ops.where(kept >= 0, ops.take(image_scores, index), 0.0)
         kept_labels = ops.where(kept_scores > 0.0, ops.take(image_labels, index), -1)
@@ -88,7 +88,7 @@ def postprocess(
 
 
 def classes_above(score: float, classes: int) -> int:
-    """Return how many classes of one RoI can score above a threshold: all scores sum to 1.
+    """Return how many classes of one RoI can have scores above a threshold, as all scores sum to 1.
 
     Example:
         >>> classes_above(0.05, 80), classes_above(0.0, 80)

@@ -1,14 +1,17 @@
 """The ``y_true`` of the losses: labels, deltas and masks in keras-frcnn's layout.
 
-B: images, L: feature cells, A: anchors per cell, N = L·A, S: sampled cells per image, G: ground-truth
-boxes (padded), R: RoIs, C: classes with background last, E: numbers per box, D: per regression.
+Each loss is divided by the number of anchors or RoIs that are sampled in the whole batch. The ``y_true``
+of the regression losses does not hold this number, so it is in their masks: 1 / number for a positive
+anchor or RoI, 0 for all others.
 
-Each loss is divided by the number of anchors or RoIs sampled in the whole batch. The regression losses
-cannot see that number, so it is folded into their masks: 1 / number where an anchor or RoI is positive,
-0 elsewhere.
+B: images, L: feature cells, A: anchors per cell, N = L·A, S: sampled cells per image, G: ground-truth
+boxes (padded), R: RoIs, C: classes with background last, E: numbers per box, D: numbers per regression.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -16,12 +19,14 @@ from keras import ops
 from frcnn.ops.anchors import IGNORED, POSITIVE
 from frcnn.ops.box_kinds import AXIS_ALIGNED, BoxKind
 
+Tensor = Any
+
 
 class RpnTargets(NamedTuple):
     """The RPN's targets at the cells that have a sampled anchor.
 
     Attributes:
-        cells: (B, S) int32 indices of cells, rising, then -1 as padding.
+        cells: (B, S) int32 indices of cells, in rising order, then -1 as padding.
         y_class: (B, S, 2·A) float32, valid mask then label, for ``rpn_loss_cls``; 0 for padding.
         y_regress: (B, S, 2·A·D) float32, mask then deltas, for ``rpn_loss_regr``; 0 for padding.
     """
@@ -50,10 +55,10 @@ def sampled_rpn_targets(
         gt_boxes: (B, G, E).
         num_anchors: A.
         samples: S; at least the number of sampled anchors of any image.
-        kind: of the boxes.
+        kind: kind of the boxes.
     """
     batch = len(labels)
-    # The value of the regression mask; see the head of this module.
+    # The value of the regression mask for positive anchors; see the module's docstring.
     mask = np.float32(1.0) / max(int(np.count_nonzero(labels != IGNORED)), 1)
     cells = np.full((batch, samples), -1, "int32")
     y_class = np.zeros((batch, samples, 2, num_anchors), "float32")
@@ -106,8 +111,16 @@ def rpn_targets(
     return at_all_cells(sampled.y_class), at_all_cells(sampled.y_regress)
 
 
-def roi_targets(rois, labels, matches, gt_boxes, num_classes, delta_weights, kind=AXIS_ALIGNED):
-    """Return the classifier's two targets.
+def roi_targets(
+    rois: Tensor,
+    labels: Tensor,
+    matches: Tensor,
+    gt_boxes: Tensor,
+    num_classes: int,
+    delta_weights: Sequence[float],
+    kind: BoxKind = AXIS_ALIGNED,
+) -> tuple[Tensor, Tensor]:
+    """Make the classifier's two targets.
 
     Args:
         rois: (B, R, E).
@@ -116,7 +129,7 @@ def roi_targets(rois, labels, matches, gt_boxes, num_classes, delta_weights, kin
         gt_boxes: (B, G, E).
         num_classes: C, background included.
         delta_weights: factors of dx, dy, dw, dh.
-        kind: of the boxes.
+        kind: kind of the boxes.
 
     Returns:
         y_class: (B, R, C) float32 one-hot, all zero for padding, for ``class_loss_cls``.

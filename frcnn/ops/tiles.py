@@ -1,8 +1,10 @@
-"""Tiles of a large image: where they lie, and one set of detections out of those of all tiles.
+"""Tiles of a large image: their positions, and how the detections of all tiles are merged.
 
-The network sees an image resized to its own input size, in which small objects of a large image vanish.
-Tiles keep their size. An object at the border of a tile is cut there, so tiles overlap, and the cut
-part is dropped where another tile, or the image as a whole, has the object itself.
+An image is resized to the size of the network input. Then small objects in a large image are too small
+to be detected. In tiles they keep their size. The border of a tile may cut an object. So tiles overlap,
+and a cut box is dropped if another tile, or the whole image, has a box around the whole object.
+
+M: detections of a tile, K: detections of the image.
 """
 
 from __future__ import annotations
@@ -16,22 +18,22 @@ from frcnn.errors import ConfigError
 from frcnn.ops.nms import BLOCK, nms_by_class
 
 Window = tuple[int, int, int, int]
-MARGIN = 2.0  # pixels from a tile's border within which a box counts as cut
-COVERED = 0.7  # share of a cut box that another box of its class covers, if they are one object
+MARGIN = 2.0  # a box this close to a tile's border counts as cut, pixels
+COVERED = 0.7  # a cut box is dropped if another box of its class covers this share of it
 
 
 def windows(width: int, height: int, tile: int, overlap: float) -> list[Window]:
-    """Return the tiles of an image, after the whole image, which shows what is larger than a tile.
+    """Return the whole image, in which large objects are found, and then its tiles.
 
     Args:
         width, height: of the image, pixels.
-        tile: side of a tile, pixels; less where the image is smaller.
-        overlap: least share of a tile that its neighbour repeats, from 0 to below 1. Objects that are
-            not wider than ``overlap * tile`` pixels lie whole in one tile.
+        tile: side of a tile, pixels; a side of the tile is shorter where the image's side is.
+        overlap: neighbouring tiles overlap by at least this share of a tile, 0 to 0.9. An object that is
+            at most ``overlap * tile`` pixels wide and high lies whole in at least one tile.
 
     Returns:
-        [(x1, y1, x2, y2)], half-open, all of one size but the first. An image that is no larger than
-        a tile is its own only one.
+        [(x1, y1, x2, y2)] in pixels, half-open: the whole image, then tiles of one size. If the image is
+        not larger than a tile, only the whole image.
 
     Raises:
         ConfigError: ``tile`` or ``overlap`` is impossible.
@@ -55,11 +57,11 @@ def windows(width: int, height: int, tile: int, overlap: float) -> list[Window]:
 
 
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
-    """Return where tiles begin along one side: evenly spread, the last one ends with the image."""
+    """Return the first pixels of the tiles along one side, evenly spaced up to the image's end."""
     if length <= tile:
         return [0]
     count = 1 + math.ceil((length - tile) / (tile * (1 - overlap)))
-    return [round(place) for place in np.linspace(0, length - tile, count)]
+    return [round(start) for start in np.linspace(0, length - tile, count)]
 
 
 def merge(
@@ -68,16 +70,17 @@ def merge(
     nms_iou: float,
     max_detections: int,
 ) -> dict[str, np.ndarray]:
-    """Return the detections of an image out of those of its tiles.
+    """Merge the detections of the tiles of one image.
 
     Args:
-        found: per tile ``boxes`` (M, 4) in pixels of the tile, ``scores`` (M,) and ``labels`` (M,).
-        tiles: the windows, the first of them the whole image.
-        nms_iou: IoU above which NMS drops a box of the same class.
-        max_detections: most to return.
+        found: for each tile ``boxes`` (M, 4) in pixels of the tile, ``scores`` (M,) and ``labels`` (M,).
+        tiles: the result of ``windows``.
+        nms_iou: NMS drops a box if its IoU with a better one of its class is above this.
+        max_detections: the most detections to return.
 
     Returns:
-        ``boxes`` (K, 4) float32 in pixels of the image, ``scores`` (K,) falling, ``labels`` (K,).
+        ``boxes`` (K, 4) float32 in pixels of the image, ``scores`` (K,) in falling order, ``labels``
+        (K,).
     """
     width, height = tiles[0][2:]
     boxes = np.concatenate(
@@ -91,7 +94,7 @@ def merge(
     cut = np.asarray((low | high).any(axis=1))
     kept = ~_covered(boxes, labels, cut)
     boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    # Empty boxes of no score overlap nothing; with them, few shapes are compiled where shapes matter.
+    # Padded to a multiple of BLOCK with empty boxes of score 0, so that JAX compiles few shapes.
     padding = -len(scores) % BLOCK or BLOCK
     best = nms_by_class(
         np.pad(boxes, [(0, padding), (0, 0)]),
@@ -106,7 +109,13 @@ def merge(
 
 
 def _covered(boxes: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """Return (N,) bool: which cut boxes lie in a box of their class that is not cut."""
+    """Return (N,) bool: whether a cut box lies mostly in an uncut box of its class (``COVERED``).
+
+    Args:
+        boxes: (N, 4).
+        labels: (N,).
+        cut: (N,) bool.
+    """
     covered = np.zeros(len(boxes), bool)
     for label in np.unique(labels[cut]):
         parts = np.flatnonzero(cut & (labels == label))

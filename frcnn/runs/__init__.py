@@ -1,4 +1,4 @@
-"""The run directory: lock, checkpoints, run state, metrics.csv and what else a run writes; signals.
+"""The run directory: lock, checkpoints, run state, metrics.csv and the other files of a run; signals.
 
 May import: everything up to logging.
 """

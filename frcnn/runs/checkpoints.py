@@ -2,9 +2,9 @@
 
 A checkpoint is a folder: ``variables.npz`` (weights, optimizers, dropout), ``state.json`` (the run
 state), the run's config files, and ``SHA256SUMS``, which ``sha256sum --check`` reads. It is written
-under a temporary name and then renamed, so a folder with a checkpoint's name was complete once; the
-checksums detect later damage. While a checkpoint is replaced by one of the same step, the old one keeps
-the prefix ``replaced-``: at no moment is there none.
+under a temporary name and then renamed, so a folder with the name of a checkpoint was complete when it
+was written. The checksums detect later damage. While a checkpoint is replaced by one of the same step,
+the old one has the prefix ``replaced-``, so that there is always a complete one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from frcnn.files import safe_arrays, safe_write
 SUMS = "SHA256SUMS"
 REQUIRED = {"variables.npz", "state.json"}
 _REPLACED = "replaced-"
-# A full match only: a person's copy such as ``epoch-0001-step-00000007.bak`` is no checkpoint.
+# Full matches only: a user's copy such as ``epoch-0001-step-00000007.bak`` is not a checkpoint.
 _NAME = re.compile(rf"(?P<replaced>{_REPLACED})?epoch-(?P<epoch>[0-9]+)-step-(?P<step>[0-9]+)")
 
 
@@ -115,7 +115,7 @@ def list_checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def find_fault(path: pathlib.Path) -> str | None:
-    """Compare a checkpoint's files with their checksums; return what is wrong, None if nothing is."""
+    """Compare a checkpoint's files with their checksums. Return the fault, or None."""
     try:
         lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
         pairs = [line.split("  ", 1) for line in lines]
@@ -140,7 +140,8 @@ def read_newest(folder: pathlib.Path) -> tuple[Checkpoint | None, dict[pathlib.P
     """Read the newest checkpoint without a fault.
 
     Returns:
-        The ``Checkpoint``, None if there are no checkpoints; and {path: fault} of newer, damaged ones.
+        The checkpoint; None if there are no checkpoints.
+        {path: fault} of newer checkpoints that are damaged.
 
     Raises:
         RunError: all checkpoints are damaged.
@@ -156,12 +157,12 @@ def read_newest(folder: pathlib.Path) -> tuple[Checkpoint | None, dict[pathlib.P
         faults[path] = fault
     if faults:
         listed = "".join(f"\n  {path}: {fault}" for path, fault in faults.items())
-        raise RunError(f"no checkpoint in {folder} is whole; to start afresh, move it away{listed}")
+        raise RunError(f"all checkpoints in {folder} are damaged; to start again, move it away{listed}")
     return None, faults
 
 
 def _not_finite(arrays):
-    """Return a message that names the arrays with NaN or infinity, None if all are finite."""
+    """Return a message that names the arrays with NaN or infinity; None if all are finite."""
     names = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     more = f" and {len(names) - 1} more" if names[1:] else ""
     return f"there is NaN or infinity in {names[0]}{more}" if names else None
@@ -178,7 +179,7 @@ def set_aside(path: pathlib.Path) -> pathlib.Path:
 
 
 def _discard(path):
-    # Renamed first: a process that is killed half way must leave no partial checkpoint under this name.
+    # Renamed first, so that a killed process cannot leave an incomplete checkpoint with this name.
     shutil.rmtree(path.rename(path.with_name(f"part-old-{path.name}")))
 
 

@@ -1,4 +1,4 @@
-"""Runs side by side, from what they wrote: settings that differ, scores, curves."""
+"""Comparison of runs, from their files: settings that differ, scores, curves."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LAST = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What a run directory holds.
+    """A run that is compared.
 
     Attributes:
-        name: the shortest part of its path that no other run of the comparison has.
-        path: the directory.
-        config: every setting that it used.
+        name: the shortest end of its path that no other run of the comparison has.
+        path: the run directory.
+        config: all settings of the run.
         rows: the rows of ``metrics.csv``, {column: number or None}.
     """
 
@@ -38,14 +38,14 @@ class Run:
     rows: Sequence[dict[str, float | None]]
 
     def best(self) -> dict[str, float | None]:
-        """Return the row of the highest mAP, of equals the last; {} without any."""
+        """Return the row with the highest mAP, the last of equal ones; {} without any mAP."""
         scored = [
             (row["mAP"], index) for index, row in enumerate(self.rows) if row.get("mAP") is not None
         ]
         return dict(self.rows[max(scored)[1]]) if scored else {}
 
     def last(self, column: str) -> float | None:
-        """Return the last value of a column; None without any."""
+        """Return the last value of a column; None if the column is empty."""
         values = [row.get(column) for row in self.rows if row.get(column) is not None]
         return values[-1] if values else None
 
@@ -54,7 +54,7 @@ def read_runs(paths: Sequence[str | os.PathLike]) -> list[Run]:
     """Read run directories.
 
     Raises:
-        RunError: a path is no run directory, or twice the same.
+        RunError: a path is not a run directory, or is given twice.
         ConfigError: a config cannot be read.
     """
     folders = [pathlib.Path(path) for path in paths]
@@ -74,7 +74,7 @@ def read_runs(paths: Sequence[str | os.PathLike]) -> list[Run]:
 
 
 def short_names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """Return the ends of absolute paths, as long as it takes to tell them apart.
+    """Return the shortest ends of absolute paths that are all different.
 
     Example:
         >>> short_names([pathlib.Path("/runs/a/x"), pathlib.Path("/runs/b/x")])
@@ -99,7 +99,7 @@ def changed_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 
 def scores(runs: Sequence[Run]) -> list[tuple[str, list[float | None]]]:
-    """Return (name, its value in each run): best mAP, its epoch and AP per class, and last values."""
+    """Return [(name, its value in each run)]: best mAP, its epoch and AP per class, and last values."""
     best = [run.best() for run in runs]
     classes = dict.fromkeys(name for run in runs for name in run.config.data.classes)
     columns = ["mAP", "epoch", *(f"AP/{name}" for name in classes)]

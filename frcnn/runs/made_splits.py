@@ -1,7 +1,8 @@
-"""The splits that a run made itself, ``split.csv``: which image was in which.
+"""``split.csv``: the images of the splits that a run made itself.
 
-A data set without a split for validation is divided by the hash of the images' names
-(``frcnn.data.formats``). The list shows what the run trained on, and lets other tools use the same.
+A data set without a validation split is divided by the hash of the images' names
+(``frcnn.data.formats``). The list shows which images the run trained on, and other tools can use the
+same splits.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ FILE = "split.csv"
 
 
 def write(run_dir: pathlib.Path, datasets: Sequence[Dataset]) -> None:
-    """Write (split, image) of all images, if the splits were made; skipped images are in it as well.
+    """Write (split, image) of all images, skipped ones included, if the run made the splits.
 
     Args:
-        run_dir: existing directory.
-        datasets: those of training and validation.
+        run_dir: the run directory, which exists.
+        datasets: the training set and the validation set.
     """
     if not any(dataset.made for dataset in datasets):
         return

@@ -14,10 +14,10 @@ from frcnn.files import safe_write
 
 
 def append_row(path: pathlib.Path | str, row: Mapping[str, Any]) -> None:
-    """Append a row, with the header first where the file is new or empty.
+    """Append a row. A new or empty file gets a header first.
 
-    Columns that only the file has stay empty. For columns that only the row has, the file is rewritten.
-    The row is on disk when this returns.
+    Columns that only the file has stay empty in the row. If the row has columns that the file does not
+    have, the file is rewritten. The row is on disk when this function returns.
 
     Args:
         path: the file; its folder must exist.
@@ -34,20 +34,20 @@ def append_row(path: pathlib.Path | str, row: Mapping[str, Any]) -> None:
         safe_write.replace(path, _encode(text))
     with safe_write.open_to_append(path) as file:
         if not text.endswith("\n"):
-            file.write("\n")  # ends the partial row of a run that was killed while it wrote
+            file.write("\n")  # ends the incomplete row of a run that was killed while it wrote
         file.write(_lines([[row.get(column, "") for column in header + new]]))
         file.flush()
         os.fsync(file.fileno())
 
 
 def drop_after(path: pathlib.Path | str, step: int) -> list[str]:
-    """Remove the rows of later steps, which a resumed run writes again, and a partial last row.
+    """Remove the rows of later steps, which a resumed run writes again, and an incomplete last row.
 
-    A file with rows whose step cannot be read is first copied to ``metrics.csv.damaged``.
+    If the step of a row cannot be read, the file is first copied to ``metrics.csv.damaged``.
 
     Args:
         path: the file; it may be missing.
-        step: last step whose row stays, by the column ``step``.
+        step: last step (column ``step``) whose row is kept.
 
     Returns:
         Messages: at most one line.
@@ -81,9 +81,9 @@ def has_rows(path: pathlib.Path | str) -> bool:
 
 
 def read_numbers(path: pathlib.Path | str) -> list[dict[str, float | None]]:
-    """Return each row as {column: number}; None for a field that is empty or no finite number.
+    """Return each row as {column: number}; None for a field that is empty or not a finite number.
 
-    A file that is missing, or whose rows cannot be read, has no rows. A partial last row is left out.
+    A file that is missing or cannot be read has no rows. An incomplete last row is not returned.
 
     Args:
         path: the file.

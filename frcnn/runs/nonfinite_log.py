@@ -11,7 +11,7 @@ from frcnn.files import safe_write
 
 
 def append(path: pathlib.Path, step: int, images: Sequence[str], scalars: Mapping[str, Any]) -> None:
-    """Append a step: its number, its images' names, and its scalars as text."""
+    """Append a step: its number, the names of its images, and its scalars as text."""
     texts = {tag: str(value) for tag, value in scalars.items()}  # JSON cannot express infinity
     row = {"step": step, "images": images, "scalars": texts}
     with safe_write.open_to_append(path) as file:
@@ -19,13 +19,13 @@ def append(path: pathlib.Path, step: int, images: Sequence[str], scalars: Mappin
 
 
 def drop_after(path: pathlib.Path, step: int) -> list[str]:
-    """Remove the lines of later steps, and the partial line of a process that was killed.
+    """Remove the lines of later steps, and the incomplete line of a process that was killed.
 
-    A file with lines that cannot be read is first copied to ``nonfinite.jsonl.damaged``.
+    If a line cannot be read, the file is first copied to ``nonfinite.jsonl.damaged``.
 
     Args:
         path: the file; it may be missing.
-        step: last step whose line stays.
+        step: last step whose line is kept.
 
     Returns:
         Messages: at most one line.

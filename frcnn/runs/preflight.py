@@ -1,4 +1,4 @@
-"""Checks before a run: does starting or resuming it overwrite anything?"""
+"""Checks before a run is started or resumed, so that it does not overwrite anything."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def check(run_dir: pathlib.Path, resume: bool) -> None:
         resume: whether to resume the run in it.
 
     Raises:
-        ConfigError: the directory holds a run, and ``resume`` is false.
-        RunError: the directory holds other files of the same names, or the run's config or
-            checkpoints are missing.
+        ConfigError: there is a run in the directory, and ``resume`` is False.
+        RunError: the directory has other files with the same names, or the run's config or checkpoints
+            are missing.
     """
     with run_directory.reading(run_dir):
         has_config = any(os.path.lexists(run_dir / name) for name in run_directory.CONFIGS)
@@ -42,12 +42,13 @@ def check(run_dir: pathlib.Path, resume: bool) -> None:
         raise RunError(f"{run_dir} has checkpoints, but no {' and no '.join(lost)}: {hint}")
     if not has_config and there:
         raise RunError(
-            f"{run_dir} has no {run_directory.CONFIG}, so it holds no run, but a run would overwrite "
+            f"{run_dir} has no {run_directory.CONFIG}, so there is no run in it, but a run would "
+            "overwrite "
             f"{', '.join(there)}. Choose an empty or new directory with --out, or move these away"
         )
     if not has_config or is_whole:
         return
-    # Not the events of validation: a run writes some as it starts, before its first checkpoint.
+    # The event files of validation do not count: a run writes some at its start, before any checkpoint.
     done = [name for name in run_directory.WEIGHTS if name in there]
     done += [run_directory.METRICS] if has_rows else []
     done += [f"checkpoints/{name}" for name in saved]
@@ -60,7 +61,7 @@ def check(run_dir: pathlib.Path, resume: bool) -> None:
 
 
 def _lost_configs(run_dir):
-    """Return the names of the config files that a run with checkpoints has lost."""
+    """Return the names of the missing config files of a run with checkpoints."""
     paths = checkpoints.list_checkpoints(run_dir / "checkpoints")
     missing = [name for name in run_directory.CONFIGS if not os.path.lexists(run_dir / name)]
     lost = [name for name in missing if any((path / name).is_file() for path in paths)]

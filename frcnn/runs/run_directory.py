@@ -1,4 +1,4 @@
-"""The run directory: its lock, its config files, and rewinding its logs to a checkpoint."""
+"""The run directory: its lock, its config files, and cutting its logs back to a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from frcnn.runs import checkpoints, metrics_csv, nonfinite_log
 CONFIG = "config.json"  # the settings that were asked for
 RESOLVED = "resolved.json"  # every value that the run uses
 CONFIGS = (CONFIG, RESOLVED)
-# Settings that do not change the weights. data.dir and data.format may change, because the checkpoints
-# hold a fingerprint of images and boxes, which must not.
+# Settings that a resumed run may change, because they do not change the weights. data.dir and
+# data.format are among them: each checkpoint has a fingerprint of the images and boxes, and these must
+# be the same.
 WITHOUT_EFFECT = (
     "data.dir",
     "data.format",
@@ -44,7 +45,7 @@ NONFINITE = "nonfinite.jsonl"
 METRICS = "metrics.csv"
 WEIGHTS = ("last.weights.h5", "best.weights.h5")
 LOGS = ("train", "validation")
-# What a run overwrites. It does not touch other files, such as a batch system's log.
+# Everything that a run writes or replaces. Other files, such as a batch system's log, stay as they are.
 WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", "split.csv", *WEIGHTS, *LOGS, "checkpoints")
 LOCK = ".lock"
 
@@ -55,8 +56,9 @@ def default_run_dir(data: object, config: Config) -> str:
     """Return the default run directory, ``runs/NAME-BACKBONE-TIME``.
 
     Args:
-        data: the folder of the data, whose name is NAME; if it is no path, NAME is ``data.dataset``.
-        config: config of the run.
+        data: the folder of the data: NAME is its name. For anything but a path, NAME is the setting
+            ``data.dataset``.
+        config: the settings of the run.
     """
     name: str = config.data.dataset
     if isinstance(data, (str, os.PathLike)):
@@ -66,10 +68,14 @@ def default_run_dir(data: object, config: Config) -> str:
 
 @contextlib.contextmanager
 def writing(run_dir: pathlib.Path) -> Iterator[None]:
-    """Turn a disk's errors (full, not writable, gone) into a one-line ``RunError``."""
+    """Turn errors of writing (disk full, no permission) in this context into a one-line ``RunError``.
+
+    Raises:
+        RunError: such an error; or another process has taken over the lock.
+    """
     if run_dir in _locks and _locks[run_dir].is_lost:
         raise RunError(
-            f"another process has taken over {run_dir}, because this one did not renew its lock in "
+            f"another process has taken over {run_dir}, because this process did not renew its lock in "
             "time: nothing more is written"
         )
     with outputs.writing(f"to the run directory {run_dir}", RunError):
@@ -78,12 +84,12 @@ def writing(run_dir: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock(run_dir: pathlib.Path) -> Iterator[None]:
-    """Create the run directory and lock it against other processes within this context.
+    """Create the run directory, and lock it within this context.
 
-    The lock of a killed process is released (``frcnn.files.file_lock``).
+    The lock of a process that was killed does not count (``frcnn.files.file_lock``).
 
     Raises:
-        RunError: another process trains there, or the directory cannot be written to.
+        RunError: another process has the lock, or the directory cannot be written to.
     """
     with contextlib.ExitStack() as stack:
         with writing(run_dir):
@@ -101,13 +107,13 @@ def lock(run_dir: pathlib.Path) -> Iterator[None]:
 def refuse_links(run_dir: pathlib.Path) -> None:
     """Check that no file or folder that a run writes to is a symbolic link.
 
-    The run would overwrite the link's target. The run directory itself may be a link.
+    The run would overwrite the target of the link. The run directory itself may be a link.
 
     Raises:
-        RunError: names the link.
+        RunError: one of them is a link.
     """
-    # The lock has two files beside it (``frcnn.files.file_lock``). A file is first written as part-NAME.
-    # Processes other than the main one log to workers/.
+    # The lock consists of three files (``frcnn.files.file_lock``). A file NAME is first written as
+    # part-NAME. Processes other than the main one log to workers/.
     files = [*WRITTEN] + [f"{LOCK}{end}" for end in ("", "-owner", "-lease")]
     names = [*files, *(f"part-{name}" for name in files), "workers"]
     paths = [os.path.join(run_dir, name) for name in names]
@@ -117,13 +123,21 @@ def refuse_links(run_dir: pathlib.Path) -> None:
     for path in paths:
         if os.path.islink(path):
             raise RunError(
-                f"{path} is a symbolic link to {os.readlink(path)}: a run writes to no link. Replace it "
-                "by the file or folder, or give another --out; the run directory itself may be a link"
+                f"{path} is a symbolic link to {os.readlink(path)}: a run does not write to links. "
+                "Replace it by the file or folder, or give another --out; the run directory itself may "
+                "be a link"
             )
 
 
 def restore_hint(run_dir: pathlib.Path, names: Sequence[str]) -> str:
-    """Return a command that restores lost or damaged config files of a run."""
+    """Return a hint with a command that restores lost or damaged config files of a run.
+
+    The copies are in the newest checkpoint, or in the weight files.
+
+    Args:
+        run_dir: the run directory.
+        names: names of the config files.
+    """
     for path in reversed(checkpoints.list_checkpoints(run_dir / "checkpoints")):
         copies = [path / name for name in names]
         if all(copy.is_file() for copy in copies):
@@ -137,9 +151,12 @@ def restore_hint(run_dir: pathlib.Path, names: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def reading(run_dir: pathlib.Path) -> Iterator[None]:
-    """Turn errors of reading a run directory within this context into a one-line ``RunError``.
+    """Turn errors of reading a run directory in this context into a one-line ``RunError``.
 
-    A missing directory is no error.
+    It is not an error if the directory does not exist.
+
+    Raises:
+        RunError: the directory cannot be read.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -150,19 +167,19 @@ def reading(run_dir: pathlib.Path) -> Iterator[None]:
 
 
 def read_config(run_dir: pathlib.Path) -> Config | None:
-    """Read the ``Config`` that the run in a directory uses; None if there is no run.
+    """Read all settings of the run in a directory, from ``resolved.json``; None if there is no run.
 
-    Runs of earlier versions have it in ``config.json``.
+    Runs of earlier versions have only ``config.json``.
 
     Raises:
-        ConfigError: the file does not hold a config.
+        ConfigError: the content of the file is not a config.
         RunError: the file cannot be read.
     """
     for name in (RESOLVED, CONFIG):
         text = _config_text(run_dir, name)
         if text is not None:
             with _restorable(run_dir, name):
-                # A run of an earlier version, which had no such settings, behaved as with these values.
+                # Settings that an earlier version did not have: the run behaved as with these values.
                 known = Config().replace(FORMER_DEFAULTS)
                 return known.updated_from_json(text, str(run_dir / name))
     return None
@@ -189,7 +206,7 @@ def _config_text(run_dir, name):
 
 @contextlib.contextmanager
 def _restorable(run_dir, name):
-    """Add to an error in a config file how to restore the file."""
+    """Add to the message of an error in a config file how to restore the file."""
     try:
         yield
     except ConfigError as error:
@@ -211,7 +228,7 @@ def write_config(
         config: every value that the run uses, for ``resolved.json``.
         keep_as: suffix for copies of the files that are overwritten; None: no copies.
     """
-    # resolved.json first: it alone describes the run in full.
+    # resolved.json is written first, because it alone has all settings.
     for name, text in ((RESOLVED, config.to_json()), (CONFIG, text_format.to_json(asked))):
         path = run_dir / name
         if keep_as and path.is_file():
@@ -220,17 +237,17 @@ def write_config(
 
 
 def config_texts(run_dir: pathlib.Path) -> dict[str, str]:
-    """Return {file name: text} of a run's config files. Checkpoints keep copies of them."""
+    """Return {file name: text} of a run's config files, for the copies in each checkpoint."""
     paths = [run_dir / name for name in CONFIGS]
     return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def differences(before: Config, after: Config) -> tuple[list[str], list[str]]:
-    """Compare the configs of a run before and after an interruption.
+    """Compare the settings of a run before and after an interruption.
 
     Returns:
-        A line for each setting that changed and can change the weights, and a line for each that cannot
-        (``WITHOUT_EFFECT``).
+        Two lists with one line per changed setting: those that can change the weights, and those that
+        cannot (``WITHOUT_EFFECT``).
     """
     changes: list[str] = []
     harmless: list[str] = []
@@ -241,14 +258,15 @@ def differences(before: Config, after: Config) -> tuple[list[str], list[str]]:
 
 
 def rewind(run_dir: pathlib.Path, step: int, finished_step: int) -> list[str]:
-    """Remove what a run logged after a checkpoint, because the resumed run logs it again.
+    """Remove from the logs what was written after a checkpoint, because the resumed run writes it again.
 
-    Damaged files are first copied to names with ``.damaged``.
+    A damaged file is first copied; the copy has ``.damaged`` in its name.
 
     Args:
         run_dir: the run directory.
-        step: the checkpoint's training step.
-        finished_step: step at which the last finished epoch (validation included) ended.
+        step: number of training steps at the checkpoint.
+        finished_step: number of training steps at the end of the last epoch whose validation was
+            finished.
 
     Returns:
         A message for each damaged file.

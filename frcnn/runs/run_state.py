@@ -1,4 +1,4 @@
-"""The run state: counters and means that a checkpoint holds besides weights and optimizer variables."""
+"""The run state: the counters and means in a checkpoint, besides weights and optimizer variables."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class RunState:
         step: number of finished training steps.
         epoch: number of finished epochs, validation included.
         finished_step: step at which the last finished epoch ended.
-        data_place: (epoch of the data, batch in it) of the next batch.
-        seconds: training time in seconds, over all interruptions.
-        waited: seconds of it that steps waited for data.
+        data_place: (epoch of the data, batch in that epoch) of the next batch.
+        seconds: training time of all starts of the run, seconds.
+        waited: the part of it in which steps waited for data, seconds.
         means: means of the current epoch's scalars over the applied steps.
-        nonfinite_in_a_row: number of latest steps in a row that were skipped as not finite.
+        nonfinite_in_a_row: number of steps that were skipped in a row up to now, because the loss or the
+            gradient was not finite.
         best: [phase, mAP] of the best weights.
         loss: state of ``sanity_checks.watch_loss``.
     """
@@ -38,12 +39,12 @@ class RunState:
     loss: list = dataclasses.field(default_factory=lambda: [0, 0.0, 0.0, False])
 
     def add(self, batch: Any, waited: float, seconds: float) -> None:
-        """Count a training step that has been handed to the device.
+        """Count a training step that the device has got.
 
         Args:
-            batch: that it learns from.
-            waited: seconds that it waited for the batch.
-            seconds: these and those until it was handed over.
+            batch: batch of the step.
+            waited: time that the step waited for the batch, seconds.
+            seconds: time until the device had got the step, ``waited`` included, seconds.
         """
         self.step += 1
         self.seconds += seconds
@@ -52,7 +53,12 @@ class RunState:
         self.data_place = (epoch, index + 1)
 
     def add_scalars(self, scalars: Mapping[str, float], applied: bool) -> None:
-        """Count the scalars of a training step that is done, each step once and in order."""
+        """Add the scalars of a finished training step. Call it once per step, in order.
+
+        Args:
+            scalars: {TensorBoard tag: value}.
+            applied: whether the step was applied; if not, the scalars do not count.
+        """
         self.nonfinite_in_a_row = 0 if applied else self.nonfinite_in_a_row + 1
         if applied:
             self.means.add(scalars)
@@ -70,5 +76,5 @@ class RunState:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunState:
-        """Inverse of ``to_json``."""
+        """Return the state from values of ``to_json``."""
         return cls(**(dict(values) | {"means": RunningMean(*values["means"])}))

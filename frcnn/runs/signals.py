@@ -1,14 +1,14 @@
 """Signals that ask a run to stop: SIGTERM, SIGINT (Ctrl-C), SIGUSR1 and SIGHUP.
 
 Clusters and containers end a process with SIGTERM, Slurm can send SIGUSR1 before a time limit, and
-SIGHUP comes when the terminal or connection is gone. After each of them a run writes its checkpoint and
+SIGHUP comes when the terminal or connection is closed. After each of them a run saves a checkpoint and
 exits with status 0. Before its first step there is nothing to save, and it exits at once. A signal that
-was ignored at the start (``nohup``) stays ignored.
+was ignored when the program started (``nohup``) stays ignored.
 
 The command calls ``listen`` in its first lines. From then on the signals are blocked in all threads, and
-one thread waits for them. Plain handlers are not enough: Python runs them between two instructions of
-the main thread, but never while TensorFlow connects to other workers; and TensorFlow replaces them by
-its own.
+one thread waits for them. Python's signal handlers are not enough: they run between two instructions of
+the main thread, so they do not run while TensorFlow connects to other processes, and TensorFlow replaces
+them by its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from frcnn.errors import NothingToSave
 
@@ -25,8 +26,8 @@ from frcnn.errors import NothingToSave
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP") if hasattr(signal, name)
 )
-# A main thread that does not end within this time is not waited for: it may be waiting in TensorFlow for
-# a worker that never comes.
+# The process exits if the main thread has not ended after this time. It may wait in TensorFlow for
+# another process without end.
 PATIENCE_SECONDS = 5.0
 STATUS = 0
 # Interrupts system calls of the main thread. Nothing else uses this signal, and by default it is
@@ -58,7 +59,7 @@ class _Listener:
 
     def __init__(self):
         self.numbers = _not_ignored()
-        # On a terminal that is gone every print is an error, which would end a run before it saves.
+        # Printing to a closed terminal raises an error, which would end the run before it saves.
         self.terminals = [fd for fd in (1, 2) if _is_terminal(fd)]
         self.handler = exit_now
         signal.signal(WAKE, _raise_pending)
@@ -77,10 +78,11 @@ _listener: _Listener | None = None
 
 
 def listen() -> None:
-    """Handle the signals from now on, whatever the main thread does. Until told otherwise, exit at once.
+    """Handle the signals from now on, even while the main thread is in TensorFlow.
 
-    Call it in a program's main thread, before any other thread is started. It does nothing on a system
-    that cannot block signals (Windows): there, handling begins with ``StopSignals``.
+    A signal ends the process at once, except within ``handle_with``. Call this function in the main
+    thread, before any other thread is started. It does nothing on a system that cannot block signals
+    (Windows): there, only ``handle_with`` handles signals.
     """
     global _listener
     if _listener is None and hasattr(signal, "pthread_sigmask") and hasattr(signal, "sigwait"):
@@ -91,8 +93,8 @@ def listen() -> None:
 def handle_with(handler: Callable[[int], None]) -> Iterator[None]:
     """Call ``handler`` with the number of each signal within this context.
 
-    The listening thread calls it or, without ``listen``, the main thread. A context that is entered in
-    another thread changes nothing: whoever started that thread must stop the run.
+    The thread of ``listen`` calls it; without ``listen``, the main thread does. Without ``listen``, a
+    context in another thread than the main one does nothing.
     """
     if _listener is not None:
         before, _listener.handler = _listener.handler, handler
@@ -120,7 +122,7 @@ def handle_with(handler: Callable[[int], None]) -> Iterator[None]:
 
 def stop_main_thread(number: int) -> None:
     """Raise ``NothingToSave`` in the main thread; exit the process if that thread does not end soon."""
-    if _raised:  # it is ending
+    if _raised:  # the main thread is already ending
         return
     if threading.current_thread() is not threading.main_thread():
         timer = threading.Timer(PATIENCE_SECONDS, exit_now, [number])
@@ -145,7 +147,7 @@ def _raise_pending(*_):
 
 
 class StopSignals:
-    """Context of a training loop that records a stop signal instead of ending the process.
+    """Context of a training loop in which a stop signal is recorded and does not end the process.
 
     Until ``can_save`` is set, a signal raises ``NothingToSave`` in the main thread. After that, a second
     Ctrl-C raises ``KeyboardInterrupt`` there.
@@ -164,7 +166,7 @@ class StopSignals:
         self._handling.__enter__()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._handling.__exit__(*error)
 
     def _record(self, number):
@@ -188,7 +190,7 @@ def _is_terminal(fd):
 
 
 def _silence(terminals):
-    """Discard output to terminals that are gone."""
+    """Discard all further output to closed terminals."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
         for fd in terminals:

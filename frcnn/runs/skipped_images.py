@@ -1,4 +1,4 @@
-"""The list of images that a run skips because of faults, ``skipped.csv``."""
+"""``skipped.csv``: the images that a run skips because of faults."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from frcnn.text import echo
 class SkippedImages:
     """Collects the images that cannot be decoded, each once, and lists them in ``skipped.csv``.
 
-    Only the main process writes. The others tell it what they have found in ``gather``.
+    Only the main process writes. In ``gather`` it gets the images that the other processes have found.
 
     Args:
-        run_dir: existing directory.
-        group: ``process_group.ProcessGroup``.
+        run_dir: the run directory, which exists.
+        group: the ``ProcessGroup``.
     """
 
     def __init__(self, run_dir: pathlib.Path, group: Any):
@@ -34,11 +34,11 @@ class SkippedImages:
         return [(*image, fault) for image, fault in self._faults.items()]
 
     def begin(self, datasets: Iterable[Dataset], rows: Iterable[tuple[str, str, str]] = ()) -> None:
-        """Write the list anew.
+        """Write the list from the start.
 
         Args:
-            datasets: images that their readers skipped are listed as well.
-            rows: what ``rows`` was at the checkpoint that the run resumes from.
+            datasets: the data sets; images that their readers skipped are listed as well.
+            rows: the result of ``rows`` at the checkpoint from which the run resumes.
         """
         self._faults = {(split, image): fault for split, image, fault in rows}
         by_readers = [(one.name, *skipped) for one in datasets for skipped in one.skipped]
@@ -51,7 +51,7 @@ class SkippedImages:
                     faults.record(self.path, listed)
 
     def add(self, split: str, image: str, fault: str) -> None:
-        """Record an image, unless it is known: each epoch finds it again."""
+        """Add an image, unless it is in the list: it is found again in each epoch."""
         if (split, image) in self._faults:
             return
         self._faults[split, image] = fault
@@ -62,7 +62,7 @@ class SkippedImages:
                 faults.record(self.path, [(split, image, fault)])
 
     def gather(self) -> None:
-        """Record what the other processes have found. All processes must call this."""
+        """Add the images that the other processes have found. All processes must call this."""
         _, *others = self.group.gather_json(self._not_gathered)
         self._not_gathered = []
         if self.group.is_main:

@@ -1,13 +1,13 @@
-"""Everything that a run writes into its directory. Only the main process (rank 0) writes.
+"""Writes all files of a run directory. Only the main process (rank 0) writes.
 
-``frcnn.training.trainer`` decides when.
+``frcnn.training.trainer`` decides when something is written.
 """
 
 from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,7 +20,7 @@ from frcnn.runs.run_state import RunState
 from frcnn.text import echo
 from frcnn.weights import detector_files
 
-# metrics.csv has the mean of each over an epoch's steps, for training and for validation.
+# Tags whose means over an epoch are in metrics.csv, for training and for validation.
 EPOCH_TAGS = (
     "total_loss",
     "rpn/loss",
@@ -37,8 +37,11 @@ EPOCH_TAGS = (
 SCORE_TAGS = ("F1", "F1_threshold", "calibration_error")  # of validation, beside mAP
 
 
-def main_process_only(method):
-    """Run a ``RunWriter``'s method on the main process only, with the disk's errors as one line."""
+def main_process_only(method: Callable) -> Callable:
+    """Decorate a method of ``RunWriter``: it runs in the main process only.
+
+    Errors of writing become a one-line ``RunError``.
+    """
 
     @functools.wraps(method)
     def on_main_process(self, *arguments):
@@ -52,14 +55,14 @@ def main_process_only(method):
 class RunWriter:
     """Writes the files that ``frcnn.training.train.train`` lists.
 
-    Each process has a writer and makes the same calls. Every method raises ``RunError`` where the
-    directory cannot be written to.
+    Each process has a writer and makes the same calls. All methods raise ``RunError`` if the directory
+    cannot be written to.
 
     Args:
-        run_dir: existing directory.
-        group: ``process_group.ProcessGroup``.
-        models: ``frcnn.models.faster_rcnn.FasterRCNN``.
-        config: config of the models.
+        run_dir: the run directory, which exists.
+        group: the ``ProcessGroup``.
+        models: the network.
+        config: the settings of the run.
         classes: names of the object classes.
 
     Attributes:
@@ -86,18 +89,18 @@ class RunWriter:
         checkpoint: checkpoints.Checkpoint | None,
         broken: Mapping[pathlib.Path, str],
     ) -> None:
-        """Rewind the logs to the checkpoint, and write the config.
+        """Write the config, and cut the logs back to the checkpoint.
 
         Args:
-            asked: {key: value}, the settings that were asked for.
-            is_changed: whether the run in the directory had another config.
-            progress: state to resume from.
-            checkpoint: the checkpoint with that state, None if there is none.
+            asked: {key: value} of the settings that were asked for.
+            is_changed: whether the run in the directory had other settings.
+            progress: the run state to resume from.
+            checkpoint: the checkpoint with that state; None if there is none.
             broken: {path of a damaged checkpoint: its fault}.
         """
         for path, fault in broken.items():
             echo(f"{path} is damaged ({fault}): kept as {checkpoints.set_aside(path).name}")
-        # The config first: with it, the directory counts as a run's.
+        # The config is written first: a directory with a config counts as a run directory.
         keep_as = f"until-step-{progress.step}" if is_changed else None
         run_directory.write_config(self.run_dir, asked, self.config, keep_as)
         self.texts = run_directory.config_texts(self.run_dir)
@@ -127,14 +130,14 @@ class RunWriter:
 
     @main_process_only
     def write_summaries(self, run: str, step: int, summaries: Sequence[Any]) -> None:
-        """Log curves and the like, as ``frcnn.logging.summaries`` makes them."""
+        """Log summaries of ``frcnn.logging.summaries``, such as curves."""
         self.logger.write_summaries(run, step, summaries)
 
     @main_process_only
     def record_nonfinite_step(
         self, step: int, images: Sequence[str], scalars: Mapping[str, float]
     ) -> None:
-        """Record a step that was skipped, with the names of all processes' images."""
+        """Write a skipped step to ``nonfinite.jsonl``, with the names of the images of all processes."""
         nonfinite_log.append(self.run_dir / run_directory.NONFINITE, step, images, scalars)
         echo(f"step {step} skipped, loss or gradient not finite: {', '.join(images)}")
 
@@ -142,7 +145,13 @@ class RunWriter:
     def save_checkpoint(
         self, progress: RunState, variables: Mapping[str, Any], state: Mapping[str, Any]
     ) -> pathlib.Path:
-        """Write a checkpoint of {name: Keras variable} and a state for JSON; return its path."""
+        """Write a checkpoint, and return its path.
+
+        Args:
+            progress: the run state.
+            variables: {name: Keras variable}.
+            state: values that JSON can hold.
+        """
         self.logger.flush()  # a resumed run does not log these steps again
         folder, keep = self.run_dir / "checkpoints", self.config.checkpoint.keep
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
@@ -160,9 +169,9 @@ class RunWriter:
         """Append the current epoch's row to ``metrics.csv``.
 
         Args:
-            progress: state with the means of training.
-            val_means: {tag: mean} of validation; missing tags stay empty.
-            result: ``VocAp``, None without validation.
+            progress: the run state, with the means of training.
+            val_means: {tag: mean} of the validation; missing tags stay empty.
+            result: ``VocAp`` of the validation; None without one.
         """
         row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step}
         row["train_seconds"] = round(progress.seconds, 1)

@@ -1,4 +1,4 @@
-"""The schedule ``alternating``: the two sub-models learn in turn, as in the old Keras trainers."""
+"""The schedule ``alternating``: the two sub-models are trained in turn, as in the old Keras trainers."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ class Alternating(Schedule):
 
     One step has two parts:
 
-    1. The RPN learns from the images and the anchor targets. The same forward pass makes the proposals
-       and samples RoIs from them.
-    2. The classifier learns from these RoIs. It computes the features again, because part 1 has changed
-       the shared layers. The RoIs are constants: no gradient flows through them (Ren et al. 2015,
-       section 3.2).
+    1. The RPN is trained with the images and the anchor targets. The same forward pass makes the
+       proposals and samples RoIs from them.
+    2. The classifier is trained with these RoIs. It computes the features again, because part 1 has
+       changed the shared layers. The RoIs are constants: no gradient flows through them (Ren et al.
+       2015, section 3.2).
 
-    The frozen layers of the backbone run once per step; both parts use their output.
+    The frozen layers of the backbone run once per step. Both parts use their output.
 
-    The old trainers called ``train_on_batch`` and ``predict_on_batch`` on the RPN and then
-    ``train_on_batch`` on the classifier: three passes through the backbone, frozen layers included. A
-    step here has two passes. The difference: its proposals come from the RPN before the update.
+    The old trainers ran the backbone three times per step, frozen layers included: ``train_on_batch``
+    and ``predict_on_batch`` of the RPN, and ``train_on_batch`` of the classifier. Here it runs twice.
+    The only difference in the result is that the proposals come from the RPN before its update, not
+    after it.
 
-    Either both updates of a step are applied or none. If the RPN's loss or gradient is not finite, the
-    classifier does not learn. If the classifier's is not finite, the RPN's update is undone. The device
-    decides this, so the host can hand over the next step without waiting.
+    A step applies both updates or none. If the loss or the gradient of the RPN is not finite, the
+    classifier is not updated. If the loss or the gradient of the classifier is not finite, the update of
+    the RPN is undone. All this is computed on the device, so the host does not wait for the step.
     """
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
@@ -46,7 +47,8 @@ class Alternating(Schedule):
         self.step_models = (self.rpn_step, self.classifier_step)
         self.optimizers = {
             "rpn": self._compile(self.rpn_step, rpn_terms(models, config.loss.rpn)),
-            # The RPN's optimizer decays the shared layers. They must decay only once per step.
+            # Weight decay of the shared layers must be applied once per step: the RPN's optimizer does
+            # it.
             "classifier": self._compile(
                 self.classifier_step,
                 classifier_terms(models, config),
@@ -75,13 +77,14 @@ class Alternating(Schedule):
         return {"rpn": rpn_logs, "classifier": classifier_logs}, seconds
 
     def _undone_variables(self) -> list[keras.Variable]:
-        """``Schedule._undone_variables``, and what the RPN's update changes.
+        """Return those of ``Schedule._undone_variables``, and those that the RPN's update changes.
 
-        The RPN is updated before it is known whether the classifier's part of the step is finite.
+        The RPN is updated before it is known whether the classifier's loss and gradient are finite.
         """
         undone = super()._undone_variables()
         if len(self.optimizers) == 2:
-            # Not the scale of the losses: after a skipped step it must stay lower.
+            # Without the variables of LossScaleOptimizer: after a skipped step the loss scale must stay
+            # lower.
             optimizer = self.optimizers["rpn"]
             optimizer = getattr(optimizer, "inner_optimizer", optimizer)
             undone += self.rpn_step.trainable_variables + optimizer.variables

@@ -23,19 +23,19 @@ from frcnn.training.schedule import Schedule
 class Checkpointer:
     """Saves and restores weights, optimizers, run state and skipped images.
 
-    All processes call it alike; the main process writes.
+    All processes make the same calls. Only the main process writes.
 
     Args:
-        config: of the run.
-        schedule: holds weights and optimizers.
-        datasets: training and validation set.
-        writer: of the run directory.
-        skipped: images that the run skips.
-        group: processes that train together.
+        config: the settings of the run.
+        schedule: the schedule, with weights and optimizers.
+        datasets: training set and validation set.
+        writer: writer of the run directory.
+        skipped: the images that the run skips.
+        group: the processes that train together.
 
     Attributes:
-        state: run state that is saved.
-        saved_step: step of the last checkpoint, None before the first.
+        state: the run state.
+        saved_step: step of the last checkpoint; None before the first.
     """
 
     def __init__(
@@ -54,16 +54,17 @@ class Checkpointer:
         self.saved_step: int | None = None
 
     def begin(self, before: Config | None, allow_change: bool, asked: dict[str, Any]) -> None:
-        """Make the run directory ready, and restore the run in it, if there is one.
+        """Prepare the run directory, and restore the run in it, if there is one.
 
         Args:
-            before: config of that run, None if there is none.
-            allow_change: whether config, data and number of processes may differ from that run's.
-            asked: {key: value} that the run was asked to do.
+            before: settings of that run; None if there is none.
+            allow_change: whether settings, data and number of processes may differ from that run's.
+            asked: {key: value} of the settings that were asked for.
 
         Raises:
             RunError: the directory cannot be written to, or its checkpoints do not fit.
-            ConfigError: config, data or number of processes have changed and must not.
+            ConfigError: settings, data or number of processes have changed, and ``allow_change`` is
+                False.
         """
         run_dir = self.writer.run_dir
         checkpoint, broken = checkpoints.read_newest(run_dir / "checkpoints")
@@ -88,18 +89,18 @@ class Checkpointer:
             made_splits.write(run_dir, self.datasets)
 
     def _changes_since(self, checkpoint):
-        """Return a line for each of data and number of processes that differs from the checkpoint's."""
+        """Return a line for each of data and number of processes that has changed."""
         changes, known = [], checkpoint.state["data"]
-        # Earlier versions wrote less of a fingerprint, its beginning.
+        # Earlier versions wrote only the beginning of a fingerprint.
         if not all(map(str.startswith, self.fingerprints, known)):
             changes.append(f"images and boxes: {known} -> {self.fingerprints}")
         count = self.group.info.world_size
         if (known := checkpoint.state["workers"]) != count:
-            changes.append(f"workers, which share a batch: {known} -> {count}")
+            changes.append(f"number of processes: {known} -> {count}")
         return changes
 
     def _check_same_in_all_processes(self):
-        """Check what each process has read, drawn and restored by itself."""
+        """Check that all processes have the same settings, data, step and weights."""
         if self.group.info.world_size > 1:
             self.group.check_same(
                 config=self.config.to_json(),
@@ -109,7 +110,7 @@ class Checkpointer:
             )
 
     def is_due(self) -> bool:
-        """Tell whether the settings ``checkpoint`` ask for a checkpoint after this step."""
+        """Return whether the settings ``checkpoint`` ask for a checkpoint after this step."""
         due = self.config.checkpoint
         minutes = (time.monotonic() - self.saved_at) / 60.0
         return bool(due.every_steps and self.state.step % due.every_steps == 0) or bool(
@@ -117,7 +118,7 @@ class Checkpointer:
         )
 
     def save(self) -> pathlib.Path | None:
-        """Save a checkpoint and return its path, None in other processes than the main one.
+        """Save a checkpoint, and return its path; None in all processes except the main one.
 
         Raises:
             RunError: a weight or an optimizer's variable is not finite.
@@ -135,10 +136,10 @@ class Checkpointer:
 
     def _check_finite(self):
         names = self.schedule.not_finite()
-        if names:  # such a network never recovers
+        if names:  # the network cannot recover from this
             more = f" and {len(names) - 1} more" if names[1:] else ""
             raise RunError(
-                f"after step {self.state.step} there is NaN or infinity in {names[0]}{more}: neither "
-                "checkpoint nor weights are written of it; --resume goes on from the checkpoint before: "
-                "with --allow-config-change and a lower --lr"
+                f"after step {self.state.step} there is NaN or infinity in {names[0]}{more}: no "
+                "checkpoint and no weights are written; resume from the last checkpoint with --resume, "
+                "--allow-config-change and a lower --lr"
             )

@@ -1,4 +1,4 @@
-"""Curves, charts, histograms and tables of a run as TensorBoard's summaries."""
+"""The curves, charts, histograms and tables of a run, as summaries for TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from frcnn.logging.summaries import Summary
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
 
-MAX_WEIGHTS = 20_000  # per variable that a histogram is made of
-# Settings that are worth a column of the page HParams in any run.
+MAX_WEIGHTS = 20_000  # most weights per variable in a histogram
+# Settings that always have a column on the page HParams.
 MAIN_SETTINGS = (
     "model.backbone",
     "train.schedule",
@@ -89,11 +89,11 @@ def of_detections(
     """Return PR curves, F1, calibration and confusion of a validation.
 
     Args:
-        detections, truths: one dict per image, as ``voc_ap`` takes them.
-        result: of ``voc_ap``.
+        detections, truths: one dict per image, as for ``voc_ap``.
+        result: the result of ``voc_ap``.
         classes: names of the object classes.
-        scored: of ``result``.
-        score_threshold: of the confusion matrix.
+        scored: ``score_curves`` of ``result``.
+        score_threshold: least score of the detections in the confusion matrix.
     """
     matrix = curves.confusion_matrix(
         detections, truths, len(classes), score_threshold, result.iou_threshold
@@ -112,7 +112,7 @@ def of_detections(
 
 
 def best_overlaps(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
-    """Return the (G,) IoU of each object with the box that fits it best; 0 without boxes.
+    """Return (G,) the highest IoU of each object with any of the boxes; 0 without boxes.
 
     Args:
         boxes: (M, 4) proposals or anchors.
@@ -127,8 +127,11 @@ def roi_values(outputs: Mapping[str, Any], class_output: str, box_output: str) -
     """Return scores and deltas of the sampled RoIs of a step, each as one array.
 
     Args:
-        outputs: of a step model that has the classifier's predictions and targets.
-        class_output, box_output: names of the predictions.
+        outputs: outputs of a step model with the classifier's predictions and targets.
+        class_output, box_output: names of the classifier's predictions.
+
+    Returns:
+        {tag: (K,) values} for histograms.
     """
     y_class, y_regress, scores, deltas = (
         ops.convert_to_numpy(ops.cast(outputs[name], "float32"))
@@ -146,7 +149,7 @@ def roi_values(outputs: Mapping[str, Any], class_output: str, box_output: str) -
 
 
 def weight_histograms(models: FasterRCNN) -> list[Summary]:
-    """Return a histogram of the kernels of the RPN's own layers, the head's and the backbone's."""
+    """Return three histograms of kernels: of the backbone, of the RPN's own layers, and of the head."""
     rpn, classifier = flatten_layers(models.rpn), flatten_layers(models.classifier)
     groups = {
         "backbone": rpn & classifier,
@@ -173,5 +176,5 @@ def _cell(value):
 
 
 def _plain(value):
-    """Return a value as HParams takes it: a number, a boolean or text."""
+    """Return a value as a type that HParams accepts: a number, a boolean or text."""
     return value if isinstance(value, (bool, int, float, str)) else shown(value)

@@ -1,7 +1,7 @@
 """Early stopping: a run ends when its mAP has not risen for some validations.
 
-The rule reads ``metrics.csv``, which a resumed run goes on with. So a run that was interrupted stops
-where it would have stopped without.
+The rule reads ``metrics.csv``, which a resumed run continues. So an interrupted and resumed run stops
+after the same epoch as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import pathlib
 
 
 def is_over(metrics: pathlib.Path, patience: int) -> bool:
-    """Return whether the last ``patience`` validations have not brought a better mAP than all before.
+    """Return whether none of the last ``patience`` validations had a better mAP than all before them.
+
+    An mAP of nan, of a split without objects, does not count as a validation.
 
     Args:
         metrics: ``metrics.csv`` of the run; it may be missing.
-        patience: number of validations; 0: the run never stops early. An mAP that is nan, as the split
-            has no object, says nothing and does not count.
+        patience: number of validations; 0: the run never stops early.
     """
     if not patience or not metrics.is_file():
         return False

@@ -1,23 +1,23 @@
-"""The paper's 4-step alternating training: two networks that in the end share one backbone.
+"""The schedule ``four-step``: the 4-step alternating training of Ren et al. 2015, section 3.2.
 
-Ren et al. 2015, section 3.2. Each phase has an equal share of the run's steps, and its own optimizer,
-warm-up and decay within that share:
+It trains two networks, which share one backbone at the end. Each phase has a quarter of the run's steps,
+and its own optimizer, warm-up and learning rate decay:
 
-| phase | learns | starts from | proposals |
+| phase | trained layers | initial weights | proposals |
 |---|---|---|---|
-| 1 | backbone, RPN | the run's initial weights | its own |
-| 2 | backbone, head | the run's initial weights | phase 1's network, fixed |
-| 3 | the RPN's own layers | phase 2's backbone; the RPN's initial weights | its own |
-| 4 | the head's own layers | phase 2's head | phase 3's |
+| 1 | backbone, RPN | those of the run | of its own RPN |
+| 2 | backbone, head | those of the run | of the network of phase 1, which is fixed |
+| 3 | the RPN's own layers | backbone of phase 2; RPN: those of the run | of its own RPN |
+| 4 | the head's own layers | head of phase 2 | of the RPN of phase 3 |
 
-Phase 3 takes the RPN's initial weights, not phase 1's, which were learnt on another backbone. The paper
-does not say; the authors' Caffe code does the same. That code gave RPN phases twice the steps; here the
-shares are equal, which is simple. Each phase also runs the sub-model that does not learn, forward only,
-so that all scalars are there in every phase.
+In phase 3 the RPN starts from the run's initial weights, not from those of phase 1, which were trained
+on another backbone. The paper does not say which; the authors' Caffe code does the same. Their code
+trains the RPN with twice as many steps as the head; here all phases have the same number. Each phase
+also runs the sub-model that is not trained, forward only, so that all scalars exist in every phase.
 
-In phase 1 the head has its initial weights, so mAP and the classifier's scalars say nothing yet. In
-phase 2 the RPN's scalars are those of phase 1's network and the classifier's those of the second
-network, and the detections come from the two together. In phases 3 and 4 there is one network.
+In phase 1 the head has its initial weights, so mAP and the classifier's scalars have no meaning yet. In
+phase 2 the RPN's scalars are those of the network of phase 1, the classifier's scalars are those of the
+second network, and the detections come from both. In phases 3 and 4 there is one network.
 """
 
 from __future__ import annotations
@@ -43,29 +43,29 @@ NUM_PHASES = 4
 
 
 class FourStep(Alternating):
-    """Alternating steps in which only one sub-model learns, and in phases 3 and 4 not all its layers.
+    """Alternating steps in which only one sub-model is trained.
 
-    ``trainable`` of the layers in ``models`` is set for each phase and stays as phase 4 sets it.
+    Each phase sets ``trainable`` of the layers in ``models``.
 
     Args:
-        models: network with the weights that phases 1 and 2 both start from.
-        config: it was built from.
-        total_steps: of the run.
+        models: network with the run's initial weights.
+        config: the settings from which the network was built.
+        total_steps: number of steps of the run.
 
     Attributes:
-        phase: 1 to 4, of the last step; it depends on the number of the step alone.
+        phase: phase of the last step, 1 to 4. It depends only on the number of the step.
 
     Raises:
-        ConfigError: fewer steps than phases.
+        ConfigError: there are fewer steps than phases.
     """
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
-        # Not Alternating's own, which makes both sub-models learn for the whole run.
+        # Not the constructor of Alternating, which compiles both sub-models for the whole run.
         Schedule.__init__(self, models, config, total_steps)
         if total_steps < NUM_PHASES:
             raise ConfigError(f"four-step needs at least {NUM_PHASES} training steps, not {total_steps}")
         self.ends = [round(total_steps * phase / NUM_PHASES) for phase in range(1, NUM_PHASES + 1)]
-        # Variables hold more than weights: the state of each dropout's generator.
+        # All variables: weights, and the random state of each dropout layer.
         self.initial = [
             (variable, keras.ops.convert_to_numpy(variable)) for variable in models.detector.variables
         ]
@@ -78,7 +78,7 @@ class FourStep(Alternating):
         self._begin(1)
 
     def train_step(self, batch: Batch) -> StepScalars:
-        """``Schedule.train_step``, in the phase of the step."""
+        """Begin a new phase if it is due, and run ``Schedule.train_step``."""
         phase = bisect.bisect(self.ends[:-1], self.steps_done) + 1
         if phase != self.phase:
             self._begin(phase)
@@ -89,34 +89,36 @@ class FourStep(Alternating):
         return logs, of_host | {"phase": float(self.phase)}
 
     def _scalars(self, logs: dict[str, dict[str, float]]) -> dict[str, float]:
-        """``Schedule._scalars``; a sub-model that does not learn has rate and gradient norm 0."""
+        """Add to ``Schedule._scalars`` learning rate 0 and gradient norm 0 of the fixed sub-model."""
         scalars = super()._scalars(logs)
         for kind in ("learning_rate", "gradient_norm"):
-            if any(tag.startswith(f"{kind}/") for tag in scalars):  # none where losses are scaled
+            if any(tag.startswith(f"{kind}/") for tag in scalars):  # mixed_float16 has no gradient norm
                 scalars = {f"{kind}/rpn": 0.0, f"{kind}/classifier": 0.0} | scalars
         return scalars
 
-    def validation_step(self, batch: Batch, rng: np.random.Generator):
-        """``Schedule.validation_step``, with the proposals of phase 1's network in phase 2."""
+    def validation_step(
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Run ``Schedule.validation_step``; in phase 2 with proposals of the network of phase 1."""
         scalars, detections = super().validation_step(batch, rng)
         return scalars | {"phase": float(self.phase)}, detections
 
     def variables(self) -> dict[str, keras.Variable]:
-        """``Schedule.variables``, and in phase 2 the weights of the network that proposes."""
+        """Return ``Schedule.variables``, and in phase 2 the weights of the network of phase 1."""
         found = super().variables()
         if self.phase == 2:
             found |= dict(numbered("proposer", self.proposer.detector.variables))
         return found
 
     def restore(self, steps_done: int, arrays: dict[str, np.ndarray]) -> None:
-        """``Schedule.restore``, in the phase of the last step that was done."""
+        """Set the phase of the last finished step, and run ``Schedule.restore``."""
         phase = bisect.bisect(self.ends[:-1], max(steps_done, 1) - 1) + 1
         if phase != self.phase:
             self._begin(phase)
         super().restore(steps_done, arrays)
 
     def _begin(self, phase):
-        """Make the models, the step models and the one optimizer of a phase ready."""
+        """Set weights, trainable layers, step models and the optimizer for a phase."""
         self.phase = phase
         self.has_one_network = phase != 2
         self.proposer = self._frozen_copy() if phase == 2 else None
@@ -128,7 +130,7 @@ class FourStep(Alternating):
             if phase == 2 or id(variable) not in weights:
                 variable.assign(value)
 
-        # Before the optimizer is built and the step traced, which both read ``trainable``.
+        # Before the optimizer is built and the step is traced, because both depend on ``trainable``.
         for layer in self.trainable:
             layer.trainable = layer in self.learning[phase]
         learner = "rpn" if phase % 2 else "classifier"
@@ -138,7 +140,7 @@ class FourStep(Alternating):
             ("rpn", self.rpn_step, rpn_terms(self.models, self.config.loss.rpn)),
             ("classifier", self.classifier_step, classifier_terms(self.models, self.config)),
         ):
-            optimizer = "sgd"  # with no variables, where the sub-model does not learn
+            optimizer = "sgd"  # not used: the other sub-model is not trained
             if name == learner:
                 optimizer = self.optimizers[name] = self._optimizer(step_model, steps)
             step_model.compile(optimizer, terms, jit_compile=USE_XLA)
@@ -147,7 +149,7 @@ class FourStep(Alternating):
         return super()._make_validation_step(self.proposer)
 
     def _frozen_copy(self):
-        """Return a copy of the network as it is, with no trainable layer."""
+        """Return a copy of the network with its current weights and no trainable layer."""
         classes = self.models.num_classes
         copy = FasterRCNN.from_config(self.config, classes, allow_random_frozen=True)
         copy.detector.set_weights(self.models.detector.get_weights())

@@ -1,4 +1,4 @@
-"""Both sub-models in one step: the approximate joint training of Ren et al. 2015, section 3.2."""
+"""The schedule ``joint``: both sub-models are trained in one step. Ren et al. 2015, section 3.2."""
 
 from __future__ import annotations
 

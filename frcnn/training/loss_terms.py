@@ -1,4 +1,4 @@
-"""The losses of the two sub-models, as summands of what a step model minimizes."""
+"""The losses of the two sub-models. A step model minimizes their weighted sum."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Tensor = Any
 
 @dataclasses.dataclass(frozen=True)
 class LossNormalizer:
-    """The number of sampled anchors or RoIs, which a loss has been divided by.
+    """The divisor of a loss: the number of sampled anchors or RoIs.
 
     Attributes:
-        output, target: of the ``LossTerm`` whose ``y_true`` holds the number.
-        count: from that ``y_true`` to the number.
+        output, target: those of the ``LossTerm`` from whose ``y_true`` the number is counted.
+        count: function from that ``y_true`` to the number.
     """
 
     output: str
@@ -34,17 +34,17 @@ class LossNormalizer:
 
 @dataclasses.dataclass(frozen=True)
 class LossTerm:
-    """One of the losses that a step model minimizes the sum of.
+    """One loss of the sum that a step model minimizes.
 
     Attributes:
         sub_model: "rpn" or "classifier".
         output: name of the prediction.
-        loss: from (y_true, y_pred, sample_weight) to one number.
+        loss: function from (y_true, y_pred, sample_weight) to one number.
         weight: factor of the loss in the sum.
-        normalizer: what the loss has been divided by.
-        target: name of the output that is its ``y_true``; None: the ``y_true`` is fed under the name of
-            the prediction.
-        has_accuracy: whether to log the accuracy of the prediction, class scores, as well.
+        normalizer: the divisor that ``loss`` applies.
+        target: name of the model's output that is the ``y_true``; None: the ``y_true`` is passed to the
+            step under the name of the prediction.
+        has_accuracy: whether to log the accuracy of the prediction, which is class scores.
     """
 
     sub_model: str
@@ -60,8 +60,8 @@ def rpn_terms(model: FasterRCNN, weights: Sequence[float]) -> list[LossTerm]:
     """Return the RPN's two losses.
 
     Args:
-        model: of any backbone.
-        weights: of class and box loss.
+        model: the network.
+        weights: factors of the class loss and of the box loss.
     """
     anchors, (classes, boxes) = model.num_anchors, model.rpn.output_names
     normalizer = LossNormalizer(classes, None, lambda y_class: ops.sum(y_class[..., :anchors]))
@@ -77,12 +77,12 @@ def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -
     """Return the classifier's two losses.
 
     Args:
-        model: of any backbone.
-        config: with ``loss.class_weights`` it must have the names, ``data.classes``.
+        model: the network.
+        config: the settings. If ``loss.class_weights`` is set, ``data.classes`` must be set as well.
         sampled: whether the targets are outputs of the same step model.
 
     Raises:
-        ConfigError: ``loss.class_weights`` has names that are not those of the classes.
+        ConfigError: ``loss.class_weights`` names a class that ``data.classes`` does not have.
     """
     weights, (classes, boxes) = config.loss.classifier, model.classifier.output_names
     of_classes = class_weights.of_classes(config.loss.class_weights, config.data.classes)
@@ -99,14 +99,15 @@ def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -
 
 
 def correct_rois(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """Tell which RoIs have their highest score at the true class, and which are no padding.
+    """Return which RoIs have their highest score at the true class, and which are not padding.
 
     Args:
         y_true: (B, R, C) one-hot; an all-zero row is padding.
         y_pred: (B, R, C) scores.
 
     Returns:
-        Two (B, R) float32 of 0 and 1.
+        correct: (B, R) float32, 1 if the highest score is that of the true class, else 0.
+        exists: (B, R) float32, 0 for padding, else 1.
     """
     correct = ops.cast(ops.argmax(y_true, axis=-1) == ops.argmax(y_pred, axis=-1), "float32")
     return correct, ops.sum(y_true, axis=-1)  # a one-hot row adds up to 1

@@ -1,7 +1,9 @@
-"""Which images of a run are drawn, and what is drawn on them.
+"""The pictures of a run.
 
-Of validation images: ground truth, proposals of the RPN, sampled RoIs, detections. Of training images,
-as the network gets them: ground truth with the anchors that learn it, sampled RoIs.
+A validation image is drawn with its ground truth, proposals, sampled RoIs and detections. A training
+image is drawn as the network gets it, with its ground truth, positive anchors and sampled RoIs.
+
+P: proposals, R: RoIs, H x W: pixels.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def chosen_batches(images: int, batch_size: int, pictures: int) -> dict[int, int]:
-    """Return {number of a batch: images of it that are drawn}, spread evenly over a split.
+    """Return {number of the batch: number of its images to draw}, spread evenly over a split.
 
-    The same for every validation, as the order of validation images is always the same.
+    The order of validation images is always the same, so the same images are drawn in every validation.
 
     Args:
-        images: of the split, this process' share.
-        batch_size: images per batch, this process' share.
-        pictures: images to draw.
+        images: number of images of the split, this process's share.
+        batch_size: images per batch, this process's share.
+        pictures: number of images to draw.
     """
     indices = np.linspace(0, images - 1, min(pictures, images)).round().astype(int)
     found, counts = np.unique(indices // batch_size, return_counts=True)
@@ -42,16 +44,18 @@ def chosen_batches(images: int, batch_size: int, pictures: int) -> dict[int, int
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stages:
-    """What became of one validation image, in pixels of the network input.
+    """The results of all stages of the detector for one validation image.
+
+    All boxes are in pixels of the network input.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         image: (H, W, 3), without padding.
-        truth: boxes, labels and ``difficult`` of the objects.
+        truth: ``boxes``, ``labels`` and ``difficult`` of the objects.
         proposals: (P, 4), the highest score first.
         rois: (R, 4), without padding.
         is_positive: (R,) bool.
-        found: boxes, scores and labels of the detections.
+        found: ``boxes``, ``scores`` and ``labels`` of the detections.
     """
 
     name: str
@@ -64,12 +68,12 @@ class Stages:
 
 
 def stages_of(batch: Batch, outputs: Mapping[str, Any], row: int) -> Stages:
-    """Take one image out of a validation batch.
+    """Return the stages of one image of a validation batch.
 
     Args:
-        batch: of the validation.
-        outputs: of the validation's step model.
-        row: of the image.
+        batch: batch of the validation.
+        outputs: outputs of ``validation_step_model``.
+        row: row of the image in the batch.
     """
     arrays = {
         name: ops.convert_to_numpy(outputs[name][row])
@@ -101,8 +105,8 @@ def draw_stages(
     Args:
         one: the image and its boxes.
         classes: names of the object classes.
-        score_threshold: detections of a lower score are not drawn.
-        iou_threshold: least IoU of a hit, and of a proposal on an object.
+        score_threshold: detections with a lower score are not drawn.
+        iou_threshold: least IoU with an object of a hit, and of a proposal that counts as on the object.
         side: long side of each panel, pixels.
 
     Returns:
@@ -167,14 +171,17 @@ def draw_training(
     anchor_generator: AnchorGenerator,
     side: int,
 ) -> np.ndarray:
-    """Draw an image of a training step: flipped and resized as the network got it.
+    """Draw an image of a training step, flipped and resized as the network got it.
 
     Args:
-        batch: with the RPN's targets.
-        outputs: of the step model, with ``rois`` and ``y_class``.
-        row: of the image.
-        anchor_generator: of the network.
+        batch: batch with RPN targets.
+        outputs: outputs of the step model, with ``rois`` and ``y_class``.
+        row: row of the image in the batch.
+        anchor_generator: the network's generator.
         side: long side of each panel, pixels.
+
+    Returns:
+        (H', W', 3) uint8 RGB.
     """
     height, width = batch.image_sizes[row].astype(int)
     valid = batch.gt_labels[row] >= 0
@@ -194,7 +201,7 @@ def draw_training(
 
 
 def positive_anchors(batch: Batch, row: int, anchor_generator: AnchorGenerator) -> np.ndarray:
-    """Return the (K, 4) anchors of an image that the RPN learns as positive."""
+    """Return the (K, 4) anchors of an image that are sampled as positive."""
     anchors = ops.convert_to_numpy(anchor_generator(*batch.images.shape[1:3])[0])
     cells, count = batch.targets.cells[row], anchor_generator.num_anchors
     valid, label = np.split(batch.targets.y_class[row], 2, axis=-1)
@@ -203,7 +210,7 @@ def positive_anchors(batch: Batch, row: int, anchor_generator: AnchorGenerator) 
 
 
 def _sampled(rois, y_class):
-    """Return the RoIs that are no padding, and whether each is positive."""
+    """Return the RoIs without padding, and whether each is positive."""
     exists = y_class.sum(axis=-1) > 0
     return rois[exists], y_class[exists, :-1].any(axis=-1)
 
@@ -219,5 +226,5 @@ def _roi_panel(rois, is_positive):
 
 
 def _not_empty(group):
-    """Return a list of the group, an empty one without boxes: few data sets have difficult objects."""
+    """Return [group], or [] if it has no box."""
     return [group] if len(group.boxes) else []

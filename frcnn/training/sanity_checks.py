@@ -1,4 +1,4 @@
-"""Warnings about settings and data that are valid but look wrong, and about a loss that explodes."""
+"""Warnings about settings and data that are valid but cannot work, and about a loss that explodes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def warnings_of(
     val_set: Dataset,
     steps: int,
 ) -> list[str]:
-    """Return a sentence for each thing in settings and data that cannot give a good detector.
+    """Return one sentence for each problem in settings and data that prevents a good detector.
 
     Args:
-        config: of the run.
-        anchor_generator: of the network.
+        config: the settings of the run.
+        anchor_generator: the network's generator.
         train_set: data set to train on.
         val_set: data set to validate on.
-        steps: of the run.
+        steps: number of steps of the run.
     """
     if config.train.schedule == "four-step":
         steps //= NUM_PHASES  # each phase has its own warm-up
@@ -52,9 +52,9 @@ def _warm_up(optimizer, steps):
         return None
     reached = optimizer.learning_rate * cut / warmup
     return (
-        f"the warm-up of {warmup} steps (optimizer.warmup_steps) does not end within the {cut:.0f} "
-        f"steps until the run ends or the rate is cut: the rate reaches {reached:.2g} and never "
-        f"{optimizer.learning_rate:g}; train longer or set optimizer.warmup_steps"
+        f"the warm-up of {warmup} steps (optimizer.warmup_steps) is longer than the {cut:.0f} steps "
+        f"until the run ends or the learning rate is reduced: the rate reaches only {reached:.2g}, not "
+        f"{optimizer.learning_rate:g}; train longer or lower optimizer.warmup_steps"
     )
 
 
@@ -63,8 +63,8 @@ def _only_difficult(dataset):
     if not len(marks) or not marks.all():
         return None
     return (
-        f"all {len(marks)} boxes of {dataset.name} are marked difficult, which training leaves out: "
-        "only background is learnt; take the marks out of the annotations"
+        f"all {len(marks)} boxes of {dataset.name} are marked difficult, and training does not use such "
+        "boxes: only background is learnt; remove the marks from the annotations"
     )
 
 
@@ -84,7 +84,7 @@ def _difficult(dataset):
 
 
 def _unmatched(config, dataset, anchor_generator):
-    """Warn where anchors match less than half of the boxes, even if they were centred on them."""
+    """Warn if less than half of the boxes can match an anchor, even one that is centred on them."""
     corners = np.concatenate(anchor_generator.bases)
     anchor_sides = corners[:, 2:] - corners[:, :2]
     boxes = [np.zeros((0, 2))]
@@ -103,23 +103,22 @@ def _unmatched(config, dataset, anchor_generator):
         return None
     own, theirs = (np.sqrt(sides.prod(-1)).ravel() for sides in (anchor_sides, boxes))
     return (
-        f"no anchor can overlap {missed} of the {len(boxes)} boxes of {dataset.name} by an IoU of "
-        f"{threshold:g} (rpn.negative_iou): anchors have sides of {own.min():.0f} to {own.max():.0f} "
-        f"pixels of the network input, half of the boxes {np.quantile(theirs, 0.25):.0f} to "
-        f"{np.quantile(theirs, 0.75):.0f}; scripts/inspect_data.py suggests anchors.sizes"
+        f"{missed} of the {len(boxes)} boxes of {dataset.name} cannot have an IoU of {threshold:g} "
+        f"(rpn.negative_iou) with any anchor: the anchors have sides of {own.min():.0f} to "
+        f"{own.max():.0f} pixels of the network input, but half of the boxes have sides of "
+        f"{np.quantile(theirs, 0.25):.0f} to {np.quantile(theirs, 0.75):.0f}; `frcnn inspect` suggests "
+        "anchors.sizes"
     )
 
 
 def watch_loss(progress: RunState, scalars: Mapping[str, float], step: int) -> str | None:
-    """Add the loss of an applied step to the running mean; return a warning if it has exploded.
-
-    A run gets the warning once.
+    """Add the loss of a step to its running mean. Return a warning if it has exploded, once per run.
 
     Args:
-        progress: its ``loss`` is updated: [steps so far, mean loss of the first ``EARLY_STEPS``, running
-            mean, whether the warning was given].
-        scalars: of the step, with ``total_loss``.
-        step: its number.
+        progress: the run state. Its ``loss`` is updated: [number of steps, mean loss of the first
+            ``EARLY_STEPS`` steps, running mean, whether the warning was given].
+        scalars: scalars of the step, with ``total_loss``.
+        step: number of the step.
     """
     count, early, running, is_warned = progress.loss
     loss = scalars["total_loss"]
@@ -133,7 +132,6 @@ def watch_loss(progress: RunState, scalars: Mapping[str, float], step: int) -> s
     if is_warned or not has_exploded:
         return None
     return (
-        f"step {step}: the loss is {running / early:.0f} times the mean of the first "
-        f"{EARLY_STEPS} steps, and still finite: the training explodes; a lower "
-        "optimizer.learning_rate or optimizer.clip_norm may help"
+        f"step {step}: the loss is {running / early:.0f} times the mean of the first {EARLY_STEPS} "
+        "steps: the training diverges; a lower optimizer.learning_rate or optimizer.clip_norm may help"
     )

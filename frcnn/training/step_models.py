@@ -1,9 +1,9 @@
-"""The Keras models that training and validation steps run.
+"""Builds the Keras models that training and validation steps run.
 
-Each joins parts of ``FasterRCNN`` so that a step computes nothing twice. They share its layers: what
-they learn is in its sub-models as well. Inputs, outputs and targets have names.
+Each combines parts of a ``FasterRCNN``, so that a step computes nothing twice. They have the same layers
+as the ``FasterRCNN``, so training them trains its sub-models. Inputs, outputs and targets have names.
 
-B: images, S: sampled cells per image, R: RoIs per image, C: classes with background last.
+B: images, S: sampled cells per image, P: proposals, R: RoIs per image, E: numbers per box.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from frcnn.training.step_model import StepModel
 
 
 def rpn_step_model(model: FasterRCNN) -> StepModel:
-    """Return the model of the RPN's step. It also samples RoIs from the RPN's proposals.
+    """Return the model of a step of the RPN. It also samples RoIs from the RPN's proposals.
 
-    Inputs: those of ``FasterRCNN.proposal_targets``, ``cells`` (B, S), and ``frozen_features`` if a
-    part of the backbone is frozen.
+    Inputs: those of ``FasterRCNN.proposal_targets``; ``cells`` (B, S); and, if a part of the backbone is
+    frozen, ``frozen_features``, its output.
+    Outputs: the RPN's predictions at ``cells``, and all outputs of ``FasterRCNN.proposal_targets``.
     """
     inputs, outputs = _rpn_graph(model)
     if model.frozen_backbone:
@@ -31,9 +32,10 @@ def rpn_step_model(model: FasterRCNN) -> StepModel:
 
 
 def classifier_step_model(model: FasterRCNN) -> StepModel:
-    """Return the model of the classifier's step.
+    """Return the model of a step of the classifier.
 
-    Inputs: ``rois`` (B, R, 4), and ``frozen_features``, or ``images`` if nothing is frozen.
+    Inputs: ``rois`` (B, R, E), and ``frozen_features``, or ``images`` if nothing is frozen.
+    Outputs: the classifier's predictions.
     """
     images, rois = model.classifier.inputs
     outputs = dict(zip(model.classifier.output_names, model.classifier.outputs))
@@ -42,9 +44,10 @@ def classifier_step_model(model: FasterRCNN) -> StepModel:
 
 
 def joint_step_model(model: FasterRCNN) -> StepModel:
-    """Return the model of a step of both: one forward pass, with proposals and sampling inside.
+    """Return the model of a step of both sub-models, in one forward pass.
 
-    Inputs: those of ``FasterRCNN.proposal_targets`` and ``cells`` (B, S).
+    Inputs: those of ``FasterRCNN.proposal_targets``, and ``cells`` (B, S).
+    Outputs: those of ``rpn_step_model``, and the classifier's predictions for the sampled RoIs.
     """
     inputs, outputs = _rpn_graph(model)
     outputs |= _classifier_outputs(model, outputs["rois"])
@@ -54,23 +57,23 @@ def joint_step_model(model: FasterRCNN) -> StepModel:
 def validation_step_model(model: FasterRCNN, proposer: FasterRCNN | None = None) -> StepModel:
     """Return the model of a validation step: all losses and the detections, in one forward pass.
 
-    Inputs: those of ``FasterRCNN.proposal_targets`` and ``cells`` (B, S). Outputs, besides predictions
-    and proposal statistics: ``proposals`` (B, P, 4) that the detections come from, and ``boxes``,
-    ``scores`` and ``labels`` as of ``FasterRCNN.detector``.
+    Inputs: those of ``FasterRCNN.proposal_targets``, and ``cells`` (B, S).
+    Outputs: those of ``joint_step_model``; ``boxes``, ``scores`` and ``labels``, the outputs of
+    ``FasterRCNN.detector``; and ``proposals`` (B, P, E), from which the detections are made.
 
     Args:
-        model: network that classifies.
-        proposer: network that proposes; None: the same one.
+        model: network whose classifier is used.
+        proposer: network whose RPN is used; None: ``model``.
     """
     inputs, outputs = _rpn_graph(model)
-    proposals = _layer(model.detector, ProposalLayer).output
+    proposals = _layer_of_class(model.detector, ProposalLayer).output
     if proposer:
         own_inputs, outputs = _rpn_graph(proposer)
-        outputs["proposals"] = _layer(proposer.detector, ProposalLayer).output
+        outputs["proposals"] = _layer_of_class(proposer.detector, ProposalLayer).output
         outputs = keras.Model(own_inputs, outputs, name="proposer")(inputs)
         proposals = outputs.pop("proposals")
     scores, deltas = _classifier_outputs(model, proposals).values()
-    postprocess = _layer(model.detector, PostprocessLayer)
+    postprocess = _layer_of_class(model.detector, PostprocessLayer)
     detected = postprocess(proposals, scores, deltas, inputs["image_sizes"])
     outputs |= _classifier_outputs(model, outputs["rois"])
     outputs |= dict(zip(("boxes", "scores", "labels"), detected)) | {"proposals": proposals}
@@ -78,7 +81,7 @@ def validation_step_model(model: FasterRCNN, proposer: FasterRCNN | None = None)
 
 
 def _rpn_graph(model):
-    """Return inputs and outputs, by name, of the RPN at sampled cells and of sampling RoIs."""
+    """Return {name: Keras tensor} of the inputs and of the outputs of ``rpn_step_model``."""
     cells = keras.Input((None,), dtype="int32", name="cells")
     names = [layer.name for layer in model.rpn.layers if re.fullmatch(r"rpn_conv\d*", layer.name)]
     convolutions = [model.rpn.get_layer(name) for name in sorted(names)]
@@ -91,19 +94,19 @@ def _rpn_graph(model):
 
 
 def _classifier_outputs(model, rois):
-    """Return the classifier's outputs by name, from features that are computed already."""
+    """Return {name: Keras tensor} of the classifier's outputs, computed from ``model.features``."""
     levels = model.features[: len(model.region_classifier.inputs) - 1]
     return dict(zip(model.classifier.output_names, model.region_classifier([levels, rois])))
 
 
-def _layer(model, kind):
-    """Return the one layer of a class in a model."""
-    (layer,) = (layer for layer in model.layers if isinstance(layer, kind))
+def _layer_of_class(model, layer_class):
+    """Return the only layer of a class in a model."""
+    (layer,) = (layer for layer in model.layers if isinstance(layer, layer_class))
     return layer
 
 
 def _frozen_features(model):
-    """Return the output of the frozen part of the backbone as an input, by its name."""
+    """Return {"frozen_features": the output of the frozen part of the backbone}, as a model's input."""
     features = model.frozen_backbone.output
-    features.name = "frozen_features"  # Keras wants the tensor's own name as the key
+    features.name = "frozen_features"  # Keras needs the same name for the tensor and the dict's key
     return {features.name: features}

@@ -1,4 +1,4 @@
-"""The named scalars of a step: made of the step models' logs, read from the device when needed."""
+"""The named scalars of a step, made from the logs of the step models."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.step_model import StepLogs
 
 Tensor = Any
-Logs = dict[str, StepLogs]  # by sub-model, or "joint"
-HostScalars = dict[str, float]  # by tag: what the host knows without the device
+Logs = dict[str, StepLogs]  # by "rpn" and "classifier", or "joint"
+HostScalars = dict[str, float]  # by tag: scalars that are already on the host
 
 
 class StepScalars(Mapping[str, float]):
     """The scalars of a training step, {TensorBoard tag: value}, and whether it was applied.
 
-    All stay on the device until one is asked for. Then the host waits for the step.
+    They stay on the device until one of them is read. Then the host waits until the step is done.
 
     Args:
-        logs: {sub-model, or "joint": ``StepLogs``}.
-        name_logs: from the logs as floats to {tag: value}.
-        of_host: {tag: value} of scalars that the host knows.
+        logs: {"rpn" and "classifier", or "joint": ``StepLogs``}.
+        name_logs: function from the same dict, with logs as {name: float}, to {tag: value}.
+        of_host: {tag: value} of scalars that are already on the host.
 
     Attributes:
-        of_host: those; more may be added until the values are read.
+        of_host: more scalars may be added to it until the first one is read.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class StepScalars(Mapping[str, float]):
     def applied(self) -> bool:
         """Whether the step was applied.
 
-        A step with a loss or gradient that is not finite is skipped (``optimizers.SkipNonFinite``): it
-        changes neither weights nor optimizers nor batch normalization.
+        A step whose loss or gradient is not finite is skipped (``optimizers.SkipNonFinite``): it does
+        not change weights, optimizers or batch normalization.
         """
         *_, applied = (own["applied"] for own in self._read.values() if "applied" in own)
         return applied > 0
@@ -87,17 +87,17 @@ def step_scalars(models: FasterRCNN, logs: dict[str, float]) -> dict[str, float]
 def proposal_statistics(sums: dict[str, float]) -> dict[str, float]:
     """Return the scalars that show whether proposals and sampling work.
 
-    A proposal covers a box if their IoU is at least ``roi.positive_iou``.
+    A proposal covers a ground-truth box if their IoU is at least ``roi.positive_iou``.
 
     Args:
-        sums: sums over the batch of the outputs of ``FasterRCNN.proposal_targets`` that have one number
-            per image.
+        sums: {name: sum over the batch} of the outputs of ``FasterRCNN.proposal_targets`` that have one
+            number per image.
 
     Returns:
-        ``rpn/recall``: share of the ground-truth boxes that a proposal covers; missing if the batch has
-        no box.
-        ``rpn/mean_overlapping_boxes``: proposals per image that cover a box.
-        ``classifier/positive_rois``: positive RoIs per image among the sampled RoIs.
+        ``rpn/recall``: share of the ground-truth boxes that at least one proposal covers; missing if the
+        batch has no box.
+        ``rpn/mean_overlapping_boxes``: number of proposals per image that cover a box.
+        ``classifier/positive_rois``: number of sampled RoIs per image that are positive.
     """
     images = max(sums["images"], 1.0)
     scalars = {

@@ -1,7 +1,7 @@
 """Pictures, curves and histograms of a run's validations, for TensorBoard.
 
-They are made in the main process, from what training and validation steps have computed already. Where
-that fails, a line says so once, and the run goes on.
+They are made in the main process, from the outputs of the training and validation steps. If this fails,
+one line is printed, once per run, and the run goes on.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Detections = Sequence[Mapping[str, Any]]
 
 
 class VisualLog:
-    """Collects what is drawn in a validation, and writes it at the end of the validation.
+    """Collects the data of the pictures during a validation, and writes the pictures at its end.
 
     Args:
-        config: the settings ``log`` and ``detection`` are used.
-        models: network that is trained.
+        config: the settings; ``log`` and ``detection`` are used.
+        models: the network.
         classes: names of the object classes.
-        writer: of the run directory.
-        val_images: images of the validation split, this process' share.
-        is_main: whether this is the main process; others do nothing.
+        writer: writer of the run directory.
+        val_images: number of images of the validation split, this process's share.
+        is_main: whether this is the main process. In other processes nothing is done.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class VisualLog:
         self._complained = False
 
     def begin_run(self, step: int) -> None:
-        """Write the config and the layout of TensorBoard's pages, unless the run goes on.
+        """Write the config and the layout of TensorBoard's pages, unless the run is resumed.
 
         Args:
             step: number of training steps so far.
@@ -71,12 +71,13 @@ class VisualLog:
     def draw_training(self, batch: Batch, outputs: Mapping[str, Any], epoch: int, step: int) -> None:
         """Write the pictures of the last training batch before a validation.
 
-        Before the checkpoint of this step is saved: a run that resumes from it does not have the batch.
+        Call it before the checkpoint of this step is saved: a run that resumes from the checkpoint does
+        not have the batch.
 
         Args:
-            batch: of this process.
-            outputs: of the step model that samples RoIs.
-            epoch, step: as of ``begin``.
+            batch: the batch.
+            outputs: outputs of the step model that samples RoIs.
+            epoch, step: as for ``begin``.
         """
         if not self._is_due(epoch):
             return
@@ -104,11 +105,11 @@ class VisualLog:
         self.values: dict[str, list[np.ndarray]] = {}  # of the histograms
 
     def add(self, batch: Batch, outputs: Mapping[str, Any]) -> None:
-        """Take what is drawn from a validation step.
+        """Collect the data of the pictures and histograms from a validation step.
 
         Args:
-            batch: of this process.
-            outputs: of ``validation_step_model``.
+            batch: the batch.
+            outputs: outputs of ``validation_step_model``.
         """
         if not self.is_due:
             return
@@ -121,7 +122,7 @@ class VisualLog:
             self._add_overlaps(batch, ops.convert_to_numpy(outputs["proposals"]))
 
     def _add_overlaps(self, batch, proposals):
-        """Take the IoU of each object with its best proposal and, in drawn images, its best anchor."""
+        """Collect the IoU of each object with its best proposal and, for images to draw, best anchor."""
         boxes = {"histograms/best_iou_of_proposals": proposals}
         if batch.position[1] in self.chosen:
             generator = self.models.anchor_generator
@@ -139,11 +140,11 @@ class VisualLog:
         """Write the pictures and curves of the validation.
 
         Args:
-            detections, truths: one dict per image of the whole data set, as ``voc_ap`` takes them.
-            result: their AP.
+            detections, truths: one dict per image of the whole data set, as for ``voc_ap``.
+            result: the AP of these detections.
 
         Returns:
-            {tag: value} of the scalars that belong to the curves; empty where they are not due.
+            {tag: value} of the scalars that belong to the curves; {} if no pictures are due.
         """
         scalars: dict[str, float] = {}
         if self.is_due:
@@ -184,7 +185,7 @@ class VisualLog:
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
-        """Turn an error into a line, which is printed once per run."""
+        """Catch errors in this context. Print the first one of a run as a warning."""
         try:
             yield
         except Exception as error:

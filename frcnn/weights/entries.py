@@ -1,13 +1,18 @@
-"""What a weight file holds, under the names that it has there.
+"""Reads weight files: their arrays, under the names in the file.
 
-HDF5 as Keras 3 saves it (``.weights.h5``, our own runs'), HDF5 as ``keras.applications`` and Keras 2
-have it, and state dicts in ``.npz``, ``.safetensors`` or ``.pth`` (``state_dicts``). Nothing in a
-file is executed.
+It reads HDF5 of Keras 3 (``.weights.h5``, such as the files of frcnn), HDF5 of Keras 2 and
+``keras.applications``, and state dicts in ``.npz``, ``.safetensors`` or ``.pth`` (``state_dicts``).
+Nothing in a file is executed.
 
-A ``.npz`` may also hold ``Conv_k/kernel`` (HWIO) and ``Conv_k/bias``, k counting the backbone's
+A ``.npz`` may also have ``Conv_k/kernel`` (HWIO) and ``Conv_k/bias``, where k numbers the backbone's
 convolutions from 0, and ``Dense_k/kernel`` (in, out) and ``Dense_k/bias`` for the head's dense layers,
-whose input is flattened row, column, channel. Their pixels are torchvision's.
+whose input is flattened in the order row, column, channel. Their preprocessing is torchvision's.
 """
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
 
 import h5py
 
@@ -18,20 +23,20 @@ from frcnn.weights import imagenet, state_dicts
 STATE_SUFFIXES = (".npz", ".safetensors", ".pth", ".pt")
 
 
-def read(path):
-    """Return {name: list of arrays} of a weight file: a list a layer, or one array an entry of a state.
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """Return {layer name: list of arrays} of a weight file, or {entry name: array} of a state dict.
 
     Raises:
-        WeightsError: the file is of no kind that is read, or damaged.
-        FrcnnError: a package that reads it is not installed.
+        WeightsError: the file is damaged, or is not one of these kinds.
+        FrcnnError: a package that is needed to read it is not installed.
     """
     if path.suffix in STATE_SUFFIXES:
         return state_dicts.read_state(path)
     return _from_hdf5(path, _arrays_of)
 
 
-def read_names(path):
-    """Return the names in a weight file, of layers or of a state's entries."""
+def read_names(path: pathlib.Path) -> list[str]:
+    """Return the names in a weight file, of layers or of a state dict's entries. Raises: as ``read``."""
     if path.suffix in STATE_SUFFIXES:
         return list(state_dicts.read_names(path))
     return list(_from_hdf5(path, lambda group, paths: None))
@@ -44,7 +49,7 @@ def _from_hdf5(path, value_of):
             return {name: value_of(group, paths) for name, group, paths in kind(file) if paths}
     except FrcnnError:
         raise
-    except Exception as error:  # whatever a damaged file makes h5py raise
+    except Exception as error:  # h5py raises many kinds of errors for damaged files
         raise WeightsError(f"cannot read weights from {path}: {error}") from error
 
 
@@ -53,12 +58,12 @@ def _arrays_of(group, paths):
 
 
 def _root(file):
-    # Whole models saved by Keras 2 hold their weights one level down.
+    # Files of whole models of Keras 2 have the weights in a group.
     return safe_arrays.member(file, "model_weights") if "model_weights" in file else file
 
 
 def _keras2_layers(file):
-    """Return (name, group, paths of its arrays in there) of each layer."""
+    """Return (name, group, paths of the arrays in the group) of each layer of a Keras 2 file."""
     root, found = _root(file), []
     for name in root.attrs["layer_names"]:
         layer = safe_arrays.member(root, _text(name))
@@ -68,7 +73,7 @@ def _keras2_layers(file):
 
 
 def _keras3_layers(file):
-    """Return (name, group, paths of its arrays in there) of each layer."""
+    """Return (name, group, paths of the arrays in the group) of each layer of a Keras 3 file."""
     found = []
 
     def visit(path, group):

@@ -1,20 +1,22 @@
-"""Networks that others trained to classify ImageNet: which one a file holds, and its arrays as ours.
+"""The classification networks whose ImageNet weights can be used for the backbones.
 
-A file's names tell which network it holds, and that tells what its pixels must be (``preprocessing``),
-which backbones it fills, and which variant of the network its weights were trained in:
+A network is recognised by the names in its weight file. The network determines the preprocessing of the
+pixels, the backbones that its weights fit, and the variant of the network:
 
-- ``keras.applications``' ResNet has the stride of a stage in the first 1x1 convolution, as He et al.
-  2016 have it; torchvision's has it in the 3x3.
-- ``keras.applications``' MobileNetV2 and V3 pad strided layers below and to the right only;
+- ResNet of ``keras.applications`` has the stride of a stage in its first 1x1 convolution, as He et al.
+  2016; torchvision's ResNet has it in the 3x3 convolution.
+- MobileNetV2 and V3 of ``keras.applications`` pad strided layers below and on the right only;
   torchvision's pad all sides.
 
-The same weights in the other variant give other features, so the variant is built that the file wants
+With the same weights, the other variant computes other features. So the variant of the file is built
 (``model.variant``), or the file is refused.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from frcnn.weights import imagenet_layers as convert
 
@@ -46,7 +48,7 @@ _MOBILENET_V3 = (
     "07fb09a5933dd0c8eaafa16978110389",
 )
 
-# Official address and MD5 of each backbone's ImageNet weights, as keras.applications names them.
+# Official address and MD5 checksum of each backbone's ImageNet weights, as in keras.applications.
 DOWNLOADS = {
     "vgg16": _VGG16_FULL,
     "resnet50": _RESNET50,
@@ -58,22 +60,22 @@ DOWNLOADS = {
     "mobilenet_v3_large_fpn": _MOBILENET_V3,
 }
 
-# Backbones that are built in either variant.
+# Backbones that can be built in both variants.
 VARIANT_BACKBONES = ("resnet50_fpn", "resnet101_fpn", "resnet50_fpn_v2", "mobilenet_v3_large_fpn")
 _RESNET50S = ("resnet50_fpn", "resnet50_fpn_v2")
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network as somebody publishes it.
+    """A published classification network.
 
     Attributes:
-        title: what messages call it.
+        title: its name in messages.
         preprocessing: a mode of ``preprocess.Preprocess``.
-        variant: ``KERAS`` or ``TORCHVISION``, which only some of our backbones distinguish.
-        backbones: those that it fills; None: any with the same shapes.
-        convert: from {name in the file: arrays} and the model's layers to {our layer's name: arrays};
-            what was not used keeps the file's name.
+        variant: ``KERAS`` or ``TORCHVISION``. It matters only for ``VARIANT_BACKBONES``.
+        backbones: names of the backbones that its weights fit; None: all with the same shapes.
+        convert: function from {name in the file: arrays} and the model's layers to {layer name: arrays}.
+            Arrays that are not used keep their name in the file.
     """
 
     title: str
@@ -83,28 +85,28 @@ class Network:
     convert: Callable
 
 
-def recognise(names):
-    """Return the ``Network`` whose weights have these names in a file, None where it is none of them."""
+def recognise(names: Iterable[str]) -> Network | None:
+    """Return the ``Network`` whose weight file has these names; None if it is none of them."""
     names = {current_name(name) for name in names}
     if names & _DETECTOR_LAYERS:
         return None
     return next((network for marks, network in _NETWORKS if names >= marks), None)
 
 
-def titles_for(backbone):
-    """Return the titles of the networks that fill a backbone."""
+def titles_for(backbone: str) -> list[str]:
+    """Return the titles of the networks whose weights fit a backbone."""
     return [network.title for _, network in _NETWORKS if backbone in (network.backbones or ())]
 
 
-def current_name(name):
-    """Return what Keras calls a layer now: its MobileNets were published with older names."""
+def current_name(name: str) -> str:
+    """Return the current name of a layer in Keras. The files of its MobileNets have older names."""
     match = re.fullmatch(r"(mobl|bn)(\d+)_conv_\2_(?:bn_)?(expand|depthwise|project)", name)
     if match:
         kind, number, part = match.groups()
         block = "expanded_conv" if number == "0" else f"block_{number}"
         return f"{block}_{part}" + ("_BN" if kind == "bn" else "")
     match = re.fullmatch(r"(expanded_conv(?:_\d+)?)/(.+)", name)
-    if match:  # MobileNetV3's: expanded_conv_3/squeeze_excite/Conv_1, expanded_conv/depthwise/BatchNorm
+    if match:  # MobileNetV3: expanded_conv_3/squeeze_excite/Conv_1, expanded_conv/depthwise/BatchNorm
         block, part = match.groups()
         part = part.replace("/BatchNorm", "_bn").replace("squeeze_excite/Conv", "squeeze_excite_conv")
         return f"{block}_{part}"
@@ -114,26 +116,26 @@ def current_name(name):
 _OLD_STEM = {"Conv/BatchNorm": "conv_bn", "Conv_1/BatchNorm": "conv_1_bn", "Conv": "conv"}
 
 
-# --- what each is known by -------------------------------------------------------------------
+# --- how each network is recognised ----------------------------------------------------------
 
-# Names in the files of detectors, which are no classification networks.
+# Names in the files of detectors, which are not classification networks.
 _DETECTOR_LAYERS = {"class_logits", "box_deltas", "rpn_conv", "rpn_out_class", "rpn_out_regress"}
 
 
-def _useless(title):
-    """Return a network that no backbone of ours has the layers of, though some names are the same."""
+def _unusable(title):
+    """Return a network that fits no backbone, though some of its names are the same."""
     return Network(title, "none", KERAS, (), convert.as_it_is)
 
 
-# Names that must be in the file, and the network; the first that fits.
+# (names that the file must have, network). The first that fits is taken.
 _NETWORKS = (
-    ({"block5_conv4"}, _useless("VGG19 of keras.applications")),
-    ({"conv1_conv", "post_bn"}, _useless("a ResNetV2 of keras.applications")),
-    ({"conv4_block36_1_conv"}, _useless("ResNet152 of keras.applications")),
-    ({"features.0.weight", "features.1.running_mean"}, _useless("a VGG with batch normalization")),
-    ({"features.0.weight", "features.34.weight"}, _useless("VGG19 of torchvision")),
-    ({"features.1.conv.0.0.weight"}, _useless("MobileNetV2 of torchvision")),
-    ({"layer3.23.conv3.weight"}, _useless("ResNet152 of torchvision")),
+    ({"block5_conv4"}, _unusable("VGG19 of keras.applications")),
+    ({"conv1_conv", "post_bn"}, _unusable("a ResNetV2 of keras.applications")),
+    ({"conv4_block36_1_conv"}, _unusable("ResNet152 of keras.applications")),
+    ({"features.0.weight", "features.1.running_mean"}, _unusable("a VGG with batch normalization")),
+    ({"features.0.weight", "features.34.weight"}, _unusable("VGG19 of torchvision")),
+    ({"features.1.conv.0.0.weight"}, _unusable("MobileNetV2 of torchvision")),
+    ({"layer3.23.conv3.weight"}, _unusable("ResNet152 of torchvision")),
     (
         {"block1_conv1", "block5_conv3"},
         Network("VGG16 of keras.applications", "caffe", KERAS, ("vgg16",), convert.keras_vgg16),
@@ -214,7 +216,7 @@ _NETWORKS = (
             convert.torchvision(convert.mobilenet_v3_module, convert.MOBILENET_V3_EPSILON),
         ),
     ),
-    ({"layer1.0.conv1.weight"}, _useless("another ResNet of torchvision")),
+    ({"layer1.0.conv1.weight"}, _unusable("another ResNet of torchvision")),
     (
         {"Conv_0/kernel"},
         Network("a network of numbered convolutions", "torch", TORCHVISION, None, convert.numbered),

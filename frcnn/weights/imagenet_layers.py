@@ -1,28 +1,37 @@
-"""Arrays of ImageNet's classification networks, for the layers of our backbones and heads.
+"""Converts the arrays of classification networks for the layers of the backbones and heads.
 
-Each function takes what a file holds, {name: list of arrays} of layers or {name: array} of a state dict,
-and the model's layers, and returns {our layer's name: arrays}; what was not used keeps the file's name.
+Each function takes the content of a file, {name: list of arrays} of layers or {name: array} of a state
+dict, and the model's layers. It returns {layer name: arrays}. Arrays that are not used keep their name
+in the file.
 
-Two differences are folded into the batch normalization, which gives the same numbers: a convolution's
-bias is subtracted from the mean, and the difference of the epsilons is added to the variance.
+Two differences are folded into the batch normalization, which gives the same features: the bias of a
+convolution is subtracted from the mean, and the difference of the epsilons is added to the variance.
 
-VGG16's two hidden dense layers fill the head (Girshick 2015, section 4.1): ``head_dense1`` is fc6 and
-``head_dense2`` is fc7. Keras flattens the 7x7x512 features row, column, channel, as we do; torchvision
-flattens channel, row, column.
+The two hidden dense layers of VGG16 become the head (Girshick 2015, section 4.1): ``head_dense1`` is fc6
+and ``head_dense2`` is fc7. Keras and frcnn flatten the 7x7x512 features in the order row, column,
+channel; torchvision flattens them in the order channel, row, column.
 """
 
-import re
+from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
 import numpy as np
 from keras import layers
 
 from frcnn.models import mobilenet_v3
 from frcnn.weights import torchvision_state
 
-# What the dense layers of VGG16 fit: 7 x 7 x 512 numbers in, 4096 out.
+Arrays = dict[str, Any]
+Layers = Sequence[keras.layers.Layer]
+
+# The dense layers of VGG16 have 7 x 7 x 512 inputs and 4096 outputs.
 VGG16_POOL_SIZE, VGG16_WIDTH = 7, 4096
 
-# torchvision's ``features.N`` of each convolution.
+# {layer name: N of torchvision's ``features.N``}
 _VGG16_INDICES = {
     "block1_conv1": 0,
     "block1_conv2": 2,
@@ -39,7 +48,7 @@ _VGG16_INDICES = {
     "block5_conv3": 28,
 }
 
-# What each network's batch normalization adds to the variance.
+# Epsilon of each network's batch normalization.
 KERAS_RESNET_EPSILON = 1.001e-5
 TORCHVISION_RESNET_EPSILON = 1e-5
 MOBILENET_V3_EPSILON = 1e-3
@@ -48,34 +57,41 @@ MOBILENET_V3_EPSILON = 1e-3
 # --- from keras.applications -----------------------------------------------------------------
 
 
-def keras_vgg16(entries, model_layers):
-    """The convolutions have our names; the dense layers go to the head."""
+def keras_vgg16(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
+    """Convert VGG16: the convolutions keep their names, the dense layers become the head."""
     named = {"fc1": "head_dense1", "fc2": "head_dense2"}
     arrays = {named.get(name, name): values for name, values in entries.items()}
     return _with_whole_head(arrays, model_layers)
 
 
-def as_it_is(entries, model_layers):
-    """The backbone is keras.applications' own."""
+def as_it_is(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
+    """Convert nothing: the backbone is the network of ``keras.applications``."""
     return dict(entries)
 
 
-def keras_resnet(entries, model_layers):
-    """Either into keras.applications' own ResNet, or into ``frcnn.models.resnet``."""
+def keras_resnet(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
+    """Convert ResNet for ``frcnn.models.resnet``; nothing for ``keras.applications``' own ResNet."""
     if not any(layer.name == "layer1_0_conv1" for layer in model_layers):
-        return dict(entries)  # resnet50: the backbone is keras.applications' own
+        return dict(entries)
     return _keras_folded(entries, model_layers, _keras_resnet_name, KERAS_RESNET_EPSILON)
 
 
-def keras_mobilenet_v3(entries, model_layers):
-    """Into ``frcnn.models.mobilenet_v3``."""
-    # Its stem and its last convolution were once called as a convolution of another network is.
+def keras_mobilenet_v3(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
+    """Convert MobileNetV3 for ``frcnn.models.mobilenet_v3``."""
+    # Old files have the name Conv_1 for the last convolution, which is also a name in MobileNetV2.
     entries = {"conv_1" if name == "Conv_1" else name: values for name, values in entries.items()}
     return _keras_folded(entries, model_layers, _keras_mobilenet_v3_name, MOBILENET_V3_EPSILON)
 
 
 def _keras_folded(entries, model_layers, name_of, epsilon):
-    """Rename layers, and fold what differs into the batch normalization."""
+    """Rename layers, and fold biases and the difference of the epsilons into batch normalization.
+
+    Args:
+        entries: {name in the file: list of arrays}.
+        model_layers: layers of the model.
+        name_of: function from a layer's name to its name in the file, or None.
+        epsilon: epsilon of the network's batch normalization.
+    """
     left, arrays = dict(entries), {}
     for layer in model_layers:
         name = name_of(layer.name)
@@ -86,25 +102,34 @@ def _keras_folded(entries, model_layers, name_of, epsilon):
             bias = entries[_convolution_of(name)][1:]
             values = fold(values, bias[0] if bias else 0.0, epsilon - layer.epsilon)
         elif len(layer.weights) == 1:
-            values = values[:1]  # without the bias, which the normalization has taken
+            values = values[:1]  # without the bias, which is folded into the normalization
         arrays[layer.name] = values
     return arrays | left
 
 
-def fold(norm, bias, epsilon):
-    """Return gamma, beta, mean and variance that take over a bias and a difference of epsilons."""
+def fold(norm: Sequence[Any], bias: Any, epsilon: float) -> list[np.ndarray]:
+    """Fold the bias of the convolution and a difference of epsilons into batch normalization.
+
+    Args:
+        norm: gamma, beta, mean and variance, each (K,).
+        bias: (K,), or 0.
+        epsilon: epsilon of the file's network minus epsilon of the layer.
+
+    Returns:
+        The new gamma, beta, mean and variance, float32.
+    """
     gamma, beta, mean, variance = (np.asarray(value, "float32") for value in norm)
     return [gamma, beta, mean - np.float32(bias), variance + np.float32(epsilon)]
 
 
 def _convolution_of(norm):
-    """Return the convolution before one of keras.applications' batch normalizations."""
+    """Return the name of the convolution before a batch normalization of ``keras.applications``."""
     name = norm.removesuffix("_bn")
     return f"{name}_conv" if re.match(r"conv\d", name) else name
 
 
 def _keras_resnet_name(name):
-    """Return what keras.applications calls a layer of ``models.resnet``; None for another layer."""
+    """Return the name in ``keras.applications`` of a layer of ``models.resnet``; None for others."""
     stem = {"conv1": "conv1_conv", "bn1": "conv1_bn"}
     match = re.fullmatch(r"layer(\d)_(\d+)_(conv|bn|downsample_)(\d)", name)
     if not match:
@@ -116,7 +141,7 @@ def _keras_resnet_name(name):
 
 
 def _keras_mobilenet_v3_name(name):
-    """Return what keras.applications calls a layer of ``mobilenet_v3``; None for another layer."""
+    """Return the name in ``keras.applications`` of a layer of ``mobilenet_v3``; None for others."""
     ends = {
         "features_0_0": "conv",
         "features_0_1": "conv_bn",
@@ -138,15 +163,17 @@ def _keras_mobilenet_v3_name(name):
 # --- from torchvision, and from .npz files ---------------------------------------------------
 
 
-def torchvision(module_of, epsilon=None):
-    """Return the conversion of a state dict.
+def torchvision(
+    module_of: Callable[[str], str | None], epsilon: float = 0.0
+) -> Callable[[Mapping[str, Any], Layers], Arrays]:
+    """Return the function that converts a state dict of torchvision.
 
     Args:
-        module_of: from our layer's name to torchvision's module, None where it has none.
-        epsilon: of its batch normalization.
+        module_of: function from a layer's name to the name of torchvision's module, or None.
+        epsilon: epsilon of the network's batch normalization, if it has any.
     """
 
-    def convert(entries, model_layers):
+    def convert(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
         left, arrays = dict(entries), {}
         for layer in model_layers:
             module = module_of(layer.name)
@@ -162,33 +189,36 @@ def torchvision(module_of, epsilon=None):
 
 
 def _module_arrays(left, module, layer):
-    """Take the parameters of a module out of a state dict, turned as our layer has them."""
+    """Take the parameters of a module out of a state dict, with the axes in the layer's order."""
     left.pop(f"{module}.num_batches_tracked", None)
     values = []
     for parameter, shape, turn in torchvision_state.parameters(layer, VGG16_POOL_SIZE, False):
         array = left.pop(f"{module}.{parameter}", None)
         if array is not None:
-            # One of another shape is only to be shown in the account.
+            # With another shape it is not loaded; the load report shows its shape.
             values.append(turn(array) if array.shape == shape else np.transpose(array))
     return values
 
 
-def vgg16_module(name):
+def vgg16_module(name: str) -> str | None:
+    """Return the name of the module in torchvision's VGG16 for a layer; None if there is none."""
     dense = {"head_dense1": "classifier.0", "head_dense2": "classifier.3"}
     return f"features.{_VGG16_INDICES[name]}" if name in _VGG16_INDICES else dense.get(name)
 
 
-def resnet_module(name):
+def resnet_module(name: str) -> str | None:
+    """Return the name of the module in torchvision's ResNet for a layer; None if there is none."""
     is_resnet = name in ("conv1", "bn1") or re.fullmatch(r"layer\d_\d+_\w+", name)
     return name.replace("_", ".") if is_resnet else None
 
 
-def mobilenet_v3_module(name):
+def mobilenet_v3_module(name: str) -> str | None:
+    """Return the name of the module in torchvision's MobileNetV3 for a layer; None if there is none."""
     return name.replace("_", ".") if name.startswith("features_") else None
 
 
-def numbered(entries, model_layers):
-    """``Conv_k`` and ``Dense_k``: the backbone's convolutions and the head's dense layers, in order."""
+def numbered(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
+    """Convert ``Conv_k`` and ``Dense_k``: the backbone's convolutions and the head's dense layers."""
     convolutions = [
         layer.name
         for layer in model_layers
@@ -207,7 +237,7 @@ def numbered(entries, model_layers):
 
 
 def _with_whole_head(arrays, model_layers):
-    """Return the arrays without fc7 where fc6 does not fit: what it reads would be another thing."""
+    """Drop fc7 if fc6 does not fit, because the inputs of fc7 would be others."""
     first = [layer for layer in model_layers if layer.name == "head_dense1"]
     wanted = [tuple(weight.shape) for layer in first for weight in layer.weights]
     found = [tuple(np.shape(array)) for array in arrays.get("head_dense1", ())]

@@ -1,52 +1,61 @@
-"""Initial weights: find the file, recognise what it holds, and load it into a model's layers.
+"""Initial weights: find or download the weight file, recognise its network, and load its weights.
 
-A file (``frcnn.weights.entries`` reads it) holds either a detector of frcnn, with the names of its
-layers, or a classification network that is listed in ``frcnn.weights.imagenet``.
+A weight file holds either a detector of frcnn or a classification network, one of those in
+``frcnn.weights.imagenet``. ``frcnn.weights.entries`` reads the file.
 """
+
+from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
 from frcnn.config import in_weights
-from frcnn.config.schema import Config
+from frcnn.config.schema import Config, ModelConfig
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.models.backbones import BACKBONES
 from frcnn.models.freezing import weighted_layers
 from frcnn.text import listed
 from frcnn.weights import imagenet, imagenet_layers
-from frcnn.weights.by_name import fill_layers
+from frcnn.weights.by_name import LoadReport, fill_layers
 from frcnn.weights.entries import STATE_SUFFIXES, read, read_names
 
 
-def check_weights(model_config):
-    """Refuse weights that cannot be used, as far as that is known without a download.
+def check_weights(model_config: ModelConfig) -> None:
+    """Check, without a download, that the weights that ``model.weights`` names can be used.
 
     Args:
-        model_config: ``ModelConfig``.
+        model_config: the section ``model`` of the settings.
 
     Raises:
-        WeightsError: no such file, one of a kind that is not for this backbone, or there are no ImageNet
-            weights for it.
-        ConfigError: the variant that is asked for is not the file's.
+        WeightsError: there is no such file, its network is not for this backbone, or there are no
+            ImageNet weights for this backbone.
+        ConfigError: ``model.variant`` is not the variant that the weights are for.
     """
     if model_config.weights == "imagenet":
         _download_of(model_config)
         _check_variant(model_config, imagenet.KERAS, "ImageNet's weights of keras.applications")
     elif model_config.weights != "none":
         path = _file(model_config.weights)
-        _check_variant(model_config, _wanted(path, model_config.backbone)[1], path)
+        _check_variant(model_config, _needed_settings(path, model_config.backbone)[1], path)
 
 
-def find_or_download(model_config):
-    """Return the file that ``model.weights`` names, and download it for "imagenet"; None for "none".
+def find_or_download(model_config: ModelConfig) -> pathlib.Path | None:
+    """Return the weight file that ``model.weights`` names. The file of "imagenet" is downloaded.
 
     Args:
-        model_config: ``ModelConfig``. VGG16's file has its dense layers where they fit the head.
+        model_config: the section ``model`` of the settings. For VGG16 the file with dense layers is
+            taken if they fit the head (``pool_size`` and ``head_width``), otherwise the file without
+            them.
+
+    Returns:
+        The path; None for "none".
 
     Raises:
-        WeightsError: no such file, or it could not be downloaded.
+        WeightsError: there is no such file, or it cannot be downloaded.
     """
     if model_config.weights == "none":
         return None
@@ -59,13 +68,14 @@ def find_or_download(model_config):
             keras.utils.get_file(origin=url, file_hash=md5, cache_dir=home, cache_subdir="models")
         )
     except Exception as error:  # get_file raises a bare Exception when the address cannot be reached
-        place = pathlib.Path(home) / "models" / url.rsplit("/", 1)[1]
+        path = pathlib.Path(home) / "models" / url.rsplit("/", 1)[1]
         raise WeightsError(
-            f"cannot download {url}: put that file at {place}, or name one with --weights FILE"
+            f"cannot download {url}: save that file as {path}, or name a file with --weights FILE"
         ) from error
 
 
-def _file(weights):
+def _file(weights: str) -> pathlib.Path:
+    """Return the weight file that a path or a run directory stands for."""
     path = in_weights.file_of(weights)
     if path.is_file():
         return path
@@ -74,8 +84,8 @@ def _file(weights):
     raise WeightsError(f"there is no weight file {weights}")
 
 
-def _download_of(model_config):
-    """Return address and MD5 of a backbone's ImageNet weights."""
+def _download_of(model_config: ModelConfig) -> tuple[str, str | None]:
+    """Return the address and the MD5 checksum of a backbone's ImageNet weights."""
     backbone = model_config.backbone
     if backbone not in imagenet.DOWNLOADS:
         raise WeightsError(f"there are no ImageNet weights for {backbone}: use --weights none or a file")
@@ -88,121 +98,134 @@ def _download_of(model_config):
     return imagenet.DOWNLOADS[backbone]
 
 
-def preprocessing_for(path, backbone):
-    """Return the preprocessing that a weight file was trained with, a mode of ``Preprocess``.
+def preprocessing_for(path: str | os.PathLike | None, backbone: str) -> str | None:
+    """Return the preprocessing that the weights of a file were trained with.
 
-    A file of frcnn has it in its config. For a classification network, it is that of the network's
-    training. Without a file, it is that of the backbone's ImageNet weights.
+    A file of frcnn has it in its config. A classification network has that of
+    ``frcnn.weights.imagenet``. Without a file, it is that of the backbone's ImageNet weights.
 
     Args:
-        path: the file; None: no weights.
+        path: the weight file; None: no pretrained weights.
         backbone: name of the backbone.
 
     Returns:
-        The mode; None if the file gives no answer.
+        A mode of ``Preprocess``; None if the file's network is unknown.
 
     Raises:
-        WeightsError: the file cannot be read, or holds a network that is not for this backbone.
+        WeightsError: the file cannot be read, or its network is not for this backbone.
     """
-    return _wanted(path, backbone)[0]
+    return _needed_settings(path, backbone)[0]
 
 
-def resolve_auto_settings(config, path):
+def resolve_auto_settings(config: Config, path: str | os.PathLike | None) -> Config:
     """Replace "auto" in ``model.preprocessing`` and ``model.variant`` by what a weight file needs.
 
-    The variant stays "auto" unless the file needs that of ``keras.applications``.
+    The variant stays "auto" unless the file needs the variant of ``keras.applications``.
 
     Args:
-        config: ``Config``.
-        path: the file; None: no weights.
+        config: the settings.
+        path: the weight file; None: no pretrained weights.
+
+    Returns:
+        The settings with both values.
 
     Raises:
-        ConfigError: the config asks for another preprocessing or variant than the file's.
+        ConfigError: the config names a preprocessing or variant that is not the file's.
         WeightsError: as ``preprocessing_for``.
     """
-    preprocessing, variant = _wanted(path, config.model.backbone)
+    preprocessing, variant = _needed_settings(path, config.model.backbone)
     _check_variant(config.model, variant, path)
     asked = config.model.preprocessing
     if path is not None and asked != "auto" and preprocessing not in (None, asked):
         raise ConfigError(
             f"model.preprocessing is {asked}, but {path} was trained with {preprocessing}: "
-            "set model.preprocessing=auto, which takes what the weights want"
+            "set model.preprocessing=auto, which takes that of the weights"
         )
     values = {}
     if asked == "auto":
         values["model.preprocessing"] = preprocessing or BACKBONES[config.model.backbone].preprocessing
-    if config.model.variant == "auto" and variant == imagenet.KERAS:  # torchvision's is what auto means
+    if config.model.variant == "auto" and variant == imagenet.KERAS:  # "auto" builds torchvision's
         values["model.variant"] = variant
     return config.replace(values)
 
 
-def _wanted(path, backbone):
-    """Return the preprocessing and the variant that a file needs, each None if unknown."""
+def _needed_settings(path: str | os.PathLike | None, backbone: str) -> tuple[str | None, str | None]:
+    """Return the preprocessing and the variant that a weight file needs, each None if unknown."""
     if path is None:
         return BACKBONES[backbone].preprocessing, None
     text = in_weights.read(path)
     if text is not None:
         saved = Config().updated_from_json(text, f"the config in {path}").model
         return saved.preprocessing, _built_variant(saved)
-    network = _network_for(path, read_names(path), backbone)
+    network = _network_for(path, read_names(pathlib.Path(path)), backbone)
     if network is None:
         return None, None
     return network.preprocessing, network.variant if backbone in imagenet.VARIANT_BACKBONES else None
 
 
-def _built_variant(model_config):
-    """Return the variant in which a config's backbone is built; None if it has only one."""
+def _built_variant(model_config: ModelConfig) -> str | None:
+    """Return the variant of the backbone that a config builds; None if the backbone has no variants."""
     if model_config.backbone not in imagenet.VARIANT_BACKBONES:
         return None
     return imagenet.KERAS if model_config.variant == imagenet.KERAS else imagenet.TORCHVISION
 
 
-def _check_variant(model_config, wanted, source):
-    asked = model_config.variant
-    if (
-        asked != "auto"
-        and None not in (wanted, built := _built_variant(model_config))
-        and wanted != built
-    ):
+def _check_variant(
+    model_config: ModelConfig, needed: str | None, source: str | os.PathLike | None
+) -> None:
+    """Raise ``ConfigError`` if ``model.variant`` builds another variant than ``source`` needs."""
+    asked, built = model_config.variant, _built_variant(model_config)
+    if asked != "auto" and needed and built and needed != built:
         raise ConfigError(
-            f"model.variant is {asked}, but {source} is for {wanted}'s, whose strides and padding are "
-            "elsewhere: leave it at auto, or give weights of that variant"
+            f"model.variant is {asked}, but the weights {source} are for the variant of {needed}, which "
+            "has other strides and padding: set model.variant=auto, or give other weights"
         )
 
 
-def load_weights(model, path, classes=None):
-    """Load the weights of a file into the layers of a model, and return the load report.
+def load_weights(
+    model: keras.Model, path: pathlib.Path, classes: Sequence[str] | None = None
+) -> LoadReport:
+    """Load the weights of a file into the layers of a model, by the names of the layers.
 
-    A layer whose shapes differ keeps its own weights and is listed in the report.
+    A layer whose shapes differ from the file's keeps its weights and is listed in the report.
 
     Args:
         model: Keras model.
-        path: ``pathlib.Path``.
-        classes: the model's object classes. The last layers of a detector's file are loaded only if the
-            file names the same classes; if their order differs, the weights are reordered. None: they
-            are loaded as they are.
+        path: the weight file.
+        classes: names of the model's object classes. The two output layers, ``class_logits`` and
+            ``box_deltas``, are loaded only if the file is a detector of the same classes. If the order
+            of the classes differs, their weights are put in the model's order. None: the output layers
+            are loaded without this check.
 
     Raises:
-        WeightsError: nothing in the file fits the model, or the file cannot be read.
+        WeightsError: no layer of the file fits the model, or the file cannot be read.
     """
     entries, notes = read(path), []
     network = _network_for(path, entries)
     if network is not None:
         try:
             entries = network.convert(entries, weighted_layers(model))
-        except Exception as error:  # a part is missing, or of a shape that cannot be
+        except Exception as error:  # an array is missing or has an impossible shape
             raise WeightsError(f"cannot read weights from {path}: {error}") from error
         notes.append(f"the file holds {network.title}")
     elif path.suffix in STATE_SUFFIXES:
         entries = {name: [value] for name, value in entries.items()}
     if classes is not None and "class_logits" in entries:
-        entries, said = _for_classes(entries, path, tuple(classes))
-        notes += said
+        entries, class_notes = _for_classes(entries, path, tuple(classes))
+        notes += class_notes
     return fill_layers(model, entries, path, notes)
 
 
-def _network_for(path, names, backbone=None):
-    """Return the classification network that a file holds; None if it is a detector or unknown.
+def _network_for(path: str | os.PathLike, names: Iterable[str], backbone: str | None = None) -> Any:
+    """Return the classification network of a weight file, as ``imagenet.recognise`` does.
+
+    Args:
+        path: the file, for messages.
+        names: the names of the arrays or layers in the file.
+        backbone: name of the backbone that the weights are for; None: any.
+
+    Returns:
+        The network; None for a detector of frcnn or an unknown network.
 
     Raises:
         WeightsError: it is a detector of another program, or the network is not for this backbone.
@@ -211,29 +234,38 @@ def _network_for(path, names, backbone=None):
     script = "python scripts/import_weights.py"
     if {"rpn_out_class", "rpn_out_regress"} & names:
         raise WeightsError(
-            f"{path} is a detector of keras-frcnn, whose channels are in another order: make it "
-            f"one of ours by `{script} keras-frcnn {path} OUT.h5 --classes ...`, then "
-            "give --weights OUT.h5"
+            f"{path} is a detector of keras-frcnn, whose channels are in another order: import it by "
+            f"`{script} keras-frcnn {path} OUT.h5 --classes ...`, then give --weights OUT.h5"
         )
     if any(name.startswith(("backbone.body.", "roi_heads.")) for name in names):
         raise WeightsError(
-            f"{path} is a detector of torchvision: make it one of ours by "
-            f"`{script} torchvision {path} NAME OUT.h5`, with its builder's NAME, such as "
+            f"{path} is a detector of torchvision: import it by "
+            f"`{script} torchvision {path} NAME OUT.h5`, where NAME is torchvision's function, such as "
             "fasterrcnn_resnet50_fpn, then give --weights OUT.h5"
         )
     network = imagenet.recognise(names)
     if network is None or backbone is None or network.backbones is None:
         return network
     if backbone not in network.backbones:
-        served = imagenet.titles_for(backbone)
-        wanted = f"{backbone} takes {' or '.join(served)}" if served else f"none is for {backbone}"
-        serves = f"; this one is for {', '.join(network.backbones)}" if network.backbones else ""
-        raise WeightsError(f"{path} holds {network.title}, which has other layers: {wanted}{serves}")
+        fitting = imagenet.titles_for(backbone)
+        needed = f"{backbone} takes {' or '.join(fitting)}" if fitting else f"none is for {backbone}"
+        other = f"; this one is for {', '.join(network.backbones)}" if network.backbones else ""
+        raise WeightsError(f"{path} holds {network.title}, which has other layers: {needed}{other}")
     return network
 
 
 def _for_classes(entries, path, classes):
-    """Return the entries with the last layers for these classes, or without them, and what was done."""
+    """Fit the weights of the two output layers to the model's classes.
+
+    Args:
+        entries: {layer name: arrays} of the file.
+        path: the file.
+        classes: names of the model's object classes.
+
+    Returns:
+        The entries, with the output layers in the order of ``classes``, or without these layers if the
+        classes differ; and notes for the load report.
+    """
     text = in_weights.read(path)
     config = None if text is None else Config().updated_from_json(text, f"the config in {path}")
     theirs = config.data.classes if config else ()
@@ -249,9 +281,9 @@ def _for_classes(entries, path, classes):
             "class_logits": [array[..., columns] for array in logits],
             "box_deltas": [array[..., corners] for array in deltas],
         }
-        return entries | moved, ["class_logits and box_deltas: the file's classes, put in our order"]
+        return entries | moved, ["class_logits and box_deltas: put in the order of this run's classes"]
     if logits[0].shape[-1] != len(classes) + 1:
-        return entries, []  # mismatched: the load report shows the shapes
-    why = f"the file is of {listed(theirs)}" if theirs else "the file does not name its classes"
+        return entries, []  # the shapes differ, which the load report shows
+    why = f"the file has {listed(theirs)}" if theirs else "the file does not name its classes"
     kept = {name: v for name, v in entries.items() if name not in ("class_logits", "box_deltas")}
-    return kept, [f"class_logits, box_deltas made anew: {why}, this run of {listed(classes)}"]
+    return kept, [f"class_logits, box_deltas not loaded: {why}, this run has {listed(classes)}"]

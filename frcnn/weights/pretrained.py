@@ -1,7 +1,13 @@
-"""Build the sub-models of a config and load the weights that it names."""
+"""Build the network of a config, and load the weights that the config names."""
+
+from __future__ import annotations
+
+import os
+import pathlib
 
 import keras
 
+from frcnn.config.schema import Config
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import weighted_layers
@@ -9,29 +15,30 @@ from frcnn.text import listed
 from frcnn.weights import initial
 
 
-def build(config, weight_file=None):
-    """Return the ``FasterRCNN`` of a config with its weights loaded, and what they were filled with.
+def build(config: Config, weight_file: str | os.PathLike | None = None) -> tuple[FasterRCNN, str]:
+    """Build the network of a config, and load the weights that ``model.weights`` names.
+
+    Args:
+        config: the settings, with ``data.classes``. Settings of the section ``model`` that are "auto"
+            get the values that the weights need.
+        weight_file: the file that ``model.weights`` names, if the caller has it already; None: find it;
+            ImageNet's weights are downloaded.
+
+    Returns:
+        The network.
+        The load report as text: how many layers and weights of backbone, pyramid, RPN and head were
+        loaded. It is empty if ``model.weights`` is "none".
+
+    Raises:
+        ConfigError: ``data.classes`` is empty, or the weights need other settings.
+        WeightsError: the weight file is missing or damaged; or it does not have the weights of all
+            frozen layers, or has none for the backbone.
 
     Example::
 
         config = preset("voc").replace({"data.classes": ("cat", "dog")})
-        models, account = frcnn.build_pretrained(config)
-        print(account)
-
-    Args:
-        config: ``schema.Config`` with ``data.classes``. What is "auto" in ``model`` is what the
-            weights want.
-        weight_file: the file that ``model.weights`` names, where the caller has it already; None: it is
-            looked for, and ImageNet's weights are downloaded.
-
-    Returns:
-        ``FasterRCNN``, and the account as text: how many layers and weights of backbone, pyramid,
-        RPN and head came from the file. It is empty where ``model.weights`` is "none".
-
-    Raises:
-        ConfigError: no class is named, or settings are not those of the weights.
-        WeightsError: the weights are missing or damaged, or do not fill the layers that are frozen, or
-            fill nothing of the backbone.
+        model, report = frcnn.build_pretrained(config)
+        print(report)
     """
     classes = config.data.classes
     if not classes:
@@ -44,14 +51,14 @@ def build(config, weight_file=None):
     )
     if weight_file is None:
         return built, ""
-    filled = initial.load_weights(built.detector, weight_file, classes)
+    report = initial.load_weights(built.detector, pathlib.Path(weight_file), classes)
     parts = _parts(built)
-    _refuse_fraction(filled, built, parts, weight_file, config.model.backbone)
-    return built, f"{weight_file}: {filled.summary(parts)}"
+    _check_backbone(report, built, parts, weight_file, config.model.backbone)
+    return built, f"{weight_file}: {report.summary(parts)}"
 
 
 def _parts(built):
-    """Return {part: its layers with weights} of ``FasterRCNN``."""
+    """Return {part of the network: its layers with weights}."""
     backbone = weighted_layers(keras.Model(built.rpn.inputs, built.features))
     below = {layer.name for layer in backbone}
     parts = {
@@ -63,17 +70,18 @@ def _parts(built):
     return {part: layers for part, layers in parts.items() if layers}
 
 
-def _refuse_fraction(filled, built, parts, weight_file, backbone):
-    """Refuse a file that leaves frozen layers at random values, or brings nothing for the backbone."""
+def _check_backbone(report, built, parts, weight_file, backbone):
+    """Raise ``WeightsError`` if a frozen layer, or the whole backbone, was not loaded."""
     own = weighted_layers(built.detector)
-    frozen = [layer.name for layer in own if not layer.trainable and layer.name not in filled.layers]
+    frozen = [layer.name for layer in own if not layer.trainable and layer.name not in report.layers]
     names = [layer.name for layer in parts["backbone"]]
-    unfilled = [name for name in names if name not in filled.layers]
-    if frozen or unfilled == names:
-        of_shape = [name for name, _, _ in filled.mismatched if name in (frozen or unfilled)]
-        shapes = f" ({listed(of_shape)}: of other shapes)" if of_shape else ""
-        why = f"{listed(frozen)} would be frozen at random values" if frozen else "none of it is there"
+    not_loaded = [name for name in names if name not in report.layers]
+    if frozen or not_loaded == names:
+        of_shape = [name for name, _, _ in report.mismatched if name in (frozen or not_loaded)]
+        shapes = f" (other shapes: {listed(of_shape)})" if of_shape else ""
+        why = f": {listed(frozen)} would be frozen with random weights" if frozen else ""
         raise WeightsError(
-            f"{weight_file} fills {len(names) - len(unfilled)} of {len(names)} layers of the backbone "
-            f"{backbone}: {why}{shapes}. Give weights of this network, or --weights none"
+            f"{weight_file} has {len(names) - len(not_loaded)} of {len(names)} layers of the "
+            "backbone "
+            f"{backbone}{why}{shapes}. Give weights of this network, or --weights none"
         )

@@ -1,17 +1,27 @@
-"""torchvision's Faster R-CNN weights, entry by entry, as arrays for our layers.
+"""Converts a state dict of torchvision's Faster R-CNN to the arrays of our layers.
 
-What a state must hold follows from the layers that are to be filled: their names give the entries'
-names, their weights the shapes. Each entry is used once, and none may be left over.
+The names and shapes of the model's layers determine the entries that the state dict must have. Each
+entry is used once, and none may be left over.
 
-What differs, besides the names: convolutions are OIHW there and HWIO here; dense layers are transposed;
-the first of them reads its region channel by channel there and cell by cell here; background is the
-first class there and the last here; and background has box deltas there, which nothing ever reads.
+Besides the names, these things differ:
 
-Letters: K channels, P pool size, C classes with background.
+- Kernels of convolutions are OIHW in torchvision and HWIO in Keras. Kernels of dense layers are
+  transposed.
+- The first dense layer gets the pooled RoI flattened in the order channel, row, column in torchvision,
+  and row, column, channel here.
+- Background is the first class in torchvision and the last here. torchvision also has box deltas for
+  background, which are never used.
+
+K: channels, P: pool size, C: classes with background.
 """
 
-import re
+from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
 import numpy as np
 from keras import layers
 
@@ -36,19 +46,20 @@ keyboard|cell phone|microwave|oven|toaster|sink|refrigerator||book|clock|vase|sc
 hair drier|toothbrush
 """
 
-# The classes 1 to 90 of weights trained on COCO, whose category numbers have gaps.
+# Names of the classes 1 to 90 of weights trained on COCO. Some numbers are not used.
 COCO_CLASSES = tuple(
     category or f"unused {number}"
     for number, category in enumerate(_COCO_CATEGORIES.strip().replace("\n", "|").split("|"), start=1)
 )
 
 _CLASS_WEIGHT = "roi_heads.box_predictor.cls_score.weight"
-# Counts the steps of a batch normalization that was not frozen. We have no use for it, but a state
-# either has one for each or, from frozen ones, none.
+# The number of steps of a batch normalization. It is not used here. A state dict has it for all layers
+# of batch normalization, or for none if they were frozen.
 _COUNTER = "num_batches_tracked"
 
-# Layers outside the backbone, without their number, and the module each is in torchvision. ``part`` is
-# 0 for a convolution and 1 for its normalization, ``index`` the number counted from 0.
+# {layer name without its number: module in torchvision} of the layers outside the backbone. ``part`` is
+# 0 for a convolution and 1 for its normalization. ``number`` is the layer's number, ``index`` counts
+# from 0.
 _MODULES = {
     "fpn_lateral": "backbone.fpn.inner_blocks.{number}.{part}",
     "fpn_output": "backbone.fpn.layer_blocks.{number}.{part}",
@@ -60,69 +71,72 @@ _MODULES = {
     "box_deltas": "roi_heads.box_predictor.bbox_pred",
 }
 
-# Entries as files from before torchvision 0.13 name them, and how they are named since.
+# (pattern of an entry's name before torchvision 0.13, its name since then)
 _RENAMED = (
     (r"(rpn\.head\.conv)\.(weight|bias)", r"\1.0.0.\2"),
     (r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)", r"\1.0.\2"),
 )
 
-# The axes of torchvision's weight in the order of our kernel's.
+# The axes of torchvision's weight, in the order of the axes of Keras' kernel.
 _AXES = {layers.Conv2D: (2, 3, 1, 0), layers.DepthwiseConv2D: (2, 3, 0, 1), layers.Dense: (1, 0)}
 
-# What to do about background, which comes first there: move it to the end, or drop its deltas.
+# Background comes first in torchvision: its logit is moved to the end, and its deltas are dropped.
 _CLASSES_FIRST = {
     "class_logits": lambda array: np.roll(array, -1, axis=0),
     "box_deltas": lambda array: array[4:],
 }
 
 
-def check_name(name):
+def check_name(name: str) -> None:
     """Raise ``WeightsError`` unless ``name`` is one of ``NAMES``."""
     if name not in NAMES:
         raise WeightsError(f"there is no import for {name!r}, only for {', '.join(NAMES)}")
 
 
-def num_classes(state):
-    """Return C of a state.
+def num_classes(state: Mapping[str, Any]) -> int:
+    """Return C of a state dict.
 
     Raises:
-        WeightsError: the class predictor's weights are missing.
+        WeightsError: the weights of the class predictor are missing.
     """
     if _CLASS_WEIGHT not in state:
         raise WeightsError(f"the state has no {_CLASS_WEIGHT}")
     return int(np.shape(state[_CLASS_WEIGHT])[0])
 
 
-def batch_norm_epsilon(name, state):
-    """Return what batch normalization must add to the variance for a state to give its own numbers.
+def batch_norm_epsilon(name: str, state: Mapping[str, Any]) -> float:
+    """Return the epsilon of batch normalization with which a state dict was trained.
 
-    It is 1e-5, but 0 where a ``fasterrcnn_resnet50_fpn`` was trained with frozen batch normalization:
-    the published weights were, by code that added nothing, and torchvision sets it so when it loads
-    them. A state does not hold the number. One whose frozen backbone came from ImageNet, and not from
-    the published detector, wants 1e-5 as well.
+    It is 1e-5, except for a ``fasterrcnn_resnet50_fpn`` with frozen batch normalization, where it is 0:
+    the published weights were trained with 0, and torchvision sets it when it loads them. The state dict
+    does not contain the number. If a frozen backbone was not trained from the published detector but
+    from ImageNet's weights, give 1e-5 yourself (``import_torchvision``).
     """
     frozen = not any(entry.endswith(_COUNTER) for entry in state)
     return 0.0 if name == "fasterrcnn_resnet50_fpn" and frozen else conv.EPSILON
 
 
-def convert(name, state, model_layers, pool_size=7):
+def convert(
+    name: str, state: Mapping[str, Any], model_layers: Sequence[keras.layers.Layer], pool_size: int = 7
+) -> dict[str, list[np.ndarray]]:
     """Return {layer name: arrays in the order of its weights} for every layer.
 
     Args:
-        name: of the state's builder in torchvision, one of ``NAMES``.
-        state: {entry name: array}; entries named as before torchvision 0.13 are understood.
-        model_layers: the Keras layers that have weights.
+        name: torchvision's function that builds the detector, one of ``NAMES``.
+        state: {entry name: array}; the names of before torchvision 0.13 are accepted.
+        model_layers: the Keras layers with weights.
         pool_size: P.
 
     Raises:
-        WeightsError: ``name`` is not known; or entries are missing, left over or of the wrong shape,
-            all of which it names.
+        WeightsError: ``name`` is not known; or entries are missing, left over or have the wrong shape.
+            The message names all of them.
     """
     check_name(name)
     left = _with_new_names(state)
     has_counters = any(entry.endswith(_COUNTER) for entry in left)
     depth = sum(layer.name.startswith("head_conv") for layer in model_layers) // 2
-    arrays, missing, mismatched = {}, [], []
+    arrays: dict[str, list[np.ndarray]] = {}
+    missing, mismatched = [], []
     for layer in model_layers:
         module = _module(layer.name, depth)
         arrays[layer.name] = []
@@ -133,7 +147,7 @@ def convert(name, state, model_layers, pool_size=7):
                 continue
             array = np.asarray(left.pop(entry))
             if array.shape != shape:
-                mismatched.append(f"{entry} is {array.shape} and should be {shape}")
+                mismatched.append(f"{entry} is {array.shape} and must be {shape}")
             elif turn is not None:
                 arrays[layer.name].append(np.ascontiguousarray(turn(array), "float32"))
     refuse_mismatched(f"the state does not fit {name}", missing, left, mismatched)
@@ -146,30 +160,41 @@ def _with_new_names(state):
         new = entry
         for pattern, replacement in _RENAMED:
             new = re.sub(f"^{pattern}$", replacement, new)
-        # Should both be there, the old one stays under its own name, to be left over.
+        # If both are there, the old one keeps its name, so that it is reported as left over.
         renamed[entry if new in state else new] = array
     return renamed
 
 
 def _module(layer_name, depth):
-    """Return the torchvision module that a layer is, given how many convolutions its head has."""
+    """Return the name of a layer's module in torchvision.
+
+    Args:
+        layer_name: name of the layer.
+        depth: number of convolutions in the head.
+    """
     kind, number, norm = re.fullmatch(r"(.*?)(\d*)(_bn)?", layer_name).groups()
     index = int(number or 1) - 1
     if kind in _MODULES:
         return _MODULES[kind].format(number=number, index=index, part=int(norm is not None))
     if kind == "head_dense":
-        # Behind convolutions it stands in one row with them, the flattening and each activation.
+        # After convolutions the modules are numbered: convolutions, flattening, dense layers,
+        # activations.
         return f"roi_heads.box_head.{depth + 1 + 2 * index if depth else f'fc{6 + index}'}"
     return "backbone.body." + layer_name.removeprefix("features_").replace("_", ".")
 
 
-def parameters(layer, pool_size, has_counters):
-    """List a layer's parameters: name and shape in torchvision, and the function to ours, if any.
+def parameters(
+    layer: keras.layers.Layer, pool_size: int, has_counters: bool
+) -> list[tuple[str, tuple[int, ...], Callable | None]]:
+    """Return (name, shape, conversion) of each parameter that a layer has in torchvision.
+
+    The conversion is a function from torchvision's array to the layer's; None: the parameter is not
+    used.
 
     Args:
-        layer: a Keras layer: a convolution, a dense layer or a batch normalization.
-        pool_size: P of the regions that the head's first dense layer reads.
-        has_counters: whether the state counts the steps of its batch normalizations.
+        layer: a convolution, a dense layer or batch normalization.
+        pool_size: P of the pooled RoIs, the input of the head's first dense layer.
+        has_counters: whether the state dict has the numbers of steps of batch normalization.
     """
     if isinstance(layer, layers.BatchNormalization):
         names = ("weight", "bias", "running_mean", "running_var")

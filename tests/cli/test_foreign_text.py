@@ -81,7 +81,7 @@ def test_class_names_and_mistyped_options_are_printed_escaped(shapes_folder, tmp
     for name in ("train", "inspect"):
         options = ("--set", "data.train_split=train", "--set", "data.val_split=val")
         status, output = command(name, "--dataset", "voc", "--data-dir", root, *options)
-        assert status == 2 and r"'cat\x9b31m' holds U+009B" in output
+        assert status == 2 and r"'cat\x9b31m' has the invisible character U+009B" in output
     status, output = command("train", f"--{ESCAPE}")
     assert status == 2 and r"\x1b[31m" in output
 

@@ -30,7 +30,7 @@ def test_an_accent_is_one_letter_however_it_is_written():
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\u200b", "\u202e", "\ufeff", "\ud800"])
 def test_what_cannot_be_seen_is_refused(character):
-    with pytest.raises(DataError, match=f"holds U\\+{ord(character):04X}, a character that"):
+    with pytest.raises(DataError, match=f"has the invisible character U\\+{ord(character):04X}"):
         class_names.clean(f"a{character}b")
 
 
@@ -44,8 +44,8 @@ def test_no_name_is_endless():
     "names, says",
     [
         (["a b", "a  b"], "data.classes: the class 'a b' is named twice"),
-        (["a", "\n"], "data.classes: class 2 of 2 has no name"),
-        (["a\x1b"], "data.classes: the class name 'a\\\\x1b' holds U\\+001B"),
+        (["a", "\n"], "data.classes: class 2 of 2 has an empty name"),
+        (["a\x1b"], "data.classes: the class name 'a\\\\x1b' has the invisible character U\\+001B"),
     ],
 )
 def test_the_setting_is_cleaned_alike(names, says):

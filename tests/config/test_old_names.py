@@ -69,5 +69,5 @@ def test_a_file_with_an_old_and_a_new_name_is_refused():
 
 @pytest.mark.parametrize("key", OLD_NAMES)
 def test_a_command_line_is_told_the_new_name(key):
-    with pytest.raises(ConfigError, match=f"^the setting {key} is called {OLD_NAMES[key]} now$"):
+    with pytest.raises(ConfigError, match=f"^the setting {key} is now called {OLD_NAMES[key]}$"):
         precedence.gather({}, {key: str(OLD_VALUES[key])})

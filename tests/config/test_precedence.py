@@ -138,7 +138,7 @@ def test_another_backbone_than_the_weight_file_s_is_said(file, detector):
     expected = presets.backbone_preset("resnet50_fpn") | {"model.weights": detector}
     assert found.config == preset("voc").replace(expected)
     (note,) = found.notes
-    assert "detector.h5 holds a mobilenet_v2_fpn: a resnet50_fpn uses none of its settings" in note
+    assert "detector.h5 has a mobilenet_v2_fpn, so its settings are not used for a resnet50_fpn" in note
 
 
 def test_a_setting_in_a_weight_file_that_there_is_not(detector):
@@ -255,7 +255,7 @@ def test_the_summary_has_a_line_for_each_source(file):
     path = file({"anchors.sizes": [8, 16.5], "data.flip": 0.5})
     found = gather(path, optimizer__name="adam", assignments={"anchors.rounded": "true"})
     assert found.summary().splitlines() == [
-        "settings that are no default, each source over those before it:",
+        "settings that differ from the defaults (a later source overrides an earlier one):",
         "  preset adam: optimizer.learning_rate=1e-05 optimizer.weight_decay=0",
         f"  {path}: anchors.sizes=8,16.5",
         "  options: optimizer.name=adam",

@@ -46,8 +46,8 @@ def test_json_may_hold_a_part_and_the_rest_stays():
     "text, says",
     [
         ("{", "run.json is not JSON"),
-        ("[]", "run.json must hold sections"),
-        ('{"train": 3}', "run.json must hold sections"),
+        ("[]", "run.json must have sections"),
+        ('{"train": 3}', "run.json must have sections"),
         ('{"train": {"epoch": 3}}', "run.json: there is no setting 'train.epoch'.*train.epochs"),
         ('{"trian": {}}', "run.json: there is no section 'trian', only .*train"),
         (
@@ -65,8 +65,8 @@ def test_json_may_hold_a_part_and_the_rest_stays():
         ('{"train": {"epochs": 9007199254740993}}', "train.epochs must be a whole number"),
         ('{"optimizer": {"learning_rate": -Infinity}}', "optimizer.learning_rate must be a number"),
         ('{"optimizer": {"learning_rate": 1e999}}', "optimizer.learning_rate must be a number"),
-        ('{"train": {"epochs": 1, "epochs": 2}}', "run.json is not JSON: .*'epochs' stands there twice"),
-        ('{"train": {}, "train": {}}', "run.json is not JSON: .*'train' stands there twice"),
+        ('{"train": {"epochs": 1, "epochs": 2}}', "run.json is not JSON: .*'epochs' is there twice"),
+        ('{"train": {}, "train": {}}', "run.json is not JSON: .*'train' is there twice"),
         ('{"data": {"classes": ["a", {"b": 1}]}}', "data.classes must be .* values, each text"),
         ('{"data": {"dir": "a\\u0000b"}}', "data.dir must be text"),
         ('{"data": {"classes": ["\\ud800"]}}', "data.classes must be .* values, each text"),

@@ -189,12 +189,12 @@ def test_layers_that_do_not_match_are_all_named(refused):
     text = refused({"block3_conv2": None, "fc2": None, "extra_conv": values, "block1_conv1": values})
     assert "missing: block3_conv2, fc2" in text
     assert "left over: extra_conv" in text
-    assert "of wrong shape: block1_conv1 is [(1, 1, 2, 2), (2,)] and should be [(3, 3, 3, 64)" in text
+    assert "wrong shape: block1_conv1 is [(1, 1, 2, 2), (2,)] and must be [(3, 3, 3, 64)" in text
 
 
 def test_what_is_no_vgg16_of_theirs(refused, tmp_path):
-    assert "is no VGG16 of keras-frcnn" in refused({"rpn_conv1": None})
-    assert "is no VGG16 of keras-frcnn" in refused({"dense_class_9": [np.zeros((6, 9)), np.zeros(9)]})
+    assert "is not a VGG16 of keras-frcnn" in refused({"rpn_conv1": None})
+    assert "is not a VGG16 of keras-frcnn" in refused({"dense_class_9": [np.zeros((6, 9)), np.zeros(9)]})
     with pytest.raises(WeightsError, match="there is no weight file"):
         keras_frcnn.import_keras_frcnn(tmp_path / "none.hdf5")
     (tmp_path / "text.hdf5").write_text("no weights")
@@ -204,10 +204,10 @@ def test_what_is_no_vgg16_of_theirs(refused, tmp_path):
 
 def test_resnet_is_refused_with_the_reason(refused):
     text = refused({"res2a_branch2a": [np.zeros((1, 1, 64, 64)), np.zeros(64)]})
-    assert "Only its VGG16 can be imported" in text and "without padding" in text
+    assert "Only VGG16 can be imported" in text and "without padding" in text
 
 
 def test_other_numbers_of_classes_and_anchors(refused):
     assert "has 2 classes without bg, not 3" in refused(error=ConfigError, classes=("a", "b", "c"))
-    assert "has 6 anchors a cell, not 3 sizes x 3" in refused(error=ConfigError, sizes=(1, 2, 3))
+    assert "has 6 anchors per cell, not 3 sizes x 3" in refused(error=ConfigError, sizes=(1, 2, 3))
     assert "ratios must be pairs" in refused(error=ConfigError, ratios=((1, 0),))

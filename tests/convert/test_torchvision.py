@@ -259,7 +259,9 @@ def test_the_variance_s_addend_is_that_of_the_published_weights_unless_given(con
 
 
 def test_an_unknown_setting_is_named_with_those_there_are(state):
-    with pytest.raises(ConfigError, match="no setting box_thresh; there are num_classes, min_size, max"):
+    with pytest.raises(
+        ConfigError, match="there is no setting box_thresh; there are num_classes, min_size, max"
+    ):
         frcnn.import_torchvision(MOBILE, state, box_thresh=0.5)
 
 
@@ -270,7 +272,7 @@ def test_a_number_of_classes_that_the_state_does_not_have(state):
 
 @pytest.mark.parametrize("classes", [("a", "b"), tuple("abcdefg")])
 def test_class_names_must_be_as_many_as_the_classes(state, classes):
-    with pytest.raises(ConfigError, match=f"classes names {len(classes)}, but the state has 6"):
+    with pytest.raises(ConfigError, match=f"classes has {len(classes)} names, but the state has 6"):
         frcnn.import_torchvision(MOBILE, state, classes=classes)
 
 
@@ -371,8 +373,8 @@ def test_frcnn_train_goes_on_from_an_imported_detector(saved, shapes_folder, tmp
     )
     assert last < 0.9 * first
     printed = capsys.readouterr().out
-    made_anew = [one.split()[0] for one in printed.splitlines() if "made anew" in one]
-    assert made_anew == ["class_logits", "box_deltas"]
+    not_loaded = [one.split()[0] for one in printed.splitlines() if "not loaded" in one]
+    assert not_loaded == ["class_logits", "box_deltas"]
     assert "(1024, 7)" in printed and "(1024, 4)" in printed
 
     config = Config().updated_from_json((run / "resolved.json").read_text())

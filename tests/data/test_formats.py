@@ -392,7 +392,7 @@ def test_yolo_without_any_label_file_says_where_they_belong(tmp_path):
         ("train: images\nnames: a\n", "names is a, expected a list"),
         ("train: images\nnames: {0: a, 2: b}\n", "names has the numbers"),
         ("train: images\nnames: {x: a}\n", "the keys of names are no numbers"),
-        ("train: &a [x]\nnames: [*a, *a]\n", "holds aliases"),
+        ("train: &a [x]\nnames: [*a, *a]\n", "has aliases"),
         ("train: images\nnames: [a\n", "cannot be read as YAML"),
         ("train: images\nnames: !!python/object/apply:os.getcwd []\n", "cannot be read as YAML"),
     ],

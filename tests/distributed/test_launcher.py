@@ -35,7 +35,7 @@ def test_each_worker_has_a_port_and_a_share_of_the_cores():
 def test_each_worker_has_a_gpu_of_its_own():
     changes = launcher.worker_environments(2, {"CUDA_VISIBLE_DEVICES": "4,5,7"})
     assert [change["CUDA_VISIBLE_DEVICES"] for change in changes] == ["4", "5"]
-    with pytest.raises(ConfigError, match="4 workers need a GPU each, and there are 3"):
+    with pytest.raises(ConfigError, match="4 workers need 4 GPUs, but there are 3"):
         launcher.worker_environments(4, {"CUDA_VISIBLE_DEVICES": "4,5,7"})
 
 

@@ -203,7 +203,7 @@ def test_labels_are_classified_in_their_own_boxes(run):
 
 def test_other_classes_and_metrics_are_refused(run):
     detector = Detector.load(run)
-    with pytest.raises(DataError, match="has the classes cat; the detector knows circle, square"):
+    with pytest.raises(DataError, match="has the classes cat, but the detector has circle, square"):
         evaluator.detect(detector, Dataset("pets", ("cat",), ()))
     with pytest.raises(DataError, match="pets has no image"):
         evaluator.detect(detector, Dataset("pets", detector.classes, ()))

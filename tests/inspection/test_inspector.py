@@ -198,7 +198,7 @@ def test_augmented_images_are_drawn_and_are_those_of_training(small_config, tmp_
 @pytest.mark.parametrize("name", ["report.txt", "charts.png", "skipped.csv"])
 def test_a_file_that_is_no_report_s_is_left_alone(small_config, tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(OutputError, match=f"{name} exists and is not known as a file of"):
+    with pytest.raises(OutputError, match=f"{name} exists and was not written by"):
         inspector.inspect(small_config, tmp_path)
     assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 

@@ -137,14 +137,14 @@ def test_preprocessing_is_inside_and_as_configured(mode):
 
 def test_a_preprocessing_that_nobody_has_settled_is_refused():
     """It was built as pixels over 255, without a word."""
-    with pytest.raises(ConfigError, match="preprocessing is auto, which only the weights can tell"):
+    with pytest.raises(ConfigError, match="preprocessing is auto, but it depends on the weights"):
         FasterRCNN.from_config(presets.preset("voc"), 21)
 
 
 def test_layers_frozen_at_random_values_are_refused():
     config = CONFIG.replace({"model.backbone": "vgg16", "model.weights": "imagenet"})
     with pytest.raises(
-        ConfigError, match=r"4 layers are frozen .*random ones: block1_conv1, .*pretrained"
+        ConfigError, match=r"4 layers are frozen.*random weights: block1_conv1, .*pretrained"
     ):
         FasterRCNN.from_config(config, 21)
 

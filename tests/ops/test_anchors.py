@@ -129,7 +129,7 @@ def test_cells_that_stick_out_are_spread_over_the_input(height, rows, stride):
 
 
 def test_a_size_for_each_level_or_an_error():
-    with pytest.raises(ConfigError, match="anchors.sizes needs a size for each of 3 levels"):
+    with pytest.raises(ConfigError, match="anchors.sizes needs one size for each of 3 levels"):
         anchor_generator((8, 16, 32), 32, 32, sizes=(8.0, 16.0), size_per_level=True)
 
 

@@ -458,7 +458,7 @@ def test_another_number_of_workers_is_a_change(whole, config, tmp_path, monkeypa
         return checkpoint, faults
 
     monkeypatch.setattr(checkpoints, "read_newest", of_two)
-    with pytest.raises(ConfigError, match="workers, which share a batch: 2 -> 1"):
+    with pytest.raises(ConfigError, match="number of processes: 2 -> 1"):
         train(config, run, resume=True)
 
 

@@ -98,8 +98,8 @@ def test_a_missing_file_is_named(built, tmp_path):
 
 def test_weights_of_another_network_are_refused(built, small_config, tmp_path):
     detector_files.save(built, small_config, tmp_path / "a.weights.h5")
-    with pytest.raises(WeightsError, match="a.weights.h5 is of another network.*class_logits"):
+    with pytest.raises(WeightsError, match="a.weights.h5 belongs to another network.*class_logits"):
         detector_files.load(FasterRCNN.from_config(small_config, 6), tmp_path / "a.weights.h5")
     built.rpn.save_weights(tmp_path / "rpn.weights.h5")
-    with pytest.raises(WeightsError, match="rpn.weights.h5 is of another network.*head_dense1"):
+    with pytest.raises(WeightsError, match="rpn.weights.h5 belongs to another network.*head_dense1"):
         detector_files.load(built, tmp_path / "rpn.weights.h5")

@@ -161,9 +161,9 @@ def test_another_number_of_classes_makes_only_the_predictors_anew(build, tmp_pat
     for name in ("class_logits", "box_deltas"):
         np.testing.assert_array_equal(arrays(target)[name][0], before[name][0])
     first, *others = filled.summary().splitlines()
-    assert f"filled {len(filled.layers)} layers, {filled.weights:,} weights" in first
+    assert f"loaded {len(filled.layers)} layers, {filled.weights:,} weights" in first
     assert [line.split()[0] for line in others] == ["class_logits", "box_deltas"]
-    assert "made anew" in others[0] and "(16, 6)" in others[0] and "(16, 4)" in others[0]
+    assert "not loaded" in others[0] and "(16, 6)" in others[0] and "(16, 4)" in others[0]
 
 
 def test_the_summary_names_what_the_file_lacks(build, tmp_path):
@@ -177,7 +177,7 @@ def test_the_summary_names_what_the_file_lacks(build, tmp_path):
 def test_it_is_an_error_if_nothing_fits(build, tmp_path):
     keras2_file(tmp_path / "a.h5", {"conv1": {"kernel": np.zeros((3, 3, 3, 8))}})
     with pytest.raises(
-        WeightsError, match=r"no layer of .*a\.h5 fits: it has conv1, the model .*tiny_conv1"
+        WeightsError, match=r"no layer of .*a\.h5 fits: it has conv1, the model has .*tiny_conv1"
     ):
         initial.load_weights(build().detector, tmp_path / "a.h5")
     np.savez(tmp_path / "a.npz", **{"Conv_0/kernel": np.zeros((5, 5, 3, 8)), "Conv_0/bias": np.zeros(8)})
@@ -292,7 +292,7 @@ def test_imagenet_without_a_network_says_where_to_put_which_file(backbone, monke
         initial.find_or_download(wanting("imagenet", backbone))
     name = imagenet.DOWNLOADS[backbone][0].rsplit("/", 1)[1]
     assert name.removeprefix("weights_").startswith(backbone.split("_")[0])
-    assert f"put that file at /home/of/keras/models/{name}" in str(caught.value)
+    assert f"save that file as /home/of/keras/models/{name}" in str(caught.value)
     assert "--weights" in str(caught.value)
 
 
@@ -396,7 +396,7 @@ def test_preprocessing_and_variant_follow_the_file(named, kind, name, backbone, 
     if variant != "auto":
         other = {"keras": "torchvision", "torchvision": "keras"}[variant]
         with pytest.raises(
-            ConfigError, match=f"variant is {other}, but .*{path.name} is for {variant}'s"
+            ConfigError, match=f"variant is {other}, but .*{path.name} are for the variant of {variant}"
         ):
             initial.resolve_auto_settings(config.replace({"model.variant": other}), path)
 
@@ -450,7 +450,7 @@ def test_preprocessing_of_a_detectors_weights_is_the_detectors(build, small_conf
     detector_files.save(build(), config, path)
     assert initial.preprocessing_for(path, "vgg16") == "torch"
     in_weights.write(path, '{"architectures": ["of another program"]}')
-    with pytest.raises(ConfigError, match=f"the config in {path} must hold sections"):
+    with pytest.raises(ConfigError, match=f"the config in {path} must have sections"):
         initial.preprocessing_for(path, "vgg16")
 
 
@@ -492,7 +492,7 @@ def test_the_same_classes_in_another_order_bring_their_weights_along(of_cat_dog_
     source, path = of_cat_dog_bird
     target = build(3)
     filled = initial.load_weights(target.detector, path, ("bird", "cat", "dog"))
-    assert not filled.missing and "put in our order" in filled.summary()
+    assert not filled.missing and "put in the order of this run's classes" in filled.summary()
     kernel, bias = predictors(target)["class_logits"]
     assert bias.tolist() == [2, 0, 1, 3]  # background stays last
     np.testing.assert_array_equal(kernel, predictors(source)["class_logits"][0][:, [2, 0, 1, 3]])
@@ -508,7 +508,7 @@ def test_as_many_other_classes_make_the_last_layers_anew(of_cat_dog_bird, build)
     before = predictors(target)
     filled = initial.load_weights(target.detector, path, ("cat", "dog", "ship"))
     assert filled.missing == ("class_logits", "box_deltas")
-    assert "made anew: the file is of cat, dog, bird, this run of cat, dog, ship" in filled.summary()
+    assert "not loaded: the file has cat, dog, bird, this run has cat, dog, ship" in filled.summary()
     for name, values in before.items():
         for old, new in zip(values, predictors(target)[name]):
             np.testing.assert_array_equal(new, old)
@@ -526,6 +526,6 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, build):
     kernel[0, 0, 0, 0] = np.nan
     keras2_file(tmp_path / "a.h5", {"tiny_conv1": {"kernel": kernel, "bias": np.zeros(24)}})
     with pytest.raises(
-        WeightsError, match="a.h5 holds numbers that are not finite, in layer tiny_conv1"
+        WeightsError, match="a.h5 has numbers that are not finite in the layer tiny_conv1"
     ):
         initial.load_weights(build().detector, tmp_path / "a.h5")

@@ -57,13 +57,13 @@ def test_the_head_of_voc_is_pretrained_and_it_says_how_much(vgg16_file):
     for name in ("head_dense1", "head_dense2"):
         assert (np.asarray(built.classifier.get_layer(name).kernel) == 1).all()
     first, backbone, rpn, head, kind = account.splitlines()
-    assert first.startswith(f"{path}: filled 15 layers") and "1 layers of the file not used" in first
+    assert first.startswith(f"{path}: loaded 15 layers") and "1 layers of the file not used" in first
     assert backbone == ("  backbone: 13 of 13 layers pretrained, 14,714,688 of 14,714,688 weights")
     assert rpn.startswith("  RPN: 0 of 3 layers pretrained, 0 of ")
     own, new = 49 * 512 * 6 + 6 + 6 * 6 + 6, (6 + 1) * 3 + (6 + 1) * 8
     assert head == (
         f"  head: 2 of 4 layers pretrained, {own:,} of {own + new:,} weights; "
-        "class_logits, box_deltas start anew"
+        "class_logits, box_deltas: random weights"
     )
     assert kind == "  the file holds VGG16 of keras.applications"
 
@@ -72,19 +72,23 @@ def test_a_narrower_head_starts_anew_and_it_says_so(vgg16_file):
     _, account = frcnn.build_pretrained(voc(vgg16_file(6), head_width=4))
     assert "head: 0 of 4 layers pretrained, 0 of " in account
     assert (
-        "head_dense1 made anew: the model has [(25088, 4), (4,)], the file [(25088, 6), (6,)]" in account
+        "head_dense1 not loaded: the model has [(25088, 4), (4,)], the file [(25088, 6), (6,)]"
+        in account
     )
 
 
 def test_a_file_that_leaves_frozen_layers_out_is_refused(vgg16_file):
     path = vgg16_file(6, without=("block1_conv2", "block4_conv1"))
     with pytest.raises(
-        WeightsError, match=r"fills 11 of 13 .*vgg16: block1_conv2 would be frozen at ran"
+        WeightsError, match=r"has 11 of 13 .*vgg16: block1_conv2 would be frozen with ran"
     ):
         frcnn.build_pretrained(voc(path, head_width=6))
     # Nothing is frozen here, and what the file lacks is said.
     _, account = frcnn.build_pretrained(voc(path, head_width=6, trainable_stages=5))
-    assert "backbone: 11 of 13 layers" in account and "block1_conv2, block4_conv1 start anew" in account
+    assert (
+        "backbone: 11 of 13 layers" in account
+        and "block1_conv2, block4_conv1: random weights" in account
+    )
 
 
 def test_a_detector_of_another_network_is_refused(small_config, tmp_path):
@@ -92,7 +96,7 @@ def test_a_detector_of_another_network_is_refused(small_config, tmp_path):
     config = small_config.replace({"data.classes": "cat,dog"})
     detector_files.save(FasterRCNN.from_config(config, 3), config, tmp_path / "tiny.h5")
     other = config.replace({"model.backbone": "vgg16", "model.weights": str(tmp_path / "tiny.h5")})
-    with pytest.raises(WeightsError, match="tiny.h5 fills 0 of 13 layers of the backbone vgg16"):
+    with pytest.raises(WeightsError, match="tiny.h5 has 0 of 13 layers of the backbone vgg16"):
         frcnn.build_pretrained(other)
 
 

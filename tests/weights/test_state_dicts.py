@@ -58,7 +58,7 @@ def test_pth(tmp_path, suffix):
     torch.save({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / f"c{suffix}")
     np.testing.assert_array_equal(read_state(tmp_path / f"c{suffix}")["a"], np.ones(2, "float32"))
     torch.save([1, 2], tmp_path / f"d{suffix}")
-    with pytest.raises(WeightsError, match="holds no state dict"):
+    with pytest.raises(WeightsError, match="is not a state dict"):
         read_state(tmp_path / f"d{suffix}")
 
 

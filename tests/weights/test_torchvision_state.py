@@ -228,7 +228,7 @@ def test_an_entry_too_many_is_named(mobile):
 def test_an_entry_of_a_wrong_shape_is_named(mobile, entry, shape, expected):
     with pytest.raises(WeightsError) as error:
         convert(mobile, **{entry: np.zeros(shape)})
-    assert str(error.value).endswith(f"; of wrong shape: {entry} is {shape} and should be {expected}")
+    assert str(error.value).endswith(f"; wrong shape: {entry} is {shape} and must be {expected}")
 
 
 def test_all_faults_are_named_at_once(mobile):

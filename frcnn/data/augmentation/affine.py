@@ -1,8 +1,8 @@
 """Flips, rotation and shear of an image and its boxes.
 
-A box after a rotation is the upright hull of the rotated box: it is exact for a rectangular object, and
-larger than the object otherwise. So the angles should be small. A box that is cut is the hull of what
-remains of the rotated box.
+After a rotation, a box is the axis-aligned box around the rotated box. It is exact for a rectangular
+object; for other objects it is too large, so the angles should be small. If the image's edge cuts a
+rotated box, the new box is the axis-aligned box around the visible part.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def matrix(size: tuple[int, int], angle: float, shear_x: float, shear_y: float) 
 
     Args:
         size: (width, height), pixels.
-        angle: of the rotation, degrees, from x to y.
-        shear_x, shear_y: angles by which the vertical and the horizontal edges tilt, degrees.
+        angle: angle of the rotation, degrees, from the x axis to the y axis.
+        shear_x, shear_y: angles by which vertical and horizontal edges are tilted, degrees.
 
     Returns:
-        float64, for points (x, y, 1) in pixels, where the first pixel reaches from 0 to 1.
+        float64, for points (x, y, 1) in pixels; the first pixel goes from 0 to 1.
     """
     sheared = np.array([[1.0, math.tan(math.radians(shear_x))], [math.tan(math.radians(shear_y)), 1.0]])
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -43,12 +43,13 @@ def matrix(size: tuple[int, int], angle: float, shear_x: float, shear_y: float) 
 
 
 def warp(example: Example, transform: np.ndarray) -> Example:
-    """Move an image and its boxes by a (2, 3) matrix, as ``matrix`` makes it; the size stays.
+    """Apply a (2, 3) matrix of ``matrix`` to an image and its boxes. The image's size stays the same.
 
-    What comes from outside the image has the padding's colour. Boxes are clipped; slivers are dropped.
+    Pixels from outside the image get the colour of the padding. Boxes are clipped, and boxes of which
+    too little is visible are dropped.
     """
     height, width = example.image.shape[:2]
-    # OpenCV counts from the centre of the first pixel.
+    # In OpenCV, 0 is the centre of the first pixel.
     half = np.array([0.5, 0.5])
     own = transform.copy()
     own[:, 2] += transform[:, :2] @ half - half
@@ -64,5 +65,5 @@ def warp(example: Example, transform: np.ndarray) -> Example:
         points = corner if inside is None else inside[:, 0]
         boxes[row] = *points.min(axis=0), *points.max(axis=0)
         visible[row] *= area / max(cv2.contourArea(corner), 1e-9)
-    # Nothing is left to clip, but what became a sliver is dropped.
+    # The boxes are already clipped; this drops boxes of which too little is visible.
     return example.replace(image=image, boxes=boxes, visible=visible).clipped()

@@ -1,7 +1,7 @@
 """``Augmenter``: the random changes of training images, in their order.
 
-Everything that decides an image's size is drawn before the image is decoded: processes that share a
-batch must agree on its shape, and do not decode each other's images.
+All random numbers on which the size of an image depends are drawn before the image is decoded. Processes
+that share a batch must use the same shape, and each decodes only its own images.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from frcnn.errors import DataError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """What was drawn for one image before it is decoded.
+    """The random choices for one image before it is decoded. A plan can be used once.
 
     Attributes:
         sample: the image.
-        window: of the crop, pixels of the image file, x1, y1, x2, y2.
+        window: x1, y1, x2, y2 of the crop, pixels of the image file.
         size: (width, height) of the network input, before padding.
-        rng: draws all that follows; a plan serves once.
+        rng: generator of all later random numbers.
         others: plans of the other images of a mosaic; empty: no mosaic.
     """
 
@@ -41,33 +41,33 @@ class Plan:
 
     @property
     def most_boxes(self) -> int:
-        """Number of boxes that the image may have, without difficult ones."""
+        """Largest number of boxes that the image can have, without difficult ones."""
         return int((~self.sample.difficult).sum()) + sum(other.most_boxes for other in self.others)
 
 
 class Augmenter:
-    """Changes images and boxes at random. All is drawn from a generator of the image and the epoch.
+    """Changes images and boxes at random. Each image has its own random generator in each epoch.
 
-    The order, each if its setting asks for it:
+    The changes in their order, each only if its setting is on:
 
-    1. crop (``augment.crop``), from the image as it is in its file;
+    1. crop (``augment.crop``) of the image in the size of its file;
     2. resize to one of ``augment.short_sides``, or to ``data.short_side``;
     3. scale jitter: the content is resized by a factor, then cut or padded to the size of step 2
        (Ghiasi et al. 2021, "Simple Copy-Paste", section 3: large-scale jitter is 0.1 to 2.0);
     4. horizontal flip (``data.flip``), vertical flip;
     5. shear and rotation, in one warp;
-    6. mosaic: three other images go through steps 1 to 5, too, and each fills a quarter;
+    6. mosaic: three other images go through steps 1 to 5 as well, and each fills a quarter;
     7. colour, 8. blur, 9. JPEG compression.
 
-    Boxes are clipped at each cut. The one rule for what a cut leaves is in ``example.MIN_VISIBLE``.
-    Difficult boxes go through all steps like others.
+    Boxes are clipped at each cut. ``example.MIN_VISIBLE`` decides which boxes remain after a cut.
+    Difficult boxes go through all steps like the others.
 
     Args:
         dataset: images and boxes.
-        data: the settings ``data``.
-        config: the settings ``augment``.
-        seed: of everything random.
-        load: function of a ``Sample`` to its (H, W, 3) uint8 image, which is not written to.
+        data: the section ``data`` of the settings.
+        config: the section ``augment`` of the settings.
+        seed: seed of all random numbers.
+        load: function from a ``Sample`` to its image (H, W, 3) uint8, which is not changed.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Augmenter:
         self.dataset, self.data, self.config, self.seed, self.load = dataset, data, config, seed, load
 
     def plan(self, index: int, *position: int) -> Plan:
-        """Draw what decides the size of an image.
+        """Draw the random choices on which the size of an image depends.
 
         Args:
-            index: of the image in the data set.
-            position: identifies the use of the image: the epoch, and the repetition in it.
+            index: index of the image in the data set.
+            position: numbers that identify the use of the image: the epoch, and the repetition in it.
         """
         rng = rng_module.generator(self.seed, rng_module.AUGMENTATION, index, *position)
         own = self._plan(self.dataset.samples[index], rng)
@@ -110,8 +110,8 @@ class Augmenter:
         """Return the image and its boxes.
 
         Args:
-            plan: of ``plan``; it serves once.
-            flip: whether to mirror it left to right, which is drawn elsewhere.
+            plan: result of ``plan``; it can be used once.
+            flip: whether to mirror the image left to right; the caller draws it.
 
         Raises:
             DataError: the image cannot be decoded.
@@ -125,7 +125,7 @@ class Augmenter:
                 try:
                     parts.append(self._placed(other, bool(mirrored), shrink))
                 except DataError:
-                    # Its quarter stays empty. The fault is reported when the image has its own turn.
+                    # Its quarter stays empty. The loader reports the fault when it loads this image.
                     parts.append(empty(plan.size, parts[0].image.dtype))
             example = mosaic.put_together(parts, plan.size, rng)
         else:
@@ -140,7 +140,7 @@ class Augmenter:
         return example.replace(image=image)
 
     def _placed(self, plan: Plan, flip: bool, shrink: float = 1.0) -> Example:
-        """Return an image after all steps that move boxes; ``shrink`` is a factor of its size."""
+        """Return an image after all steps that move boxes, with its size multiplied by ``shrink``."""
         rng, config = plan.rng, self.config
         canvas = _times(plan.size, shrink)
         low, high = config.scale_jitter or (1.0, 1.0)

@@ -1,4 +1,4 @@
-"""A random crop that holds an object, or a part of one (Liu et al. 2016, SSD, section 2.2)."""
+"""A random crop with at least a part of an object in it (Liu et al. 2016, SSD, section 2.2)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from frcnn.data.augmentation.example import MIN_VISIBLE, clip
 
-# SSD's: the crop and at least one box overlap by this IoU, of which one is drawn.
+# Least IoU of the crop with at least one box. One of these is drawn, as in SSD.
 MIN_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-SIDES = (0.3, 1.0)  # sides of the crop, shares of the image's
-RATIOS = (0.5, 2.0)  # width / height of the crop, over that of the image
+SIDES = (0.3, 1.0)  # sides of the crop, as shares of the image's sides
+RATIOS = (0.5, 2.0)  # width / height of the crop, divided by that of the image
 TRIES = 50
 
 
@@ -18,13 +18,14 @@ def draw_window(
 ) -> tuple[int, int, int, int]:
     """Draw the window of a crop.
 
-    The first of ``TRIES`` windows is taken that overlaps a box by the IoU drawn from ``MIN_IOUS`` and
-    leaves a box visible. Without such a window it is the whole image. An image without boxes takes any.
+    Up to ``TRIES`` windows are drawn. The first one is taken that has the drawn IoU of ``MIN_IOUS`` with
+    a box, and in which at least one box remains visible. If there is none, the window is the whole
+    image. For an image without boxes any window is taken.
 
     Args:
-        width, height: of the image, pixels.
+        width, height: sides of the image, pixels.
         boxes: (G, 4) in pixels of the image.
-        rng: generator of the draws.
+        rng: random generator.
 
     Returns:
         x1, y1, x2, y2, whole pixels, half-open.

@@ -1,4 +1,4 @@
-"""A training image with its boxes, and the one rule of which boxes a cut leaves.
+"""A training image with its boxes, and the rule that decides which boxes remain after a cut.
 
 G: boxes of the image.
 """
@@ -11,11 +11,11 @@ import numpy as np
 
 from frcnn.data.transforms import PADDING_RGB
 
-# A box of which a cut leaves less than this share of its area is dropped: what is left of the object
-# mostly cannot be recognised. SSD (Liu et al. 2016, section 2.2) drops boxes by their centre, which
-# keeps and drops halves alike.
+# A box is dropped if less than this share of its area remains after a cut, because the rest of the
+# object can hardly be recognised. SSD (Liu et al. 2016, section 2.2) drops a box if its centre is cut
+# off, so of two halves of an object one is kept and one is dropped.
 MIN_VISIBLE = 0.25
-MIN_SIDE = 1.0  # pixels; so are boxes that are narrower
+MIN_SIDE = 1.0  # boxes that are narrower or lower than this are dropped, pixels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,8 +26,8 @@ class Example:
         image: (H, W, 3) uint8 or float32 RGB, 0 to 255.
         boxes: (G, 4) float32, pixels of ``image``, inside it.
         labels: (G,) int32.
-        difficult: (G,) bool; such boxes go through all transforms, like the others.
-        visible: (G,) float32 share of each box's area that all cuts so far have left.
+        difficult: (G,) bool; such boxes go through all transforms like the others.
+        visible: (G,) float32 share of each box's area that remains after all cuts so far.
     """
 
     image: np.ndarray
@@ -41,7 +41,7 @@ class Example:
         return dataclasses.replace(self, **values)
 
     def clipped(self) -> Example:
-        """Return a copy whose boxes are clipped to the image; slivers are dropped (``MIN_VISIBLE``)."""
+        """Return a copy with boxes clipped to the image, without those below ``MIN_VISIBLE``."""
         height, width = self.image.shape[:2]
         boxes, share = clip(self.boxes, (0, 0, width, height))
         visible = self.visible * share
@@ -51,7 +51,7 @@ class Example:
         return self.replace(boxes=boxes[kept], visible=visible[kept], **rows)
 
     def placed(self, size: tuple[int, int], offset: tuple[int, int]) -> Example:
-        """Return a copy on a canvas of the padding's colour, cut where the image does not fit.
+        """Return a copy on a canvas with the padding's colour. The image is cut at the canvas's edges.
 
         Args:
             size: (width, height) of the canvas, pixels.
@@ -67,7 +67,7 @@ class Example:
 
 
 def clip(boxes: np.ndarray, window: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (G, 4) boxes clipped to a window x1, y1, x2, y2, and the (G,) shares of area left."""
+    """Return boxes (G, 4) clipped to a window x1, y1, x2, y2, and (G,) shares of area that remain."""
     x1, y1, x2, y2 = window
     clipped = np.clip(boxes, [x1, y1, x1, y1], [x2, y2, x2, y2]).astype("float32")
     areas = [np.prod(own[:, 2:] - own[:, :2], axis=1) for own in (clipped, boxes)]

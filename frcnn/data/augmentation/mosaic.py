@@ -1,4 +1,4 @@
-"""Four images put together to one (Bochkovskiy et al. 2020, YOLOv4, section 3.3)."""
+"""Mosaic: four images are combined into one (Bochkovskiy et al. 2020, YOLOv4, section 3.3)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from frcnn.data.augmentation.example import Example, blank
 
-OTHERS = 3  # images beside an image's own
-SCALES = (0.5, 1.0)  # factor by which each image shrinks
-MIDDLE = (0.3, 0.7)  # where the four meet, shares of the sides
+OTHERS = 3  # number of images besides the image itself
+SCALES = (0.5, 1.0)  # range of the factor of each image's size
+MIDDLE = (0.3, 0.7)  # range of the point where the four meet, as a share of the sides
 
 
 def put_together(
@@ -18,13 +18,13 @@ def put_together(
 ) -> Example:
     """Put four examples into the quarters of a canvas, which meet at a random point.
 
-    Each is cut, or padded, to its quarter, at a random place. Where a rotated box is cut, what remains
-    may be smaller than its hull, which stays.
+    Each is cut or padded to its quarter, at a random position. If the box of a rotated object is cut,
+    the box may be larger than the visible part of the object.
 
     Args:
-        examples: four, with images of any size.
+        examples: four examples, with images of any size.
         size: (width, height) of the canvas, pixels.
-        rng: generator of the draws.
+        rng: random generator.
     """
     x, y = (int(share * side) for share, side in zip(rng.uniform(*MIDDLE, 2), size))
     corners = ((0, 0, x, y), (x, 0, size[0], y), (0, y, x, size[1]), (x, y, *size))
@@ -39,7 +39,7 @@ def put_together(
 
 
 def place_at_random(example: Example, size: tuple[int, int], rng: np.random.Generator) -> Example:
-    """Cut or pad an example to (width, height); the place is random in both axes."""
+    """Cut or pad an example to ``size``, (width, height), at a random position in both axes."""
     spare = [to - of for to, of in zip(size, example.image.shape[1::-1])]
     x, y = (int(rng.integers(min(one, 0), max(one, 0) + 1)) for one in spare)
     return example.placed(size, (x, y))

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma of red, green and blue
-# The axes of YIQ (NTSC): luma, and two of colour, in which a turn changes the hue alone.
+# From RGB to YIQ (NTSC): luma, and two axes of colour. A rotation of these two changes only the hue.
 TO_YIQ = np.array([GREY, [0.599, -0.2773, -0.3217], [0.213, -0.5251, 0.3121]])
-HUE_SHARE = 0.1  # turns of the hue for a change of 1 of the other three
+HUE_SHARE = 0.1  # change of the hue, in turns, for a strength of 1
 
 
 def colour_matrix(
@@ -16,13 +16,13 @@ def colour_matrix(
 ) -> np.ndarray:
     """Return the (3, 4) matrix that changes the colours of pixels (red, green, blue, 1).
 
-    One matrix in the place of four steps: the pixels are rounded and clipped to 0 to 255 once.
+    One matrix does all four changes, so that the pixels are rounded and clipped to 0 to 255 only once.
 
     Args:
         brightness: factor of all levels.
         contrast: factor of the distance from the image's mean grey.
         saturation: factor of the distance from each pixel's grey.
-        hue: turn of the colour about the grey axis of YIQ, in turns.
+        hue: rotation of the colour about the grey axis of YIQ, in turns.
         mean_grey: mean luma of the image.
     """
     turn = 2 * np.pi * hue
@@ -37,8 +37,9 @@ def colour_matrix(
 def jitter_colour(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Change an (H, W, 3) image's brightness, contrast, saturation and hue at random.
 
-    The three factors are uniform in [1 - strength, 1 + strength], the hue's turn in -/+ strength / 10;
-    0.5 is about as strong as SSD's (Liu et al. 2016).
+    The first three are multiplied by factors that are uniform in [1 - strength, 1 + strength]. The
+    rotation of the hue is uniform in +/- strength / 10 turns. A strength of 0.5 is similar to SSD's
+    changes (Liu et al. 2016).
     """
     brightness, contrast, saturation = rng.uniform(1.0 - strength, 1.0 + strength, 3)
     hue = rng.uniform(-strength, strength) * HUE_SHARE
@@ -48,8 +49,8 @@ def jitter_colour(image: np.ndarray, strength: float, rng: np.random.Generator) 
 
 
 def blur(image: np.ndarray, max_sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Blur an (H, W, 3) image by a Gaussian of a sigma between 0 and ``max_sigma`` pixels."""
-    # OpenCV takes 0 for "not given". So little changes nothing.
+    """Blur an (H, W, 3) image by a Gaussian with a sigma between 0 and ``max_sigma`` pixels."""
+    # In OpenCV a sigma of 0 means "not given". A sigma of 0.001 changes nothing.
     return cv2.GaussianBlur(image, (0, 0), max(rng.uniform(0.0, max_sigma), 1e-3))
 
 
