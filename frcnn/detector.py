@@ -1,4 +1,7 @@
-"""A trained Faster R-CNN, for images of any size; in a run directory or in a file."""
+"""A trained Faster R-CNN for images of any size, loaded from a run directory or a file.
+
+B: images, H x W: pixels, M: detections, E: numbers per box.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,16 @@ from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops import tiles
 from frcnn.weights import detector_files
 
-WINDOW = 4  # batches whose images are sorted by size together
+WINDOW = 4  # number of batches whose images are sorted by size, so that equal sizes share a batch
 
 
 class Detector:
-    """Detects objects with the sub-models of a run.
+    """Detects objects in images of any size.
 
     Args:
-        models: ``frcnn.models.faster_rcnn.FasterRCNN``, or ``FileModels`` of an exported file.
-        config: the ``Config`` they were built from.
-        classes: the object classes' names.
+        models: the network, or ``FileModels`` of an exported file.
+        config: the settings from which the network was built.
+        classes: names of the object classes.
     """
 
     def __init__(self, models: FasterRCNN | FileModels, config: Config, classes: Iterable[str]):
@@ -99,14 +102,15 @@ class Detector:
         """Write the detector to one HDF5 file: weights, and the config as JSON. Nothing is pickled.
 
         Args:
-            path: the file.
-            overwrite: whether a file that exists is replaced.
+            path: the file to write, such as ``detector.weights.h5``.
+            overwrite: whether to replace a file that exists.
 
         Raises:
             OutputError: the file exists, or cannot be written.
+            WeightsError: this detector was loaded from an exported file.
         """
         if isinstance(self.models, FileModels):
-            raise WeightsError("an exported file cannot be saved as a detector's file: copy it instead")
+            raise WeightsError("a detector from an exported file cannot be saved: copy the file instead")
         path = outputs.new_file(path, overwrite)
         with outputs.writing(path):
             detector_files.save(self.models, self.config.replace({"data.classes": self.classes}), path)
@@ -118,22 +122,25 @@ class Detector:
         metric: str = "voc12",
         iou_threshold: float = 0.5,
     ) -> evaluator.Scores:
-        """Score the detector on labelled images.
+        """Compute the detector's AP on labelled images.
 
         Args:
             data: a ``Dataset`` with the detector's classes, or a folder of labelled images.
-            split: of a folder: ``"train"`` and ``"val"`` are those that ``frcnn.train`` would use; other
-                names are those of files in ``ImageSets/Main``.
+            split: for a folder, as for ``frcnn.load_dataset``.
             metric: ``"voc07"`` (11-point AP), ``"voc12"`` (area under the curve), ``"coco"``, or
-                ``"oriented"``: as ``"voc12"``, with the overlap of oriented boxes.
-            iou_threshold: of the VOC metrics.
+                ``"oriented"`` (as ``"voc12"``, with the IoU of oriented boxes).
+            iou_threshold: IoU from which a detection counts as a hit, for all metrics except ``"coco"``.
 
         Returns:
-            ``Scores``: ``mean_ap``, ``table`` to read, ``values`` for JSON.
+            ``Scores``: ``mean_ap``, ``table`` as text, ``values`` for JSON.
 
         Raises:
             DataError: the data cannot be read, or have other classes.
             ConfigError: an unknown metric.
+
+        Example::
+
+            print(detector.evaluate("my_images", split="val").table)
         """
         if not isinstance(data, Dataset):
             named = None if split in ("train", "val") else split
@@ -152,21 +159,23 @@ class Detector:
         Args:
             images: one image; a list, iterator or generator of images; or a (B, H, W, 3) array. An image
                 is an array (H, W, 3) of RGB, (H, W) of grey or (H, W, 4) of RGBA, a Pillow image, or a
-                path, whose image is turned upright as its EXIF says (``image_arrays.to_rgb``).
-                Numbers are from 0 to 255; floats may be from 0 to 1, and uint16 up to 65535.
+                path. An image from a path is rotated as its EXIF orientation says. Values are from 0 to
+                255; floats may be from 0 to 1, and uint16 from 0 to 65535.
             batch_size: images per batch, at most.
-            tile: side in pixels of the tiles that larger images are cut into, for objects that are small
-                in them (``frcnn.ops.tiles``); None: images are taken as a whole.
-            overlap: share of a tile that its neighbour repeats; ``overlap * tile`` should exceed the
-                objects' size.
+            tile: cut images that are larger than this into tiles with this side, pixels, to find small
+                objects (``frcnn.ops.tiles``); None: no tiles.
+            overlap: neighbouring tiles overlap by at least this share of a tile, 0 to 0.9;
+                ``overlap * tile`` should be larger than the objects.
 
         Returns:
-            A list with a dict per image: ``boxes`` (M, 4) float32 pixels of that image, ``scores`` (M,)
-            falling, ``labels`` (M,) int32, ``names`` of the labels.
+            One dict per image: ``boxes`` (M, 4) float32 in pixels of that image, ``scores`` (M,) in
+            falling order, ``labels`` (M,) int32, and ``names``, the classes of the labels. For oriented
+            boxes also ``oriented`` (M, 5); then ``boxes`` are the axis-aligned boxes around them.
 
         Raises:
-            DataError: something is not such an image.
-            ConfigError: ``batch_size``, ``tile`` or ``overlap`` is impossible.
+            DataError: one of the images is none of these, or cannot be read.
+            ConfigError: ``batch_size``, ``tile`` or ``overlap`` is impossible, or there are tiles with
+                oriented boxes.
 
         Example::
 
@@ -178,10 +187,11 @@ class Detector:
     def stream(
         self, images: Any, batch_size: int = 1, tile: int | None = None, overlap: float = 0.2
     ) -> Iterator[dict[str, Any]]:
-        """Yield what ``predict`` returns, image by image, while ``images`` are read.
+        """Yield the dicts that ``predict`` returns, image by image, while the images are read.
 
-        At most ``WINDOW`` batches of images are in memory. Within them, images whose padded sizes are
-        equal share a batch. What is found in one image does not depend on the others.
+        At most ``WINDOW`` batches of images are in memory. Among these, images with equal padded sizes
+        share a batch. The detections in an image do not depend on the other images. Arguments and
+        errors: see ``predict``.
 
         Example::
 
@@ -221,7 +231,7 @@ class Detector:
     ) -> Iterator[dict[str, Any]]:
         """Yield the detections in (H, W, 3) images that are cut into tiles."""
         if self.config.box.kind != "axis_aligned":
-            raise ConfigError("tiles are merged for axis-aligned boxes only: predict without tiles")
+            raise ConfigError("tiles work with axis-aligned boxes only: predict without tiles")
         settings = self.config.detection
         for image in images:
             windows = tiles.windows(image.shape[1], image.shape[0], tile, overlap)
@@ -238,16 +248,15 @@ class Detector:
     def detect(
         self, images: np.ndarray, image_sizes: np.ndarray, original_sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, np.ndarray]]:
-        """Return the detections in a batch.
+        """Return the detections in a batch of images that are already resized and padded.
 
         Args:
-            images: (B, H, W, 3), resized and padded.
+            images: (B, H, W, 3) RGB, 0 to 255.
             image_sizes: (B, 2) height and width without padding, pixels of the network input.
-            original_sizes: (height, width) of each image's file.
+            original_sizes: (height, width) of each image before it was resized, pixels.
 
         Returns:
-            A dict per image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
-            ``labels`` (M,) int32.
+            One dict per image, as ``to_image_pixels``.
         """
         boxes, scores, labels = self.models.detector.predict_on_batch([images, image_sizes])
         return to_image_pixels(boxes, scores, labels, image_sizes, original_sizes)
@@ -260,7 +269,7 @@ def to_image_pixels(
     image_sizes: np.ndarray,
     original_sizes: Sequence[tuple[int, int]],
 ) -> list[dict[str, np.ndarray]]:
-    """Return the detections of a batch in the pixels of the image files, without padding.
+    """Scale the detections of a batch to the original images, and drop their padding.
 
     Args:
         boxes, scores, labels: (B, M, E), (B, M), (B, M) arrays from ``FasterRCNN.detector``.

@@ -1,4 +1,4 @@
-"""Turn others' weights into a detector's file: the same as ``frcnn import``."""
+"""Make a detector file from weights of torchvision or keras-frcnn: the same as ``frcnn import``."""
 
 import pathlib
 import sys

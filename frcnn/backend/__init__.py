@@ -6,8 +6,7 @@
 - ``compiling``: functions that are traced once.
 - ``undo``: gives variables their earlier values back.
 
-TensorFlow is imported only if it is the backend, so that all model code runs where only JAX is
-installed.
+TensorFlow is imported only if it is the backend, so that all model code runs with only JAX installed.
 
 May import: nothing of frcnn.
 """

@@ -1,4 +1,4 @@
-"""Compiled functions: each is traced once, for arrays whose sizes change from call to call."""
+"""Compiled functions that are traced once, though the sizes of their arrays change from call to call."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def compiled(function: Callable, shapes: Sequence[Shape] | None = None) -> Calla
     """Compile a pure function on arrays, for use outside a Keras model.
 
     Args:
-        function: it takes positional arguments.
-        shapes: shapes of the arguments, with None for sizes that change from call to call. Without
-            ``shapes``, TensorFlow traces a second time when a size changes.
+        function: a function with positional arguments.
+        shapes: shapes of the arguments, with None for sizes that change from call to call. If it is not
+            given, TensorFlow traces the function again when a size changes.
     """
     if not IS_TENSORFLOW:
         return jax.jit(function)  # compiles for each set of shapes
@@ -31,10 +31,10 @@ def compiled(function: Callable, shapes: Sequence[Shape] | None = None) -> Calla
 
 
 class OpenShapeFunction:
-    """A TensorFlow function that is traced once, with open shapes.
+    """A TensorFlow function that is traced once, with open shapes: sizes that are not fixed.
 
-    By default TensorFlow traces the first call for its own sizes, and traces again with open sizes when
-    another size comes. That costs seconds. The two graphs are optimized differently and their results
+    By default TensorFlow traces the first call for its sizes, and traces again with open sizes when
+    another size comes. This takes seconds. The two graphs are optimized differently, and their results
     differ in the last bits, so a resumed run would differ from an uninterrupted one.
 
     Args:
@@ -70,7 +70,7 @@ class OpenShapeFunction:
 def forward(model: keras.Model) -> Callable[[Tensor], Tensor]:
     """Return a function from a Keras model's input to its output that keeps both on the device.
 
-    ``predict_on_batch`` copies the output to the host.
+    (``predict_on_batch`` copies the output to the host.)
     """
     if IS_TENSORFLOW:
         shapes = [tensor.shape for tensor in model.inputs]

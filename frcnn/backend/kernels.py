@@ -51,7 +51,7 @@ def roi_align_of_format() -> Callable | None:
 
 
 def native_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: int) -> Tensor:
-    """Run TensorFlow's greedy NMS on one image. Its kernels do not run under XLA.
+    """Apply TensorFlow's greedy NMS to one image. Its kernels do not run under XLA.
 
     Args:
         boxes: (N, 4).
@@ -64,9 +64,9 @@ def native_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: 
     """
     if not device.computes_on_cpu():
         return tf.image.non_max_suppression(boxes, scores, max_output, iou_threshold)
-    # On a CPU this kernel is about four times as fast: it calls no function for each pair of boxes. But
-    # it returns scores instead of indices, and the order of equal scores is undefined. So its input is
-    # ranks instead of scores: N for the best box, 1 for the last.
+    # On a CPU this kernel is about four times as fast. But it returns scores, not indices, and the order
+    # of equal scores is undefined. So it gets ranks in place of scores: N for the best box, 1 for the
+    # last.
     count = tf.size(scores)
     order = tf.argsort(scores, direction="DESCENDING", stable=True)
     ranks = tf.cast(tf.range(count, 0, -1), tf.float32)
@@ -91,7 +91,7 @@ def padded_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: 
         boxes, scores, iou_threshold, max_output: as for ``native_nms``.
 
     Returns:
-        (max_output,) int32 indices, best first, -1 where fewer are kept.
+        (max_output,) int32 indices, best first; -1 after the last kept box.
     """
     kept, count = tf.raw_ops.NonMaxSuppressionV4(
         boxes=boxes,
@@ -148,7 +148,7 @@ def sum_of_squares(tensor: Tensor) -> Tensor:
 
 
 def has_native_momentum(gradient: Tensor) -> bool:
-    """Return whether ``native_momentum`` takes this gradient: TensorFlow's, and dense."""
+    """Return whether ``native_momentum`` accepts this gradient: a dense tensor of TensorFlow."""
     return IS_TENSORFLOW and isinstance(gradient, tf.Tensor)
 
 

@@ -1,4 +1,4 @@
-"""What the command lines share: a config from options, and errors that a person can mend in one line."""
+"""Shared by the subcommands: a config from options, and one-line messages for errors of the user."""
 
 import argparse
 import contextlib
@@ -19,10 +19,10 @@ from frcnn.text import echo
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Keep what is written to stderr within this context to itself, unless an exception leaves it.
+    """Hide what is written to stderr within this context, unless it ends with an exception.
 
-    TensorFlow's libraries greet there before they look at any setting; an error that is one line
-    should not have to be looked for among six others.
+    On import, TensorFlow's libraries print notices there that no setting switches off. They would bury
+    an error message of one line.
     """
     sys.stderr.flush()
     shown = os.dup(2)
@@ -43,10 +43,10 @@ def quiet_import() -> Iterator[None]:
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Call ``main()`` and end the process with its status.
 
-    What ``errors.message_of`` knows becomes one line on stderr and exit status 2; an interrupt, 130.
-    Where the reader of the output has gone, as in ``frcnn ... | head``, the process ends with status 141
-    and without a message, as other commands do. Anything else is a bug and keeps its traceback. A
-    character that the console does not know is printed as its escape, such as ``\\u732b``.
+    The status is that of ``main``; or 2 for an error that ``errors.message_of`` knows, which is printed
+    to stderr as one line; 130 for an interrupt; and 141, without a message, if the reader of the output
+    has ended, as in ``frcnn ... | head``. Any other exception is a bug and keeps its traceback. A
+    character that the console cannot print is printed as its escape, such as ``\\u732b``.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -68,7 +68,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _has_lost_reader() -> bool:
-    """Tell whether nobody reads stdout or stderr any more; what is left to print there is dropped."""
+    """Return whether the reader of stdout or stderr has ended, and drop further output to it."""
     lost = False
     for descriptor in (1, 2):
         output = select.poll()
@@ -88,13 +88,13 @@ def settings_of(
     """Return the ``Settings`` of a command line.
 
     Args:
-        arguments: of argparse; it has ``config`` and ``set``.
+        arguments: the parsed command line, with ``config`` and ``set``.
         options: {name of an argument: the setting it changes}.
-        base: ``Config`` of the run to go on with, None for a new one.
+        base: ``Config`` of the run that is resumed; None for a new run.
         base_name: what messages call that run.
 
     Raises:
-        ConfigError: as ``frcnn.config.precedence.gather``.
+        ConfigError: in the cases of ``frcnn.config.precedence.gather``.
     """
     values = {key: getattr(arguments, name) for name, key in options.items()}
     values = {key: value for key, value in values.items() if value is not None}
@@ -110,16 +110,16 @@ def take_folder(
     """Turn the argument FOLDER into the options that it stands for.
 
     Args:
-        arguments: with ``data``, the folder or None, which are changed.
+        arguments: the parsed command line, which is changed. Its ``data`` is FOLDER or None.
         options: {name of an argument: the setting it changes}.
         train_split, val_split: the splits that the command line names.
 
     Returns:
-        Lines that say what the folder is.
+        Lines that describe the folder; none without FOLDER.
 
     Raises:
         ConfigError: FOLDER and another option both name the data.
-        DataError: the folder is of no known kind.
+        DataError: the folder's format cannot be recognised.
     """
     if arguments.data is None:
         return []

@@ -23,9 +23,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(
         "compare",
-        "Put training runs side by side: settings that differ, scores, curves, images.",
+        "Compare training runs: their scores, the settings that differ, curves and images.",
         EXAMPLES,
-        "Without --images it reads only what the runs wrote, and needs seconds.",
+        "Without --images it reads only files of the runs, which takes seconds.",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories, two or more")
     parser.add_argument(
@@ -89,7 +89,7 @@ def compare_images(
     Raises:
         DataError: the runs have different classes, or not all of them could decode the same images.
     """
-    with quiet_import():  # TensorFlow takes seconds to import: not for what the runs wrote
+    with quiet_import():  # TensorFlow takes seconds to import, and only --images needs it
         from frcnn import backend
         from frcnn.data import build
         from frcnn.detector import Detector

@@ -22,8 +22,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "convert",
         "Write labelled images in another format; several folders become one.",
         EXAMPLES,
-        "What the new format cannot say is counted and listed. Splits keep their names, in their usual "
-        "form (train, val, test). Nothing is ever overwritten: DST must be new or empty.",
+        "What the new format cannot store is counted and listed. Splits keep their names, in the usual "
+        "form (train, val, test). No file is overwritten: DST must be new or empty.",
     )
     parser.add_argument("folders", metavar="SRC", nargs="+", help="folders of labelled images")
     parser.add_argument("out", metavar="DST", help="folder for the new data set, new or empty")
@@ -44,9 +44,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--format",
         choices=FORMATS,
         default="auto",
-        help=f"of SRC: {', '.join(FORMATS)} (default: auto)",
+        help=f"format of SRC: {', '.join(FORMATS)} (default: auto)",
     )
-    data.add_argument("--year", metavar="NAME", help="of VOC devkits (default: 2007, or else 2012)")
+    data.add_argument("--year", metavar="NAME", help="year of VOC devkits (default: 2007, or else 2012)")
     data.add_argument(
         "--split",
         action="append",
@@ -59,35 +59,41 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=float,
         default=0.0,
         metavar="X",
-        help="divide all images anew: this share, by the hash of their names, into val (default: 0)",
+        help="make new splits: this share of all images, chosen by a hash of their names, is val "
+        "(default: 0)",
     )
     data.add_argument(
-        "--test-share", type=float, default=0.0, metavar="X", help="the same for test (default: 0)"
+        "--test-share",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="the same for the split test (default: 0)",
     )
     data.add_argument(
         "--classes",
         metavar="A,B",
-        help="keep only these, in this order; others are dropped and counted (default: all)",
+        help="keep only these classes, in this order; boxes of others are dropped and counted "
+        "(default: all)",
     )
     data.add_argument(
         "--rename",
         action="append",
         default=[],
         metavar="OLD=NEW",
-        help="change a class name, before --classes; may be repeated (default: none)",
+        help="rename a class; --classes has the new names; may be repeated (default: none)",
     )
     data.add_argument(
         "--on-bad-data",
         choices=("error", "skip", "clip"),
         default="error",
-        help="error; skip: skip and list images with faults; clip: skip, but clip boxes that reach out "
-        "a bit (default: error)",
+        help="error; skip: skip and list images with faults; clip: the same, but clip boxes that reach "
+        "slightly outside their image (default: error)",
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    """Convert, and say what was written and what was not."""
+    """Convert, and print what was written and what was not."""
     arguments = parse(argv)
     shares = {"val": arguments.val_share, "test": arguments.test_share}
     shares = {split: share for split, share in shares.items() if share}
@@ -102,14 +108,14 @@ def main(argv: list[str] | None = None) -> int | None:
     out = write_dataset.check_new(arguments.out)
     for folder in arguments.folders:
         if Path(folder).resolve() in (out.resolve(), *out.resolve().parents):
-            raise ConfigError(f"DST {shown(out)} is in {shown(folder)}, whose files it would join")
+            raise ConfigError(f"DST {shown(out)} must not be inside SRC {shown(folder)}")
     splits = dict(_pairs(arguments.split, "--split", optional=True))
     classes = tuple(arguments.classes.split(",")) if arguments.classes else None
     rename = dict(_pairs(arguments.rename, "--rename"))
     choice = Choice(classes, bool(classes), rename, arguments.on_bad_data == "clip")
     found = [sources.open_source(one, arguments.format, arguments.year) for one in arguments.folders]
     for source in found:
-        echo(f"data: {shown(source.root)} holds labels in the format {source.format}")
+        echo(f"data: {shown(source.root)} has labels in the format {source.format}")
     parts = conversion.parts_of(found, splits, arguments.to)
     datasets = faults.apply_policy(conversion.collect(parts, choice), arguments.on_bad_data)
     for dataset in datasets:
@@ -132,7 +138,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def _pairs(texts: list[str], flag: str, optional: bool = False) -> list[tuple[str, str]]:
-    """Return [(old, new)] of texts ``OLD=NEW``; where it is optional, new may be empty."""
+    """Return [(old, new)] of texts ``OLD=NEW``; if ``optional``, new is empty for ``OLD`` alone."""
     pairs = []
     for text in texts:
         old, equals, new = (part.strip() for part in text.partition("="))

@@ -32,27 +32,27 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "evaluate",
         "Score a trained detector on labelled images.",
         EXAMPLES,
-        "Without options it repeats the validation of the run, and gives the same mAP.",
+        "Without options it repeats the run's validation, with the same mAP.",
     )
     parser.add_argument("run", metavar="RUN_OR_FILE", help="run directory, or the file of a detector")
     parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
     data = parser.add_argument_group("data")
     for flag, metavar, text in (
-        ("--dataset", "NAME", "voc: labelled images in --data-dir, or shapes that are drawn"),
+        ("--dataset", "NAME", "voc: labelled images of any format in --data-dir; shapes: drawn images"),
         ("--data-dir", "DIR", "folder of labelled images, or a folder with VOCdevkit in it"),
-        ("--format", "NAME", f"of the labels: {', '.join(FORMATS)}"),
-        ("--year", "NAME", "of the devkit: 2007, 2012 or 07+12"),
+        ("--format", "NAME", f"format of the labels: {', '.join(FORMATS)}"),
+        ("--year", "NAME", "year of the VOC devkit: 2007, 2012 or 07+12"),
         ("--split", "NAME", "split to score on, such as test"),
-        ("--on-bad-data", "NAME", "error, or skip images with faults"),
-        ("--batch-size", "N", "images per batch; changes the padding, and so the last digits"),
+        ("--on-bad-data", "NAME", "error; skip: skip and list images with faults"),
+        ("--batch-size", "N", "images per batch; it changes the padding, and so the last digits"),
     ):
         data.add_argument(flag, metavar=metavar, help=f"{text} (default: as in the run)")
     scores = parser.add_argument_group("scores")
     scores.add_argument(
         "--metric",
         choices=["voc07", "voc12", "coco", "oriented"],
-        help="11-point AP, all-point AP, COCO's, or all-point AP by the overlap of oriented boxes "
-        "(default: voc07 or voc12, as the data set has it; oriented for a detector of oriented boxes)",
+        help="11-point AP, all-point AP, COCO's AP, or all-point AP with the IoU of oriented boxes "
+        "(default: voc07 or voc12, by the data set's year; oriented for a detector of oriented boxes)",
     )
     scores.add_argument(
         "--json", metavar="OUT", help="also write the numbers to this new file (default: none)"
@@ -70,9 +70,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, list[str]]:
-    """Return the detector's config with the options over it, and notes about what they override.
+    """Return the detector's config, changed by the options, and notes about what they override.
 
-    The year and the splits of a config hold for its own data only (``frcnn.config.precedence``).
+    A config's year and splits are dropped if an option names other data (``frcnn.config.precedence``).
     """
     options = {key: getattr(arguments, name) for name, key in OPTIONS.items()}
     changes = {key: value for key, value in options.items() if value is not None}
@@ -80,7 +80,7 @@ def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, 
     keys = tuple(f"data.{name}" for name in names)
     own = {key: config.get(key) for key in keys}
     if own["data.dataset"] == "python" and "data.dir" in changes and "data.dataset" not in changes:
-        # The run's data were Python objects: it names no folder, format or split.
+        # The run's data were Python objects, so its config has no folder, format or split.
         from frcnn.data.recognise import recognise
 
         split, form = changes.get("data.val_split"), changes.get("data.format", "auto")
@@ -95,7 +95,7 @@ def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, 
 def main(argv: list[str] | None = None) -> None:
     """Detect, score and print the table."""
     arguments = parse(argv)
-    # Now, and not after an hour of detection.
+    # Checked now, and not after an hour of detection.
     out, page = (
         outputs.new_file(path, arguments.overwrite) if path else None
         for path in (arguments.json, arguments.report)
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
         config.data,
         config.data.val_split,
         detector.classes,
-        advice="the detector knows no such class: correct the class names",
+        advice="the detector has no such class: correct the class names",
     )
     echo(f"data: {build.folder(config.data)}: {dataset.summary()}")
     detection = config.detection

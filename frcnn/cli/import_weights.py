@@ -32,8 +32,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(
         "import",
-        "Turn weights that others trained into a detector's file, which predict, evaluate and\n"
-        "train --weights take.",
+        "Make a detector file from weights of torchvision or keras-frcnn. predict, evaluate and\n"
+        "train --weights take such a file.",
         EXAMPLES,
     )
     kinds = parser.add_subparsers(  # type: ignore[call-overload]
@@ -46,8 +46,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         kinds, "torchvision", "a state dict of one of torchvision's detectors", TORCHVISION_EXAMPLES
     )
     torchvision.add_argument("file", metavar="FILE", help=".pth, .safetensors or .npz")
-    torchvision.add_argument("name", metavar="NAME", help="its builder, as fasterrcnn_resnet50_fpn")
-    torchvision.add_argument("out", metavar="OUT", help="the detector's new file")
+    torchvision.add_argument(
+        "name", metavar="NAME", help="torchvision's builder, such as fasterrcnn_resnet50_fpn"
+    )
+    torchvision.add_argument("out", metavar="OUT", help="the new detector file")
     torchvision.add_argument(
         "--set",
         action="append",
@@ -66,23 +68,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         kinds, "keras-frcnn", "the HDF5 weights of a keras-frcnn VGG16", KERAS_FRCNN_EXAMPLES
     )
     old.add_argument("file", metavar="FILE", help=".hdf5")
-    old.add_argument("out", metavar="OUT", help="the detector's new file")
+    old.add_argument("out", metavar="OUT", help="the new detector file")
     old.add_argument(
         "--classes",
         metavar="NAMES",
-        help="class names in the order of its class_mapping, without bg (default: numbers)",
+        help="class names in the order of class_mapping, without bg (default: numbers)",
     )
-    old.add_argument("--short-side", metavar="N", help="its im_size, pixels (default: 600)")
+    old.add_argument("--short-side", metavar="N", help="im_size of keras-frcnn, pixels (default: 600)")
     old.add_argument(
         "--anchor-sizes",
         metavar="NUMBERS",
-        help="its anchor_box_scales, pixels (default: 128,256,512)",
+        help="anchor_box_scales of keras-frcnn, pixels (default: 128,256,512)",
     )
     old.add_argument(
         "--anchor-ratios",
         metavar="RATIOS",
-        help="its anchor_box_ratios, WIDTH:HEIGHT, such as 1:1,0.707:1.414,1.414:0.707 of later "
-        "versions (default: 1:1,1:2,2:1)",
+        help="anchor_box_ratios of keras-frcnn, WIDTH:HEIGHT; later versions have "
+        "1:1,0.707:1.414,1.414:0.707 (default: 1:1,1:2,2:1)",
     )
     for kind in (torchvision, old):
         kind.add_argument(
@@ -97,7 +99,7 @@ def _kind_parser(prog: str, text: str, examples: tuple[str, ...], **_: Any) -> P
 
 def _add_kind(kinds: Any, name: str, what: str, examples: tuple[str, ...]) -> Parser:
     """Add the parser of one kind of weights to ``import``."""
-    text = f"Turn {what} into a detector's file."
+    text = f"Make a detector file from {what}."
     return kinds.add_parser(name, help=what, text=text, examples=examples)
 
 
@@ -150,7 +152,7 @@ def old_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def names(text: str | None) -> list[str] | None:
-    """Return the list of names in an option's text, None without one."""
+    """Return the list of names in an option's text, None without the option."""
     return [name.strip() for name in text.split(",")] if text else None
 
 

@@ -24,19 +24,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "inspect",
         "Report on a data set before training: faults, sizes, and whether the anchors fit the boxes.",
         EXAMPLES,
-        f"Ends with status 2 if there are faults, unless --on-bad-data is skip. {PRECEDENCE}",
+        f"The exit status is 2 if there are faults, unless --on-bad-data is skip. {PRECEDENCE}",
     )
     data_settings(
         parser.add_argument_group("data"),
         [
-            ("--split", "data.train_split", "split to look at"),
-            ("--val-split", "data.val_split", "split to compare with: images in both, missing classes"),
+            ("--split", "data.train_split", "split to report on"),
+            (
+                "--val-split",
+                "data.val_split",
+                "split to compare it with: images in both, missing classes",
+            ),
         ],
     )
     network = parser.add_argument_group("network input and anchors")
-    setting(network, "--backbone", "model.backbone", "the anchors lie on its feature cells")
-    setting(network, "--short-side", "data.short_side", "of the resized image, pixels")
-    setting(network, "--long-side", "data.long_side", "of the resized image at most, pixels")
+    setting(network, "--backbone", "model.backbone", "backbone; the anchors lie on its feature cells")
+    setting(network, "--short-side", "data.short_side", "short side of the resized image, pixels")
+    setting(network, "--long-side", "data.long_side", "longest long side of a resized image, pixels")
     report = parser.add_argument_group("report")
     report.add_argument(
         "--images",
@@ -58,8 +62,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         const=4,
         default=0,
         metavar="N",
-        help="draw these images also as training changes them (augment.*, data.flip), N versions each "
-        "(default: 4)",
+        help="draw N versions of each image as training augments it (augment.*, data.flip) "
+        "(default: off; 4 without N)",
     )
     any_setting(parser.add_argument_group("settings"))
     return parser.parse_args(argv)
@@ -68,7 +72,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Write the report."""
     arguments = parse(argv)
-    # One split is enough; recognise() would refuse a validation split alone.
+    # The user may name one split only; recognise() needs both.
     take_folder(arguments, OPTIONS, arguments.split, arguments.val_split or arguments.split)
     settings = settings_of(arguments, OPTIONS)
     if arguments.images < 0:

@@ -1,6 +1,6 @@
 """The command ``frcnn``: find the subcommand and run it.
 
-A subcommand's module is imported only when it is asked for, so ``--help`` never waits for Keras.
+A subcommand's module is imported only when that subcommand runs, so ``--help`` never waits for Keras.
 """
 
 import importlib
@@ -17,22 +17,22 @@ from frcnn.text import did_you_mean, shown
 COMMANDS = {
     "train": ("train", "train a detector on a folder of labelled images"),
     "evaluate": ("evaluate", "score a trained detector on labelled images"),
-    "compare": ("compare", "put training runs side by side"),
+    "compare": ("compare", "compare training runs: scores, settings, curves"),
     "predict": ("predict", "detect objects in images, folders and videos"),
     "export": ("export", "write a detector as SavedModel, ONNX, LiteRT or OpenVINO, and check the file"),
     "inspect": ("inspect", "report on a data set before training: faults, sizes, anchors"),
     "convert": ("convert", "write labelled images in another format; merge, divide, filter"),
-    "import": ("import_weights", "turn torchvision's or keras-frcnn's weights into a detector's file"),
+    "import": ("import_weights", "make a detector file from weights of torchvision or keras-frcnn"),
     "download": ("download", "fetch PASCAL VOC from its official address"),
 }
 USAGE = """usage: frcnn COMMAND ...
 
-Faster R-CNN in Keras 3: train a detector, look at it, use it.
+Faster R-CNN in Keras 3: train a detector, evaluate it, use it.
 
 commands:
 {commands}
 
-  frcnn COMMAND --help   its options, their defaults and three examples
+  frcnn COMMAND --help   the command's options, their defaults and three examples
   frcnn --version
 
 examples:
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int | None:
     """Run a subcommand and return its exit status; None is success.
 
     Args:
-        arguments: the command line, the subcommand first.
+        arguments: the command line; the first word is the subcommand.
 
     Raises:
         ConfigError: there is no such subcommand.
@@ -77,7 +77,7 @@ def entry(command: str | None = None) -> None:
     """Run the process's command line and end the process with its status.
 
     Args:
-        command: the subcommand of a script that has only this one; None: the first argument names it.
+        command: the subcommand, for a script that runs only this one; None: the first argument names it.
     """
     arguments = [command, *sys.argv[1:]] if command else sys.argv[1:]
     if arguments[:1] == ["train"]:  # before the imports that take seconds and start threads

@@ -1,7 +1,7 @@
 """The parser that all subcommands share, and options that set settings.
 
 An option that sets a setting has no default of its own: without the option, the value comes from the
-presets. The help shows the value without any preset.
+presets. ``--help`` shows the default without any preset.
 """
 
 import argparse
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         command: the subcommand.
         text: what it does.
         examples: three command lines.
-        notes: a paragraph before the examples.
+        notes: a paragraph that is printed before the examples.
     """
 
     def __init__(self, command: str, text: str, examples: tuple[str, ...], notes: str = ""):
@@ -77,12 +77,12 @@ def setting(
     """Add an option that sets a setting.
 
     Args:
-        group: what to add it to.
+        group: the group of options that gets it.
         flag: the option.
         key: the setting.
         text: what the setting means.
         metavar: the value's name in the help; None: N for a whole number, X for another, else NAME.
-        default: the default that the help shows; None: the setting's.
+        default: the default that ``--help`` shows; None: that of the setting.
     """
     value = DEFAULTS.get(key)
     metavar = metavar or {int: "N", float: "X"}.get(type(value), "NAME")
@@ -93,8 +93,8 @@ def data_settings(group: argparse._ArgumentGroup, splits: Sequence[tuple[str, st
     """Add FOLDER, and the options that say where the data are.
 
     Args:
-        group: what to add them to.
-        splits: (option, setting, text) per split that the subcommand reads.
+        group: the group of options that gets them.
+        splits: (option, setting, help text) for each split that the subcommand reads.
     """
     group.add_argument(
         "data",
@@ -102,28 +102,28 @@ def data_settings(group: argparse._ArgumentGroup, splits: Sequence[tuple[str, st
         nargs="?",
         help="labelled images: a VOC folder or devkit, COCO JSON, YOLO, CSV, CVAT, LabelMe or loose VOC "
         "XML (docs/data.md). Splits: trainval and test, or else train and val, or train and test; "
-        "without splits, the file names divide it (default: what --dataset and --data-dir name)",
+        "without splits, a hash of the file names divides the images (default: --data-dir)",
     )
     setting(
         group,
         "--dataset",
         "data.dataset",
-        "voc: the labelled images of any format in --data-dir; shapes: drawn; not with FOLDER",
+        "voc: labelled images of any format in --data-dir; shapes: drawn images; not with FOLDER",
     )
     setting(
         group,
         "--data-dir",
         "data.dir",
-        "folder of labelled images, or with VOCdevkit in it, from the current folder; not with FOLDER",
+        "folder of labelled images, or a folder with VOCdevkit in it; not with FOLDER",
         "DIR",
     )
-    setting(group, "--format", "data.format", f"of the labels: {', '.join(FORMATS)}")
+    setting(group, "--format", "data.format", f"format of the labels: {', '.join(FORMATS)}")
     setting(
         group,
         "--year",
         "data.year",
-        "of the devkit: 2007, 2012 or 07+12",
-        default="2007, or 2012 where 2007 is missing",
+        "year of the VOC devkit: 2007, 2012 or 07+12",
+        default="2007, or 2012 if there is no 2007",
     )
     for flag, key, text in splits:
         setting(group, flag, key, text, default=f"{DEFAULTS.get(key)}; see FOLDER")
@@ -131,7 +131,8 @@ def data_settings(group: argparse._ArgumentGroup, splits: Sequence[tuple[str, st
         group,
         "--on-bad-data",
         "data.on_bad_data",
-        "error; skip: skip and list images with faults; clip: skip, but clip boxes that reach out a bit",
+        "error; skip: skip and list images with faults; clip: the same, but clip boxes that reach "
+        "slightly outside their image",
     )
 
 

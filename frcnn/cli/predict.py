@@ -117,7 +117,7 @@ def check(arguments: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
     if arguments.coco_ids and "coco" not in arguments.save:
-        raise ConfigError("--coco-ids goes with --save coco")
+        raise ConfigError("--coco-ids needs --save coco")
 
 
 def main(argv: list[str] | None = None) -> int | None:

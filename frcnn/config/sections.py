@@ -1,7 +1,7 @@
-"""The settings, section by section: each with its type, default, bounds and meaning side by side.
+"""The settings, section by section, each with its type, default, bounds and meaning.
 
-A config also comes inside a stranger's detector file. So every setting that sizes memory has an upper
-bound, far above what anybody trains with. ``docs/settings.md`` is made from this file
+A config may come from an untrusted file of a detector. So every setting on which the use of memory
+depends has an upper bound, far above any useful value. ``docs/settings.md`` is made from this file
 (``frcnn.config.reference``).
 """
 
@@ -109,10 +109,10 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
-    backbone: Backbone = setting("vgg16", "the network that makes the features")
-    weights: Text = setting("imagenet", "weights to start from: imagenet, none, or a file")
+    backbone: Backbone = setting("vgg16", "network that computes the features")
+    weights: Text = setting("imagenet", "initial weights: imagenet, none, or a file")
     preprocessing: Literal["auto", "caffe", "caffe_rgb", "torch", "tf", "none"] = setting(
-        "auto", "how pixels become inputs; auto: as the weights were trained"
+        "auto", "preprocessing of the pixels; auto: as the weights were trained"
     )
     variant: Literal["auto", "keras", "torchvision"] = setting(
         "auto",
@@ -123,9 +123,7 @@ class ModelConfig(Section):
     trainable_stages: Whole = setting(
         3, "stages of a pretrained backbone to train, from the last; most have 5", ge=0, le=100
     )
-    frozen_batch_norm: Switch = setting(
-        True, "keep the batch normalization of a pretrained backbone as it is"
-    )
+    frozen_batch_norm: Switch = setting(True, "freeze the batch normalization of a pretrained backbone")
     batch_norm_epsilon: Number = setting(
         1e-5, "epsilon of batch normalization in pyramid backbones", ge=0, le=1e3
     )
@@ -141,13 +139,13 @@ class ModelConfig(Section):
         7, "bins per side of a pooled RoI; resnet50 and mobilenet_v2 always have 14", ge=1, le=64
     )
     pooling: Literal["roi_align", "roi_pool"] = setting(
-        "roi_align", "how RoIs are pooled; roi_pool is the paper's"
+        "roi_align", "how RoIs are pooled; the paper has roi_pool"
     )
     pool_samples: Whole = setting(
         2, "roi_align: bilinear samples per bin and axis (sampling ratio)", ge=1, le=16
     )
     pool_aligned: Switch = setting(
-        True, "roi_align: a value lies at the centre of its cell; false: as in the first RoIAlign"
+        True, "roi_align: a feature is at the centre of its cell; false: as in the original RoIAlign"
     )
 
 
@@ -174,9 +172,14 @@ class RpnConfig(Section):
     """Anchor matching, anchor sampling and proposals. Ren et al. 2015, sections 3.1.2 to 3.3."""
 
     positive_iou: Number = setting(
-        0.7, "an anchor of this IoU is positive, and each box's best", ge=0, le=1
+        0.7,
+        "an anchor with this IoU or more is positive, and so is the best anchor of each box",
+        ge=0,
+        le=1,
     )
-    negative_iou: Number = setting(0.3, "an anchor below this IoU is negative", ge=0, le=1)
+    negative_iou: Number = setting(
+        0.3, "an anchor whose IoU with all boxes is below this is negative", ge=0, le=1
+    )
     samples: Whole = setting(256, "anchors per image in the RPN's losses", ge=1, le=2**16)
     positive_fraction: Number = setting(0.5, "largest share of positives among these", ge=0, le=1)
     nms_iou: Number = setting(0.7, "IoU above which NMS removes a proposal", ge=0, le=1)
@@ -212,18 +215,20 @@ class RoiConfig(Section):
 
 
 class DetectionConfig(Section):
-    """From the classifier's outputs to detections, and how they are scored."""
+    """Making detections from the classifier's outputs, and the AP of detections."""
 
-    score_threshold: Number = setting(0.05, "a detection scores above this", ge=0, le=1)
+    score_threshold: Number = setting(
+        0.05, "detections whose score is not above this are dropped", ge=0, le=1
+    )
     min_size: Number = setting(
         0.0, "least width and height of a detection, pixels of the network input", ge=0, le=LARGEST
     )
     nms_iou: Number = setting(0.3, "IoU above which NMS removes a box of the same class", ge=0, le=1)
-    max_detections: Whole = setting(100, "detections per image", ge=1, le=2**16)
+    max_detections: Whole = setting(100, "detections per image, at most", ge=1, le=2**16)
     classes: ClassNames = setting((), "names of the classes to detect; empty: all", max_length=2**14)
-    ap_iou: Number = setting(0.5, "IoU from which a detection counts as found", gt=0, le=1)
+    ap_iou: Number = setting(0.5, "IoU from which a detection is a hit in AP", gt=0, le=1)
     ap_interpolation: Literal["auto", "11-point", "all-point"] = setting(
-        "auto", "how AP is computed; auto: 11-point for VOC 2007, else all-point, as VOC since 2010"
+        "auto", "how AP is computed; auto: 11-point for VOC 2007, otherwise all-point, as VOC since 2010"
     )
 
 
@@ -265,7 +270,7 @@ class OptimizerConfig(Section):
 
 
 class LossConfig(Section):
-    """``loss_weights`` of the compiled sub-models, and weights of classes."""
+    """Weights of the losses and of the classes."""
 
     rpn: List[Factor] = setting(
         (1.0, 1.0), "weights of the RPN's class loss and box loss", min_length=2, max_length=2
@@ -275,11 +280,11 @@ class LossConfig(Section):
     )
     box: Literal["smooth_l1", "giou"] = setting(
         "smooth_l1",
-        "the classifier's box loss; giou: 1 - GIoU (Rezatofighi et al. 2019), a smaller number",
+        "the classifier's box loss; giou: 1 - GIoU (Rezatofighi et al. 2019), whose values are smaller",
     )
     class_weights: List[Text] = setting(
         (),
-        "weights of classes in the classifier's class loss, each as NAME=WEIGHT; others have 1; "
-        "background is a name, too",
+        "weights of classes in the classifier's class loss, each as NAME=WEIGHT; the name may be "
+        "background; all others have weight 1",
         max_length=2**14,
     )

@@ -1,4 +1,4 @@
-"""The settings of the training loop and of its checkpoints."""
+"""The sections ``train`` and ``checkpoint``."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class TrainConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """How much work an interruption may cost. The last epoch always ends with a checkpoint."""
+    """When checkpoints are saved. Each epoch also ends with a checkpoint."""
 
-    every_steps: Whole = setting(0, "steps between checkpoints; 0: not by steps", ge=0, le=UNBOUNDED)
-    every_minutes: Number = setting(10.0, "minutes between checkpoints; 0: not by time", ge=0, le=1e9)
+    every_steps: Whole = setting(0, "steps between checkpoints; 0: off", ge=0, le=UNBOUNDED)
+    every_minutes: Number = setting(10.0, "minutes between checkpoints; 0: off", ge=0, le=1e9)
     keep: Whole = setting(
-        2, "checkpoints to keep, the newest; each is about twice as large as the weights", ge=1, le=2**20
+        2, "number of checkpoints to keep; each is about twice as large as the weights", ge=1, le=2**20
     )

@@ -1,7 +1,7 @@
-"""The processes that train together: joining them, collective operations, and a common end.
+"""The processes that train together: joining, collective operations, and ending together.
 
-Each process has a replica of the models on its own GPU, or on its share of the CPU.
-``tf.distribute.MultiWorkerMirroredStrategy`` connects them. They are started by one of
+Each process has a replica of the network on its own GPU, or on its share of the CPU.
+``tf.distribute.MultiWorkerMirroredStrategy`` connects them. They are started by one of these:
 
 - Slurm: ``srun python scripts/train.py ...``;
 - ``TF_CONFIG``, for example from Kubeflow's training operator;
@@ -38,13 +38,13 @@ from frcnn.errors import ConfigError, Interrupted, NothingToSave, WorkerError, m
 from frcnn.files import safe_write
 from frcnn.text import shown
 
-# TensorFlow takes a worker for dead after this time without a heartbeat. Its default of 10 s would end a
-# run when a virtual machine pauses, for example to be moved.
+# TensorFlow treats a process as dead after this time without a heartbeat. Its default of 10 s would end
+# a run when a virtual machine is paused, for example to move it.
 HEARTBEAT_TIMEOUT_SECONDS = 40
-# How long workers wait for each other at the start, unless this variable is set.
+# Time that processes wait for each other at the start. The variable sets another time.
 JOIN_SECONDS = 120
 JOIN_VARIABLE = "FRCNN_JOIN_SECONDS"
-# The others may still be receiving the last sum from this process.
+# Time in which the others can receive the last sum from this process before it exits.
 SEND_SECONDS = 1.0
 
 
@@ -61,7 +61,7 @@ def redirect_output(info: ProcessInfo, run_dir: pathlib.Path | str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         for link in (path.parent, path):
             if link.is_symlink():
-                raise ConfigError(f"{link} is a symbolic link: a run writes to no link")
+                raise ConfigError(f"{link} is a symbolic link: a run does not write to links")
         log = safe_write.open_to_append(path)
     except OSError as error:
         raise ConfigError(f"cannot write to the run directory {run_dir}: {error}") from error
@@ -77,13 +77,13 @@ OPEN_PORTS = (
 
 
 class ProcessGroup:
-    """The processes that train together, and which of them this process is.
+    """The processes that train together.
 
     Attributes:
-        info: rank and addresses.
-        is_main: whether this is the process of rank 0, which writes.
-        share: (rank, world size): the part of each batch that this process works on.
-        is_loopback_only: whether other machines are kept away from TensorFlow's ports.
+        info: rank of this process, and addresses of all.
+        is_main: whether this is the main process (rank 0), which writes the files.
+        share: (rank, world size): this process's share of each batch.
+        is_loopback_only: whether other machines cannot connect to TensorFlow's ports.
     """
 
     def __init__(self, info: ProcessInfo | None = None, is_loopback_only: bool = True):
@@ -114,7 +114,7 @@ class ProcessGroup:
     def local_main_first(self) -> Iterator[None]:
         """Run this context in the first process of each machine, then in the others.
 
-        For downloads, where two processes must not write one file.
+        It is for downloads: two processes must not write the same file.
         """
         if self.info.local_rank:
             self.barrier()
@@ -123,12 +123,16 @@ class ProcessGroup:
             self.barrier()
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is set in any process. Collective operation."""
+        """Return whether the flag is True in any process. Collective operation."""
         (count,) = collectives.all_reduce_sum([np.array(flag, "float32")])  # faster than a gather
         return bool(np.asarray(count) > 0.0)
 
     def gather_json(self, value: Any) -> list[Any]:
-        """Return all processes' values (that JSON can hold), by rank. Collective operation."""
+        """Return the values of all processes, by rank. Collective operation.
+
+        Args:
+            value: value of this process, which JSON can hold.
+        """
         text = np.frombuffer(json.dumps(value).encode("ascii"), "uint8").astype("int32")
         lengths = collectives.all_gather(np.array([len(text)], "int32"))
         texts = np.split(collectives.all_gather(text), np.cumsum(lengths)[:-1])
@@ -138,7 +142,7 @@ class ProcessGroup:
         """Check that all processes have the same values. Collective operation.
 
         Args:
-            **values: for each name a text, or a list of texts and arrays.
+            **values: {name: text, or list of texts and arrays}.
 
         Raises:
             WorkerError: a process differs from rank 0.
@@ -158,8 +162,9 @@ class ProcessGroup:
     def end(self, error: BaseException | None = None) -> None:
         """Wait for the other processes; or, after an error, report it to them and exit.
 
-        With an error this does not return, because TensorFlow may wait for other processes at a normal
-        exit. The exit status is 2 for an ``FrcnnError``, and 3 where another worker has failed.
+        With an error this function exits the process, because at a normal exit TensorFlow may wait for
+        the other processes. The exit status is 2 for an ``FrcnnError``, and 3 if another process has
+        failed.
         """
         if self.info.world_size == 1:
             return
@@ -196,7 +201,7 @@ class ProcessGroup:
 
 @contextlib.contextmanager
 def exit_together(run_dir: pathlib.Path | str) -> Iterator[None]:
-    """Redirect this process' output, and end together with the processes that ``join`` finds.
+    """Redirect this process's output, and end together with the processes that ``join`` finds.
 
     Raises:
         ConfigError: the environment variables are wrong, or the run directory cannot be written to.
@@ -214,7 +219,7 @@ _current = ProcessGroup()
 
 
 def current() -> ProcessGroup:
-    """Return the group that this process has joined; without ``join``, a group of this process alone."""
+    """Return the group that this process has joined; without ``join``, a group of this process only."""
     return _current
 
 
@@ -225,7 +230,7 @@ def join() -> ProcessGroup:
 
     Raises:
         ConfigError: the environment variables are wrong.
-        WorkerError: a port is taken, a worker did not come in time, or runs other code.
+        WorkerError: a port is in use, a process did not join in time, or a process runs other code.
     """
     global _current
     info = discovery.find()

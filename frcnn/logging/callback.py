@@ -16,16 +16,16 @@ from frcnn.logging.writer import RunLogger
 class NamedScalars(keras.callbacks.Callback):
     """A Keras callback that logs a model's losses and metrics under the tags of a table.
 
-    Training and validation are two runs with the same tags and the same steps: number of batches so far,
-    also over several calls of ``fit``. A value of training is the mean since the epoch began, as ``fit``
-    computes it.
+    Training and validation are two TensorBoard runs with the same tags. The step of both is the number
+    of training batches so far, which goes on through several calls of ``fit``. A logged training value
+    is the mean since the epoch began, as ``fit`` computes it.
 
     Args:
         run_dir: folder for ``train/`` and ``validation/``.
-        sub_model: row of ``tags``.
+        sub_model: name of the row of ``tags`` that this model uses.
         tags: the table. For a model of your own, ``{"<name>": {"<key>": "<name>/<key>"}}``.
-        every: batches between logged values of training; the first is logged, too.
-        trackers: that get the scalars, too (``frcnn.logging.trackers``).
+        every: training values are logged at the first batch and at every ``every``-th batch.
+        trackers: objects that get the scalars, too (``frcnn.logging.trackers``).
 
     Raises:
         ValueError: the table has no such row, ``every`` is below 1, or a key has no tag.

@@ -33,12 +33,12 @@ _HEADS = re.compile(rb"(?=(?!\0{8})...\0{5}....)", re.DOTALL)
 def rewind(folder: pathlib.Path, step: int) -> list[str]:
     """Remove later steps from a TensorBoard run, and the partial record of a killed process.
 
-    A damaged file is first copied. Its complete records stay, also those after the damage, which
-    TensorBoard would not read.
+    Before a damaged file is repaired, a copy is made. The repair keeps all complete records, also those
+    after the damage, which TensorBoard would not read.
 
     Args:
         folder: folder of the run; it may be missing.
-        step: last step whose scalars stay.
+        step: last step whose records are kept.
 
     Returns:
         A message for each damaged file.
@@ -67,10 +67,9 @@ def hidden_name(path: pathlib.Path) -> str:
 
 
 def _end_of(path, step):
-    """Return the number of bytes of the complete records up to a step, and whether no damage ends
-    them."""
+    """Return the number of bytes of the complete records up to a step, and whether the file is whole."""
     limit, is_whole = _end_of_heads(path)
-    end, records = 0, RawEventFileLoader(str(path)).Load()  # in C++, where TensorFlow is
+    end, records = 0, RawEventFileLoader(str(path)).Load()  # C++ code, if TensorFlow is installed
     while end < limit:
         data = next(records, None)
         try:
@@ -90,8 +89,8 @@ def _end_of_heads(path):
     TensorFlow's reader must not meet a damaged head: it can end the process with SIGSEGV.
 
     Returns:
-        The position in bytes, and whether only the partial record of a killed process, or nothing,
-        follows.
+        The position in bytes; and True if nothing follows it, or only a record that a killed process did
+        not finish.
     """
     position, size = 0, path.stat().st_size
     with path.open("rb") as file:
@@ -114,13 +113,13 @@ def _repair(path, damage, step):
     safe_write.keep_copy(path, aside)
     safe_write.replace(path, b"".join([data[:damage], *records]))
     return (
-        f"{path} is damaged at byte {damage}: kept as {aside.name}; "
-        f"{len(records)} records after the damage can be read and stay"
+        f"{path} is damaged at byte {damage}: a copy is kept as {aside.name}; "
+        f"{len(records)} records after the damage could be read and were kept"
     )
 
 
 def whole_records(data: bytes, position: int, step: int) -> Iterator[bytes]:
-    """Yield the records from a position on, up to a step, whose checksums are right."""
+    """Yield the records after a position that have right checksums and a step of at most ``step``."""
     while position + HEAD <= len(data):
         length = _length(data, position)
         after = None if length is None else position + HEAD + length + TAIL

@@ -1,4 +1,4 @@
-"""Records a profile and the graph of a few training steps, for TensorBoard; memory of the GPU."""
+"""Records a profile and the graph of some training steps for TensorBoard; reads the GPU's memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ WARM_UP = 10  # steps before, in which graphs are traced and files are read for 
 
 
 class StepProfiler:
-    """Profiles some steps after the first ten of a start.
+    """Profiles some training steps, after the first ten steps of this process.
 
-    The profile lies in ``train/plugins/profile`` of the run directory. TensorBoard shows it with the
-    plugin of the package ``xprof``. The graph of the steps is on TensorBoard's page Graphs (TensorFlow
-    only).
+    The profile is written to ``train/plugins/profile`` in the run directory. TensorBoard shows it with
+    the plugin of the package ``xprof``. With TensorFlow, TensorBoard's page Graphs shows the steps'
+    graph.
 
     Args:
-        logger: of the run.
-        steps: to profile; 0: none.
+        logger: the run's logger.
+        steps: number of steps to profile; 0 switches profiling off.
 
     Example:
         >>> profiler = StepProfiler(logger, steps=5)
@@ -33,10 +33,10 @@ class StepProfiler:
         self._is_on = False
 
     def before_step(self, step: int) -> None:
-        """Begin or end the profile, where it is time.
+        """Begin or end the profile if this is the step for it.
 
         Args:
-            step: number of training steps so far, which the graph is logged at.
+            step: number of training steps so far; the graph is logged at this step.
         """
         if self._steps and self._done == WARM_UP:
             self._start()
@@ -74,7 +74,7 @@ class StepProfiler:
 
 
 def peak_device_memory() -> int:
-    """Return the most bytes of the first GPU that this process has held so far; 0 without a GPU."""
+    """Return the peak memory use of this process on the first GPU, in bytes; 0 without a GPU."""
     if computes_on_cpu():
         return 0
     if not IS_TENSORFLOW:

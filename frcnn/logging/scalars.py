@@ -60,7 +60,7 @@ LOOP_TAGS = (
     "COCO/<name>",
 )
 
-#: Tags of what is no scalar: pictures, curves, histograms, text; the layouts that TensorBoard names.
+#: Tags of pictures, curves, histograms and text, and the tags that TensorBoard gives to layouts.
 OTHER_TAGS = (
     "pictures/<number>",
     "curves/<name>",
@@ -97,7 +97,7 @@ def named_scalars(
     if sub_model not in tags:
         raise ValueError(
             f"no tags for the sub-model {sub_model!r}: the table has {sorted(tags)}. "
-            f"To log a model of your own, hand in its row: tags=TAGS | "
+            f"To log a model of your own, pass its row: tags=TAGS | "
             f'{{"{sub_model}": {{"<key>": "{sub_model}/<key>"}}}}'
         )
     named, scalars = pair_names(names, logs), {}

@@ -1,6 +1,6 @@
-"""What TensorBoard shows besides scalars, as ``Summary`` messages for ``RunLogger.write_summaries``.
+"""Makes ``Summary`` messages of pictures, curves, histograms and text for ``RunLogger.write_summaries``.
 
-They are built without TensorFlow's operations, which would run on the device that trains.
+They are made without TensorFlow's operations, which would run on the device that trains.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ Summary = Any  # tensorboard.compat.proto.summary_pb2.Summary
 
 
 def image(tag: str, pixels: np.ndarray, description: str = "") -> Summary:
-    """Return a picture for the page Images, as JPEG: a tenth of the bytes of a PNG of a photograph.
+    """Return a picture for TensorBoard's page Images.
+
+    It is stored as JPEG, which for a photograph needs about a tenth of the bytes of a PNG.
 
     Args:
-        tag: its name.
+        tag: name of the picture.
         pixels: (H, W, 3) uint8 RGB.
-        description: Markdown.
+        description: text in Markdown.
 
     Raises:
-        ValueError: ``pixels`` is something else.
+        ValueError: ``pixels`` has another shape or type.
     """
     from PIL import Image
     from tensorboard.plugins.image import metadata
@@ -39,7 +41,7 @@ def image(tag: str, pixels: np.ndarray, description: str = "") -> Summary:
 
 
 def histogram(tag: str, values: np.ndarray) -> Summary:
-    """Return a histogram of any number of values for the page Histograms; none give an empty one."""
+    """Return a histogram for the page Histograms. It is empty without values."""
     from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
     values = np.asarray(values, "float64")
@@ -57,10 +59,10 @@ def pr_curve(tag: str, true_positives: np.ndarray, false_positives: np.ndarray, 
     """Return a curve for the page PR Curves.
 
     Args:
-        tag: its name.
-        true_positives: (T,) right detections at T thresholds, equally spaced from 0 to 1.
-        false_positives: (T,) wrong ones.
-        objects: that there are to find, above 0.
+        tag: name of the curve.
+        true_positives: (T,) number of right detections at T thresholds, equally spaced from 0 to 1.
+        false_positives: (T,) number of wrong detections at these thresholds.
+        objects: number of ground-truth objects, above 0.
     """
     from tensorboard.plugins.pr_curve import metadata
 
@@ -82,7 +84,7 @@ def layout(charts: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary:
     """Return the layout of the page Custom Scalars.
 
     Args:
-        charts: {category: {title of a chart: regular expressions of its tags}}.
+        charts: {category: {title of a chart: regular expressions for its tags}}.
     """
     from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
@@ -102,7 +104,7 @@ def layout(charts: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary:
 
 
 def hparams(values: Mapping[str, Any], metrics: Sequence[str]) -> list[Summary]:
-    """Return what the page HParams shows of a run: its settings, and which scalars are scores.
+    """Return a run's settings, and the tags of its scores, for the page HParams.
 
     Args:
         values: {setting: number, boolean or text}.

@@ -1,7 +1,8 @@
-"""Writes what ``RunLogger`` logs to other places too: a CSV file, MLflow, Weights & Biases, trackio.
+"""Trackers: they write what ``RunLogger`` logs to a CSV file, MLflow, Weights & Biases or trackio.
 
-A tracker is any object with ``write_scalars``, ``write_images`` and ``close``. The packages are no
-dependency of this one; each is imported where its tracker is made.
+A tracker is any object with ``write_scalars``, ``write_images`` and ``close``. The trackers' packages
+are
+optional: each is imported when its tracker is made.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ class Tracker(Protocol):
 
 
 class CsvTracker:
-    """Appends a row (run, step, tag, value) for each scalar to a CSV file. Pictures are left out.
+    """Appends a row (run, step, tag, value) for each scalar to a CSV file. It writes no pictures.
 
     Args:
-        path: the file; its folder must exist. The header is written where the file is new.
+        path: the file; its folder must exist. A new file gets a header.
 
     Raises:
         OSError: the file cannot be written.
@@ -57,10 +58,12 @@ class CsvTracker:
 
 
 class WandbTracker:
-    """Weights & Biases, or trackio, which has the same functions. A resumed run is a new one there.
+    """Logs to Weights & Biases, or to trackio, which has the same functions.
+
+    A resumed training becomes a new run there.
 
     Args:
-        name: of the run.
+        name: name of the run.
         config: {setting: value}.
         package: ``"wandb"`` or ``"trackio"``.
     """
@@ -80,7 +83,8 @@ class WandbTracker:
         self._log(drawn, step)
 
     def _log(self, values, step):
-        if self._is_wandb:  # as a value: it drops what comes for a step before its newest
+        # The step is logged as a value: wandb drops values whose step is below the newest one.
+        if self._is_wandb:
             self._package.log({**values, "step": step})
         else:
             self._package.log(values, step=step)
@@ -90,10 +94,12 @@ class WandbTracker:
 
 
 class MlflowTracker:
-    """MLflow, at the server or in the folder that its own settings name. A resumed run is a new one.
+    """Logs to MLflow, on the server or in the folder that MLflow's own settings name.
+
+    A resumed training becomes a new run there.
 
     Args:
-        name: of the run.
+        name: name of the run.
         config: {setting: value}.
     """
 
@@ -119,8 +125,8 @@ def make(kind: str, name: str, config: Mapping[str, Any]) -> Tracker:
     """Return a tracker: ``"mlflow"``, ``"trackio"`` or ``"wandb"``.
 
     Args:
-        kind: one of the three, which is also its package.
-        name: of the run.
+        kind: name of the tracker and of its package.
+        name: name of the run.
         config: {setting: value}.
 
     Raises:

@@ -62,8 +62,8 @@ class RunLogger:
         run_dir: folder for ``train/`` and ``validation/``.
         tags: a table like ``TAGS``, whose tags may be written.
         loop_tags: further tags that may be written; ``("<any>",)`` allows all.
-        trackers: that get scalars and pictures, too. One that fails is left out from then on, with a
-            line that says so. ``close`` closes them.
+        trackers: objects that get scalars and pictures, too. A tracker that fails is dropped, with a
+            warning. ``close`` closes them.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class RunLogger:
         self._track("write_scalars", run, _whole(step), values)
 
     def write_images(self, run: str, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Write pictures, {tag: (H, W, 3) uint8 RGB}, at a training step. Errors: as of ``write``."""
+        """Write pictures, {tag: (H, W, 3) uint8 RGB}, at a training step. Raises: as ``write``."""
         self.write_summaries(run, step, [summaries_module.image(*item) for item in images.items()])
         self._track("write_images", run, _whole(step), images)
 
     def write_summaries(self, run: str, step: int, summaries: Sequence[Summary]) -> None:
-        """Write what the functions of ``frcnn.logging.summaries`` return. Errors: as of ``write``.
+        """Write results of the functions of ``frcnn.logging.summaries``. Raises: as ``write``.
 
         Example:
             >>> logger.write_summaries("train", step, [histogram("histograms/weights", weights)])
@@ -115,22 +115,22 @@ class RunLogger:
                 write_raw(summary.SerializeToString())
 
     def write_traced_graph(self, run: str, step: int) -> None:
-        """Write the graph of what ran since ``tf.summary.trace_on(graph=True)``."""
+        """Write the graph that TensorFlow traced since ``tf.summary.trace_on(graph=True)``."""
         with _disk_faults(), self._writer(run, (), ()).as_default():
             _tensorflow().summary.trace_export("step", step)
 
     def _track(self, method, *arguments):
-        """Call a method of each tracker; take out a tracker that fails, as the training must go on."""
+        """Call a method of each tracker. Drop a tracker that fails: it must not end the training."""
         for tracker in [*self.trackers]:
             try:
                 getattr(tracker, method)(*arguments)
             except Exception as error:
                 self.trackers.remove(tracker)
                 name = type(tracker).__name__
-                echo(f"warning: {name} gets nothing any more: {type(error).__name__}: {error}")
+                echo(f"warning: {name} failed and gets no more values: {type(error).__name__}: {error}")
 
     def _writer(self, run, tags, all_known):
-        """Return the open writer of a run, after a check of the tags."""
+        """Check the tags, and return the run's writer, which is opened if need be."""
         if run not in RUNS:
             raise ValueError(f"unknown run {run!r}: it must be one of {RUNS}")
         unknown = [tag for tag in tags if not any(_fits(tag, known) for known in all_known)]
@@ -161,7 +161,7 @@ class RunLogger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # The error that ended the context must be raised, not one of closing, such as a full disk.
+        # If an error ended the context, that one must be raised, and not one of closing the files.
         with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
             self.close()
 
@@ -194,13 +194,13 @@ def _write(writer, scalars, step):
 
 
 def _whole(step):
-    """Return a step as an int; a tensor or a variable, such as ``optimizer.iterations``, is taken."""
+    """Return a step as an int. It may be a tensor or a variable, such as ``optimizer.iterations``."""
     return operator.index(to_numpy(step) if hasattr(step, "shape") else step)
 
 
 @contextlib.contextmanager
 def _disk_faults():
-    """Turn TensorFlow's errors, which come from the disk, into ``OSError``."""
+    """Turn TensorFlow's errors, which here come from the disk, into ``OSError``."""
     try:
         yield
     except _tensorflow().errors.OpError as error:
@@ -208,7 +208,7 @@ def _disk_faults():
 
 
 def _tensorflow():
-    """Import TensorFlow only for writing, so that the table of names works without it."""
+    """Import TensorFlow when something is written: the table of names works without it."""
     try:
         import tensorboard  # noqa: F401 (tf.summary.scalar needs it, and TensorFlow does not bring it)
         import tensorflow as tf

@@ -38,17 +38,17 @@ class CocoIds:
             categories = {entry["name"]: entry["id"] for entry in content["categories"]}
         except (TypeError, KeyError) as error:
             raise DataError(
-                f"{path} holds no COCO data set: images with id and file_name, categories with id and "
-                "name"
+                f"{path} is not a COCO data set, which has images with id and file_name, and categories "
+                "with id and name"
             ) from error
         missing = [name for name in classes if name not in categories]
         if missing:
-            raise DataError(f"{path} has no category {listed(missing)}, which the detector may find")
+            raise DataError(f"{path} has no category for the detector's classes {listed(missing)}")
         self.path, self.categories = path, [categories[name] for name in classes]
         self._images = dict(images)
 
     def image(self, source: Source) -> Any:
-        """Return the id of an image, whose path ends with its ``file_name`` in the file.
+        """Return the id of the image in the COCO file whose ``file_name`` is the end of a source's path.
 
         Raises:
             DataError: the file has no such image.
@@ -57,16 +57,16 @@ class CocoIds:
         for start in range(len(parts)):
             if (name := "/".join(parts[start:])) in self._images:
                 return self._images[name]
-        raise DataError(f"{shown(source.path)} is none of the images of {self.path}")
+        raise DataError(f"{shown(source.path)} is not among the images in {self.path}")
 
 
 def _slim(entry: dict[str, Any]) -> dict[str, Any]:
-    """Forget annotations while the file is parsed: only images and categories are needed."""
+    """Drop annotations while the file is parsed: only images and categories are needed."""
     return {} if "bbox" in entry or "segmentation" in entry else entry
 
 
 class CocoResults:
-    """Writes ``coco_results.json``, and without given ids ``coco_images.json``.
+    """Writes ``coco_results.json``; and, if no ids are given, ``coco_images.json``.
 
     Args:
         out: the folder.
@@ -107,7 +107,7 @@ class CocoResults:
             )
 
     def end(self, source: Source) -> None:
-        """Nothing belongs to a video alone."""
+        """Do nothing: there is no file per video."""
 
     def close(self) -> None:
         """Complete the files."""

@@ -35,7 +35,7 @@ class Drawn:
         self._video: video.Writer | None = None
 
     def add(self, picture: Picture, found: Found) -> Path | None:
-        """Draw a picture; return its file, None of a frame."""
+        """Draw the detections in a picture; return the file of an image, None for a frame of a video."""
         boxes = found.get("oriented", found["boxes"])
         image = draw(picture.pixels, boxes, found["labels"], found["scores"], self._classes)
         source = picture.source
@@ -55,12 +55,12 @@ class Drawn:
         return writer.path
 
     def close(self) -> None:
-        """Complete a video that was broken off."""
+        """Complete the file of a video whose end was not reached."""
         if self._video is not None:
             self._video.close()
 
     def _free(self, stem: str) -> Path:
-        """Return a file name for a video that takes nothing from others."""
+        """Return a name for a video's file that replaces neither a source nor another result."""
         for number in itertools.count(1):
             path = self._out / (f"{stem}.mp4" if number == 1 else f"{stem}-{number}.mp4")
             is_source = os.path.realpath(path) in self._sources

@@ -1,7 +1,7 @@
-"""Where results go: drawn pictures, JSON lines, CSV, COCO results, VOC and YOLO labels.
+"""Sinks: they write detections as drawn pictures, JSON lines, CSV, COCO results, VOC or YOLO labels.
 
-Each sink takes pictures with their detections one by one, and holds none of them. Nothing is written
-over a source, and over an earlier result only if the user says so.
+A sink gets one picture with its detections at a time, writes them, and keeps none of them in memory. It
+never replaces a source, and replaces an earlier result only if the user says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from frcnn.prediction.sources import Picture, Source
 from frcnn.text import did_you_mean, listed
 
 Found = Mapping[str, Any]  # as ``Detector.predict`` returns it
-# Format -> the files or folders that it writes in the output folder; drawn pictures have own names.
+# Format -> files or folders that its sink writes in the output folder. Drawn pictures have other names.
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "drawn": (),
     "jsonl": ("detections.jsonl",),
@@ -34,20 +34,20 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 
 
 class Sink(Protocol):
-    """Takes detections picture by picture."""
+    """Gets detections, one picture at a time."""
 
     def add(self, picture: Picture, found: Found) -> Path | None:
         """Write the detections in a picture; return its drawn picture, if there is one."""
 
     def end(self, source: Source) -> Path | None:
-        """Complete what belongs to a video; return the drawn video, if there is one."""
+        """Complete the files of a video; return the drawn video, if there is one."""
 
     def close(self) -> None:
         """Complete the files."""
 
 
 def formats_of(text: str) -> tuple[str, ...]:
-    """Return the formats in a text with commas between them.
+    """Return the formats in a comma-separated text.
 
     Raises:
         ConfigError: there is no such format.
@@ -64,7 +64,7 @@ def check(out: Path, formats: Sequence[str], overwrite: bool) -> None:
     """Check that results can be written to a folder, before any work.
 
     Raises:
-        OutputError: it is no folder, or holds results of an earlier command.
+        OutputError: it is not a folder, or has results of an earlier command.
     """
     outputs.check_folder(out)
     there = [out / name for form in formats for name in FORMATS[form] if os.path.lexists(out / name)]
@@ -79,7 +79,7 @@ class Stems:
     """Gives each source a file name of its own: ``p``, ``p-2`` for a second ``p``.
 
     Args:
-        taken: names in lower case that are not given.
+        taken: names, in lower case, that are not given to a source.
     """
 
     def __init__(self, taken: Sequence[str] = ()) -> None:
@@ -87,10 +87,10 @@ class Stems:
         self._taken = set(taken)
 
     def of(self, picture: Picture) -> str:
-        """Return the name without ending; that of a frame ends with its number."""
+        """Return a picture's file name without suffix. The name of a frame ends with its number."""
         if picture.source not in self._of:
             stem, number = picture.source.stem, 1
-            while stem.casefold() in self._taken:  # some disks do not tell a.xml from A.xml
+            while stem.casefold() in self._taken:  # for some disks a.xml and A.xml are one name
                 number += 1
                 stem = f"{picture.source.stem}-{number}"
             self._taken.add(stem.casefold())
@@ -128,7 +128,7 @@ class JsonLines(_Text):
 
 
 class CsvRows(_Text):
-    """One row per detection, with a header: our reader and spreadsheets take it."""
+    """One row per detection, with a header. ``frcnn`` and spreadsheets can read the file."""
 
     COLUMNS = ("image", "frame", "x1", "y1", "x2", "y2", "class", "score", "width", "height")
 
@@ -155,7 +155,7 @@ class _Labels:
         self.folder, self.stems = outputs.new_folder(folder), Stems(taken)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of the folder."""
+        """Write a file into the folder."""
         path = self.folder / name
         with outputs.writing(path):
             safe_write.replace(path, text.encode("utf-8", "surrogateescape"))
@@ -198,5 +198,5 @@ class YoloLabels(_Labels):
 
 
 def rounded(boxes: Any) -> list[list[float]]:
-    """Return (M, 4) boxes as lists, to a thousandth of a pixel."""
+    """Return (M, 4) boxes as lists, rounded to a thousandth of a pixel."""
     return [[round(float(value), 3) for value in box] for box in boxes]

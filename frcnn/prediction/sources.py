@@ -1,4 +1,4 @@
-"""What ``frcnn predict`` looks at: files, folders, patterns, videos and cameras, but no URLs."""
+"""The sources of ``frcnn predict``: files, folders, patterns, videos and cameras, but no URLs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Source:
     """An image file, a video file or a camera.
 
     Attributes:
-        path: as the user named it; ``camera:0`` of a camera.
+        path: the path as the user wrote it, or ``camera:0`` for a camera.
         kind: ``"image"``, ``"video"`` or ``"camera"``.
     """
 
@@ -36,7 +36,7 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """The name of output files, without ending and number."""
+        """Name for output files, without suffix and number."""
         return Path(self.path).stem if self.kind != "camera" else self.path.replace(":", "")
 
 
@@ -45,9 +45,9 @@ class Picture:
     """One image, or one frame of a video.
 
     Attributes:
-        source: where it comes from.
+        source: the file or camera.
         pixels: (H, W, 3) uint8 RGB, upright.
-        frame: number from 0; None of an image file.
+        frame: number of the frame, from 0; None for an image file.
         fps: frames per second; 0 of an image file.
     """
 
@@ -58,12 +58,13 @@ class Picture:
 
 
 def find(arguments: Sequence[str]) -> list[Source]:
-    """Return the sources that arguments name, each once, in their order; those of a folder by name.
+    """Return the sources that arguments name, each once, in the order of the arguments.
 
     Args:
-        arguments: files (which need not exist); folders, whose images and videos are taken, without
-            those of folders in them; patterns such as ``photos/**/*.jpg``; ``camera:0``. Of folders and
-            patterns, pictures that this command drew earlier are left out.
+        arguments: files, which need not exist; folders, whose images and videos are taken in the order
+            of their names, without those of subfolders; patterns such as ``photos/**/*.jpg``; or
+            ``camera:0``. Pictures that this command drew earlier are not taken from folders and
+            patterns.
 
     Raises:
         ConfigError: an argument is a URL.
@@ -119,9 +120,10 @@ def read(
     """Yield the images and frames of sources one by one.
 
     Args:
-        sources: of ``find``.
-        on_fault: called with a source that cannot be read, or not to its end; the next one follows.
-        max_frames: per video or camera, at most.
+        sources: result of ``find``.
+        on_fault: called for a source that cannot be read, or not to its end. Then the next source is
+            read.
+        max_frames: largest number of frames per video or camera; None: all.
     """
     for source in sources:
         try:
@@ -136,7 +138,7 @@ def read(
 
 
 def count(sources: Sequence[Source], max_frames: int | None = None) -> int | None:
-    """Return how many images and frames there are, as far as videos declare it; None: unknown."""
+    """Return the number of images and frames, as the videos declare it; None if one does not."""
     total = 0
     for source in sources:
         frames = 1 if source.kind == "image" else max_frames

@@ -1,7 +1,7 @@
 """Videos and cameras, read and written frame by frame by OpenCV.
 
-A name is given to FFmpeg only if it is that of a regular file: FFmpeg also takes addresses, patterns and
-devices. Files that a file names, as a playlist does, FFmpeg does not open over a network.
+FFmpeg gets a name only if it is that of a regular file, as it would also open addresses, patterns and
+devices. It does not use the network for files that a file names, such as a playlist.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from frcnn.files import outputs, safe_write, untrusted
 from frcnn.text import shown
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
-DEFAULT_FPS = 25.0  # where a video or camera declares none
+DEFAULT_FPS = 25.0  # frames per second, if a video or camera declares none
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are raised; read at the first video
 LOST = 0.9  # a video that ends before this share of its declared frames is damaged
 
@@ -72,10 +72,10 @@ class Capture:
         self._capture.release()
 
     def frames(self, most: int | None = None) -> Iterator[np.ndarray]:
-        """Yield (H, W, 3) uint8 RGB frames, turned as the file says.
+        """Yield (H, W, 3) uint8 RGB frames, rotated as the file's metadata says.
 
         Args:
-            most: stop after so many; None: at the end.
+            most: largest number of frames; None: all.
 
         Raises:
             DataError: no frame can be decoded, or the file ends long before it says.
@@ -95,7 +95,7 @@ class Capture:
 
 
 class Writer:
-    """Writes an MP4 file, which gets its name when it is complete.
+    """Writes an MP4 file, under a temporary name until it is complete.
 
     Args:
         path: the file, ending in ``.mp4``.
@@ -129,7 +129,8 @@ class Writer:
         """Complete the file and give it its name.
 
         Raises:
-            OutputError: frames are missing, as on a full disk, of which OpenCV says nothing.
+            OutputError: frames are missing, for example because the disk is full: OpenCV reports no
+                error for it.
         """
         if self._writer is None:
             return
@@ -139,7 +140,7 @@ class Writer:
         if frames < self._written:
             self._part.unlink()
             raise OutputError(
-                f"cannot write {self.path}: {frames} of {self._written} frames arrived (a full disk?)"
+                f"cannot write {self.path}: it has {frames} of {self._written} frames (disk full?)"
             )
         with outputs.writing(self.path):
             os.replace(self._part, self.path)

@@ -1,4 +1,4 @@
-"""The page of ``frcnn compare --report``: runs side by side, and the images on which they differ."""
+"""The page of ``frcnn compare --report``: runs compared, and the images on which they differ."""
 
 from __future__ import annotations
 

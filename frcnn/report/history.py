@@ -1,4 +1,4 @@
-"""Charts of what a run logged after each epoch, from the rows of its ``metrics.csv``."""
+"""Charts of a run's values per epoch, from the rows of its ``metrics.csv``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCALARS = (
 
 
 def charts(rows: Rows) -> Markup:
-    """Return a chart of mAP, and one of each of ``SCALARS``, of training and validation together."""
+    """Return a chart of mAP, and one for each of ``SCALARS``, with training and validation in it."""
     drawn = [chart("mAP", [("mAP", curve(rows, "mAP"))])]
     for name in SCALARS:
         drawn.append(
@@ -40,10 +40,10 @@ def curve(rows: Rows, column: str) -> list[Point]:
 
 
 def chart(title: str, lines: Sequence[tuple[str, Sequence[Point]]]) -> Markup | None:
-    """Return a chart over the steps; None without any point.
+    """Return a chart over the steps; None if no line has a point.
 
     Args:
-        title: name of the scalar, with ``train/`` or ``validation/`` before it or not.
+        title: name of the scalar, with or without ``train/`` or ``validation/`` in front.
         lines: (name, points) of each line.
     """
     points = [point for _, line in lines for point in line]

@@ -1,6 +1,6 @@
 """Builds HTML and SVG from Python, with all text escaped.
 
-Class names, file names and paths come from strangers. ``tag`` escapes every text that is not ``Markup``,
+Class names, file names and paths are untrusted input. ``tag`` escapes every text that is not ``Markup``,
 so that none of them can become a tag or a script.
 """
 
@@ -29,8 +29,8 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
     """Return an element.
 
     Args:
-        name: of the element.
-        children: ``Markup``, or text that is escaped.
+        name: name of the element.
+        children: ``Markup``, or text, which is escaped.
         attributes: ``_`` in a name stands for ``-``, and one at its end is dropped; None and False are
             left out, True has no value.
 
@@ -49,7 +49,7 @@ def tag(name: str, *children: Any, **attributes: Any) -> Markup:
 
 
 def join(parts: Iterable[Any]) -> Markup:
-    """Return parts one after the other, text among them escaped."""
+    """Return the parts joined; those that are text are escaped."""
     return Markup("".join(map(text, parts)))
 
 
@@ -58,7 +58,7 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str) -> M
 
     Args:
         head: names of the columns.
-        rows: cells; a ready ``<td>`` stays as it is.
+        rows: cells of each row; ``Markup`` of a ``<td>`` is used as it is.
         caption: what the table shows.
     """
 
@@ -86,8 +86,8 @@ def page(title: str, subtitle: str, tabs: Sequence[tuple[str, str, Markup]], emb
     """Return a whole page.
 
     Args:
-        title: of the window and the first heading.
-        subtitle: a line below it.
+        title: title of the window, and the first heading.
+        subtitle: a line below the heading.
         tabs: (identifier, name, content) of each part.
         embedded: elements of ``data``.
     """

@@ -16,7 +16,7 @@ from frcnn.errors import DataError
 
 # Base64 makes four bytes of three: 13 MB of JPEG are 17.4 MB of a page of at most 20 MB.
 BUDGET = 13_000_000  # bytes of all JPEGs
-BYTES_PER_PIXEL = 0.22  # of a photograph at QUALITY, seldom more
+BYTES_PER_PIXEL = 0.22  # of a photograph as JPEG with QUALITY; few need more
 MIN_SIDE, MAX_SIDE, QUALITY = 240, 960, 72
 
 
@@ -27,10 +27,10 @@ def long_side(count: int, budget: int = BUDGET) -> int:
 
 
 def embed(samples: Iterable[Sample], budget: int = BUDGET) -> list[str | None]:
-    """Return each image as base64 of a JPEG, None for those beyond the budget and for unreadable ones.
+    """Return each image as a JPEG in base64; None if the budget is used up or the file is unreadable.
 
     Args:
-        samples: the most important first.
+        samples: the images, the most important first.
         budget: bytes of all JPEGs together.
     """
     samples = list(samples)

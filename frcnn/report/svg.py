@@ -1,6 +1,6 @@
 """Charts as inline SVG, coloured by the page's style sheet, so that they follow dark mode.
 
-matplotlib's SVG has fixed colours, and is some ten times as large.
+matplotlib's SVG has fixed colours, and is about ten times as large.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from frcnn.report.markup import Markup, join, tag
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 36  # margins, units of the drawing
-MAX_POINTS = 200  # of a line
+MAX_POINTS = 200  # per line
 
 Point = tuple[float, float]
 
@@ -30,9 +30,9 @@ def line_chart(
     """Return a chart of lines.
 
     Args:
-        title: what it shows, also for screen readers.
+        title: what the chart shows; screen readers read it.
         axes: names of the x and the y axis.
-        lines: (name, points) of each; points that are not finite are left out.
+        lines: (name, points) of each line; points that are not finite are not drawn.
         x_range, y_range: ends of the axes.
         size: width and height, units of the drawing.
         diagonal: whether to draw the line y = x.
@@ -69,7 +69,7 @@ def line_chart(
 
 
 def _axes(names, x_range, y_range, size, place):
-    """Return grid, numbers and names of the axes."""
+    """Return the grid, and the numbers and names of the axes."""
     width, height = size
     parts = []
     for x in _ticks(x_range):
@@ -102,7 +102,7 @@ def _ticks(ends: tuple[float, float]) -> list[float]:
 
 
 def thinned(points: Iterable[Point]) -> list[Point]:
-    """Return at most ``MAX_POINTS`` of a line's finite points, its ends among them."""
+    """Return at most ``MAX_POINTS`` of a line's finite points, with both ends."""
     array = np.array([*points], "float64").reshape(-1, 2)
     array = array[np.isfinite(array).all(axis=1)]
     if len(array) > MAX_POINTS:
@@ -114,7 +114,7 @@ def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> Markup:
     """Return horizontal bars as a list.
 
     Args:
-        title: what they show.
+        title: what the bars show.
         rows: (name, value, the value as text); a negative value has no bar.
     """
     largest = max((value for _, value, _ in rows), default=0.0) or 1.0

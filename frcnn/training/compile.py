@@ -1,4 +1,7 @@
-"""Compile the two sub-models for plain ``train_on_batch``, without a schedule."""
+"""Compile the two sub-models for plain ``train_on_batch``, without a schedule.
+
+B: images, R: RoIs, C: classes with background last.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
 
 
 class RoiAccuracy(keras.metrics.Mean):
-    """Share of the RoIs, without padding, whose highest score is that of the true class."""
+    """Accuracy of the classifier: share of the RoIs whose highest score is that of the true class."""
 
     def __init__(self, name: str = "accuracy", **kwargs: Any):
         super().__init__(name=name, **kwargs)
@@ -78,5 +81,5 @@ class RoiAccuracy(keras.metrics.Mean):
         if sample_weight is not None:
             weights = keras.ops.cast(sample_weight, "float32")
             exists = exists * (weights[:, None] if len(weights.shape) == 1 else weights)
-        # In one axis: otherwise Keras takes a mean per image, and RoIs of crowded images count less.
+        # Flattened, because otherwise Keras takes the mean per image first, and then of all images.
         super().update_state(*(keras.ops.reshape(part, (-1,)) for part in (correct, exists)))

@@ -1,4 +1,4 @@
-"""Warnings about curves that say trouble, in plain words, each once per start of a run."""
+"""Warnings about curves that show a problem. Each is given once per start of a run."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 
 from frcnn.evaluation.voc_ap import VocAp
 
-LOW_RECALL = 0.5  # share of the objects that proposals overlap
-FEW_ROIS = 1.0  # positive RoIs per image
-RISEN = 1.3  # factor by which an epoch's loss is above the lowest before it
-MORE_ROIS = 1.1  # factor by which epochs with more positive RoIs have another loss
-OVERFITTED = 2.0  # factor by which the loss of validation is above that of training
-FIRST_EPOCH = 2  # before it, nothing has been learnt that could be judged
+LOW_RECALL = 0.5  # warn if proposals cover a smaller share of the objects
+FEW_ROIS = 1.0  # warn if there are fewer positive RoIs per image
+RISEN = 1.3  # warn if an epoch's loss is this many times the lowest loss before it
+MORE_ROIS = 1.1  # epochs with this many times more positive RoIs are not compared
+OVERFITTED = 2.0  # warn if the loss of validation is this many times that of training
+FIRST_EPOCH = 2  # first epoch whose recall, RoIs and losses are checked
 
 
 class CurveWarnings:
-    """Looks at the means of each epoch.
+    """Checks the means of the scalars of each epoch.
 
     Args:
         classes: names of the object classes.
-        epochs: of the run.
+        epochs: number of epochs of the run.
 
     Example:
         >>> for line in CurveWarnings(classes, 16).after_epoch(3, 1, means, val_means, result):
@@ -62,10 +62,11 @@ class CurveWarnings:
         return new
 
     def _rising(self, epoch, means):
-        """Warn of a loss above the lowest before it.
+        """Warn if a loss is above the lowest loss before it.
 
-        More positive RoIs make the classifier's loss larger, as background is easy: only epochs with no
-        more of them are compared. So it is in the first epochs of a run that goes well.
+        The classifier's loss is larger with more positive RoIs, because background is easy. Their number
+        rises in the first epochs of every good run. So an epoch is compared only with epochs that had as
+        many positive RoIs.
         """
         found = {}
         rois = means.get("classifier/positive_rois", 0.0)
@@ -83,8 +84,9 @@ class CurveWarnings:
         return found
 
     def _levels(self, loss, means, val_means):
+        """Warn of a low recall, of few positive RoIs, and of a much larger loss in validation."""
         found = {}
-        # Where only that of validation is low, the network has learnt the training images by heart.
+        # If only the recall of validation is low, the network is overfitted, which has its own warning.
         recall = max(run.get("rpn/recall", 0.0) for run in (means, val_means))
         if recall < LOW_RECALL and "rpn/recall" in dict(means) | dict(val_means):
             found["recall"] = (
@@ -107,6 +109,7 @@ class CurveWarnings:
         return found
 
     def _undetected(self, result):
+        """Warn of classes with objects and without any detection."""
         never = [
             name
             for name, objects, detections in zip(self.classes, result.objects, result.detections)

@@ -127,7 +127,7 @@ class SkipNonFinite:
     Attributes:
         sums_gradients: whether ``apply`` first adds up the gradients of all processes. Then the norm and
             the state are the same in all processes.
-        norm: norm of the gradients before clipping, a tensor of the graph that calls ``apply``.
+        norm: norm of the gradients before clipping, a tensor in the graph of the training step.
     """
 
     sums_gradients = True
@@ -144,13 +144,14 @@ class SkipNonFinite:
         self.shrink = ops.minimum(1.0, self.clip_norm / norm) if self.clip_norm else 1.0
         update = functools.partial(super().apply, grads, trainable_variables)
         if not IS_TENSORFLOW:
-            return update()  # called by stateless_apply, which skips the step afterwards
+            return update()  # on JAX stateless_apply decides afterwards whether to skip the step
         return ops.cond(ops.isfinite(norm), update, lambda: None)
 
     def stateless_apply(self, optimizer_variables, grads, trainable_variables):
-        """Do what ``apply`` does, on JAX. JAX's conditions have no side effects.
+        """Do the same as ``apply``, on JAX.
 
-        So the step is always computed, and replaced by the values before it if it must be skipped.
+        In JAX a condition cannot have side effects. So the update is always computed, and if the step
+        must be skipped, the earlier values are returned.
         """
         # Keras' LossScaleOptimizer passes variables; other callers pass arrays.
         optimizer_variables = [ops.convert_to_tensor(own) for own in optimizer_variables]
@@ -175,8 +176,9 @@ class SkipNonFiniteAdam(SkipNonFinite, keras.optimizers.Adam):
 class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
     """Keras' SGD with weight decay, in fewer passes over the weights.
 
-    Fewer passes matter: a VGG16 with its head has half a gigabyte of weights. Kernels decay before they
-    are updated. Variables with one axis (biases, parameters of normalization) do not decay.
+    Fewer passes save time, because VGG16 with its head has half a gigabyte of weights. Weight decay is
+    applied to kernels before their update. Variables with one axis (biases, parameters of normalization)
+    do not decay.
 
     Args:
         learning_rate, momentum: as for Keras' SGD.
@@ -200,10 +202,10 @@ class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        own = self._trainable_variables[index]  # ``variable`` may be TensorFlow's, of another name
+        own = self._trainable_variables[index]  # ``variable`` may be TensorFlow's, with another name
         if self.kernel_decay and len(variable.shape) > 1 and id(own) not in self.undecayed:
             self.assign(variable, variable * (1.0 - self.kernel_decay * learning_rate))
-        rate = learning_rate * self.shrink  # equals multiplying the gradient by it
+        rate = learning_rate * self.shrink  # the same as multiplying the gradient by ``shrink``
         if own.name == "bias":
             rate = rate * self.bias_rate
         if not self.momentum or not has_native_momentum(gradient):
@@ -223,7 +225,7 @@ class LossScale(keras.optimizers.LossScaleOptimizer):
     before that check, so that it has the same result in all processes.
     """
 
-    def __init__(self, inner_optimizer, **kwargs):
+    def __init__(self, inner_optimizer: Any, **kwargs: Any):
         super().__init__(inner_optimizer, **kwargs)
         inner_optimizer.sums_gradients = False
 

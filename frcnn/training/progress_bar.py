@@ -1,4 +1,4 @@
-"""The line that shows the progress of an epoch, and the last lines of a run."""
+"""The progress bar of an epoch, and the line about the best epoch at the end of a run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ GIB = 2**30
 
 
 class ProgressBar:
-    """A bar over the steps of an epoch: mean losses, mAP so far, images per second, memory, time left.
+    """A bar over the steps of an epoch: mean losses, last mAP, images per second, memory, time left.
 
     Args:
-        state: of the run.
-        steps: per epoch.
-        epochs: of the run.
-        images_per_step: over all processes.
-        mean_ap: of the last validation; NaN: none yet.
-        is_shown: whether to show it, on the main process.
+        state: the run state.
+        steps: number of steps per epoch.
+        epochs: number of epochs of the run.
+        images_per_step: images per step, of all processes.
+        mean_ap: mAP of the last validation; NaN: none yet.
+        is_shown: whether to show the bar; only the main process does.
 
     Example:
         >>> with ProgressBar(state, 100, 16, 2, mean_ap=0.5, is_shown=True) as bar:
@@ -74,7 +74,7 @@ class ProgressBar:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as 59 s, 3 min or 2 h 05 min."""
+    """Return a time as text, such as 59 s, 3 min or 2 h 05 min."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,7 +1,7 @@
-"""The base of the schedules: which sub-models learn from a batch, in which order.
+"""The base class of the schedules. A schedule decides which sub-model is updated when.
 
-A schedule has ``train_step(batch)`` and ``validation_step(batch, rng)``. The trainer handles data sets,
-epochs and files. ``frcnn.training.step_models`` makes the models that a schedule trains.
+It has ``train_step(batch)`` and ``validation_step(batch, rng)``. The trainer handles data sets, epochs
+and files. ``frcnn.training.step_models`` builds the models that a schedule trains.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ USE_XLA = not IS_TENSORFLOW
 class Schedule(abc.ABC):
     """Base class of the schedules.
 
-    A subclass sets ``step_models`` and ``optimizers``.
+    A subclass sets ``step_models`` and ``optimizers``, and implements ``_train``.
 
     Args:
         models: the network to train.
@@ -96,23 +96,35 @@ class Schedule(abc.ABC):
 
     @abc.abstractmethod
     def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
-        """Run the step models on a batch, whose images are on the device already.
+        """Run the step models on a batch.
+
+        Args:
+            batch: with RPN targets.
+            images: the batch's images, on the device.
+            rng: generator for sampling RoIs.
 
         Returns:
-            {sub-model, or "joint": its ``StepLogs``}, of which the last that learns tells whether the
-            whole step was applied; and {tag: value} of what the host knows, such as its seconds.
+            {"rpn", "classifier" or "joint": its ``StepLogs``}, in the order of the updates. ``applied``
+            of the last update must be 0 if an earlier update was skipped. {tag: value} of scalars that
+            are already on the host, such as seconds.
         """
 
     def _undone_variables(self) -> list[keras.Variable]:
-        """Return what a step changes before it is known whether its numbers are finite.
+        """Return the variables to restore after a step that is not applied.
 
-        The optimizers skip their own update. A forward pass changes the statistics before.
+        The optimizers skip their own update. The forward pass has changed the statistics of batch
+        normalization before.
         """
         return self._statistics()
 
     def _scalars(self, logs: dict[str, dict[str, float]]) -> dict[str, float]:
-        """Return {TensorBoard tag: value} of a training step's logs, {sub-model or "joint": logs}."""
-        # A later phase may have begun when a step is read, so only its logs tell what has learnt.
+        """Return {TensorBoard tag: value} of a training step.
+
+        Args:
+            logs: {"rpn", "classifier" or "joint": {name: number}}. Only a part that was updated has
+                ``gradient_norm`` and ``learning_rate``. ``self.optimizers`` does not tell this, because
+                a later phase may have begun before the logs are read.
+        """
         every = {key: value for own in logs.values() for key, value in own.items()}
         scalars = step_scalars(self.models, every)
         for name, own in logs.items():
@@ -167,7 +179,7 @@ class Schedule(abc.ABC):
             arrays: {name: value}, the values that ``variables`` had after that step.
 
         Raises:
-            RunError: the values belong to another network, optimizer or schedule.
+            RunError: names or shapes are not those of this network, optimizer and schedule.
         """
         self.steps_done = steps_done
         own = self.variables()
@@ -176,7 +188,7 @@ class Schedule(abc.ABC):
         ]
         if mismatched:
             raise RunError(
-                "the checkpoint is of another network, optimizer or schedule: it does not fit "
+                "the checkpoint belongs to another network, optimizer or schedule: it does not fit "
                 f"{', '.join(mismatched[:3])}"
                 + (f" and {len(mismatched) - 3} more" if mismatched[3:] else "")
             )
@@ -242,8 +254,13 @@ def is_batch_norm(layer: keras.layers.Layer) -> bool:
 
 
 def numbered(group: str, variables: Sequence[keras.Variable]) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield (name, variable). Two processes that build the same network get the same names."""
+    """Yield (name, variable), with names that are equal in all processes that build the same network.
+
+    Args:
+        group: first part of the names.
+        variables: Keras variables.
+    """
     for number, variable in enumerate(variables):
-        # Keras appends a number to the names of optimizers and random generators. The number depends
-        # on what the process built before, so it is removed.
+        # Keras appends a number to the names of optimizers and random generators. It depends on what the
+        # process built before, so it is removed.
         yield f"{group}/{number:04d}/{re.sub(r'_[0-9]+/', '/', variable.path)}", variable

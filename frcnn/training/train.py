@@ -1,4 +1,4 @@
-"""From a config to a run: data, weights, models, workers, and the training loop."""
+"""A run from a config: read the data, load the weights, build the network, and start the loop."""
 
 import contextlib
 import os
@@ -36,21 +36,20 @@ def train(
 ) -> VocAp | None:
     """Train as a config says and return the validation ``VocAp`` of the last epoch.
 
-    Writes to ``run_dir``: ``config.json`` (what was asked), ``resolved.json`` (every value that the run
-    uses), ``train/`` and ``validation/`` (TensorBoard), ``metrics.csv``, ``last.weights.h5``,
-    ``best.weights.h5`` (best validation mAP, of the schedule's last phase), ``checkpoints/``; where
-    images were skipped, ``skipped.csv``; where steps were, ``nonfinite.jsonl``.
+    It writes to ``run_dir``: ``config.json`` (the settings that were asked for), ``resolved.json`` (all
+    settings of the run), ``train/`` and ``validation/`` (TensorBoard), ``metrics.csv``,
+    ``last.weights.h5``, ``best.weights.h5`` (``frcnn.training.best_weights``) and ``checkpoints/``; if
+    images were skipped, ``skipped.csv``; if steps were skipped, ``nonfinite.jsonl``.
 
     Args:
-        config: ``frcnn.config.schema.Config``.
-        run_dir: an empty folder or one in which nothing bears the name of what a run writes; made if
-            missing.
-        resume: go on with the run that ``run_dir`` holds, from its newest checkpoint; start afresh where
-            there is no run, or one that was killed before its first checkpoint
-            (``frcnn.runs.preflight``). A run that has been trained to its end returns None at once.
-        allow_config_change: a run that goes on may do so with another config.
-        make_trainer: what is called in the place of ``Trainer``, to watch a run.
-        asked: {key: value} for ``config.json``; None: every value of ``config``.
+        config: all settings.
+        run_dir: the run directory. It is created if it does not exist. It must not contain a file or
+            folder with the name of one that a run writes, except with ``resume``.
+        resume: continue the run in ``run_dir`` from its newest checkpoint. If there is no run, or it was
+            killed before its first checkpoint, start it (``frcnn.runs.preflight``).
+        allow_config_change: allow a resumed run to have other settings or data.
+        make_trainer: constructor that is called in place of ``Trainer``, for tests.
+        asked: {key: value} for ``config.json``; None: all settings.
         datasets: the training and the validation set; None: those that ``config`` names.
         callbacks: as ``frcnn.train`` takes them.
 
@@ -87,18 +86,18 @@ def train(
     config = resolve(config, train_set.classes, weight_file)
     config = _with_conv_tiles(config, before, group)
 
-    # Keras draws initial weights and dropout from its global generator, which is seeded only here.
+    # Keras uses its global random generator for initial weights and dropout. It is seeded only here.
     keras.utils.set_random_seed(config.train.seed)
     if restores:
         built = FasterRCNN.from_config(config, allow_random_frozen=True)
     else:
-        built, account = pretrained.build(config, weight_file)
-        if account:
-            echo(account)
+        built, report = pretrained.build(config, weight_file)
+        if report:
+            echo(report)
 
     with run_directory.lock(run_dir) if group.is_main else contextlib.nullcontext():
         if group.is_main:
-            preflight.check(run_dir, resume)  # again: another process may have begun a run meanwhile
+            preflight.check(run_dir, resume)  # again, because another process may have started a run
         trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
         trainer.callbacks = tuple(callbacks)
         trainer.begin(before, allow_config_change, asked)
@@ -106,7 +105,10 @@ def train(
 
 
 def resolve(config: Config, classes: Sequence[str], weight_file: str | os.PathLike | None) -> Config:
-    """Return a config in which nothing is left open: ``auto``, no classes, a multiple of 0.
+    """Replace the settings that depend on data, weights and backend by their values.
+
+    These are ``model.preprocessing`` and ``model.variant`` if they are "auto", ``data.classes``, and
+    ``data.pad_multiple`` if it is 0.
 
     Args:
         config: ``Config`` as it was asked for.

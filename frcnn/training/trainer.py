@@ -49,8 +49,8 @@ SCHEDULES: dict[str, Callable[[FasterRCNN, Config, int], Schedule]] = {
 class Trainer:
     """Trains a network on one data set and validates it on another.
 
-    If several processes train together, each has its own ``Trainer``, which works on the process's share
-    of every batch. Only the main process writes files.
+    If several processes train together, each has its own ``Trainer`` for its share of every batch. Only
+    the main process writes files.
 
     Args:
         models: the network to train.
@@ -62,7 +62,8 @@ class Trainer:
     Attributes:
         progress: ``RunState``: steps and epochs so far.
         callbacks: objects with any of the methods ``on_train_begin(trainer)``, ``on_step_end(trainer,
-            scalars)``, ``on_epoch_end(trainer, result)`` and ``on_train_end(trainer)``.
+            scalars)``, ``on_epoch_end(trainer, result)`` and ``on_train_end(trainer)``. ``scalars`` are
+            {TensorBoard tag: value}; ``result`` is a ``VocAp``, or None without a validation.
     """
 
     def __init__(
@@ -117,10 +118,11 @@ class Trainer:
 
     @property
     def progress(self) -> RunState:
+        """Steps and epochs so far."""
         return self.checkpointer.state
 
     def begin(self, before: Config | None, allow_config_change: bool, asked: dict[str, Any]) -> None:
-        """Prepare the run directory and restore a run that is in it; see ``Checkpointer.begin``."""
+        """Prepare the run directory, and restore the run in it, if any; see ``Checkpointer.begin``."""
         self.checkpointer.begin(before, allow_config_change, asked)
 
     def fit(self) -> VocAp | None:
@@ -183,9 +185,9 @@ class Trainer:
             self.step_log.read(self.progress)
 
     def _train_step(self, stream):
-        """Hand the next batch to the device.
+        """Give the next batch to the device.
 
-        Steps before it that are to be logged are read now, while the device works on this one.
+        While the device works on it, earlier steps that are to be logged are read.
         """
         started = time.perf_counter()
         self.profiler.before_step(self.progress.step)
@@ -200,7 +202,8 @@ class Trainer:
         self.step_log.add(step, batch, scalars)
         self.signals.can_save = True
         has_callback = any(hasattr(callback, "on_step_end") for callback in self.callbacks)
-        # Processes tell each other the images of skipped steps, so all must read at the same steps.
+        # The processes exchange the names of the images of skipped steps when they read. So all
+        # processes must read at the same steps.
         if has_callback or self.group.info.world_size > 1:
             self.step_log.read(self.progress)
         if has_callback:
@@ -214,20 +217,21 @@ class Trainer:
         return self.checkpointer.save()
 
     def _save_epoch(self):
-        """Save a checkpoint and the weights of a trained epoch, before anything else can fail.
+        """Save a checkpoint and the weights after the training of an epoch, before its validation.
 
         A run that resumes from this checkpoint validates the epoch again. The checkpoint is written
-        first: for ``frcnn.runs.preflight``, weights without a checkpoint are a run that has lost its
-        checkpoints.
+        before the weights, because ``frcnn.runs.preflight`` reports a run with weights and without a
+        checkpoint as damaged.
         """
         self.schedule.sync_batch_norm()
-        # With several processes, ``sync_batch_norm`` changes what a checkpoint of this step holds.
+        # With several processes, ``sync_batch_norm`` has changed the statistics since the last
+        # checkpoint.
         if self.checkpointer.saved_step != self.progress.step or self.group.info.world_size > 1:
             self._save()
         self.writer.save_weights("last")
 
     def _end_epoch(self):
-        """Validate if it is due, and log the epoch. Return the AP, or None without validation."""
+        """Validate if it is due, and log the epoch. Return the AP; None without a validation."""
         number = self.progress.epoch + 1
         val_means, result = {}, None
         if self._validates_after(number):
@@ -238,14 +242,14 @@ class Trainer:
         return result
 
     def _validates_after(self, number):
-        """Return whether an epoch ends with a validation. ``number`` counts from 1."""
+        """Return whether there is a validation after epoch ``number``, from 1."""
         train = self.config.train
         return number % train.validate_every == 0 or number == train.epochs
 
     def _validate(self):
-        """Validate and log the scores. Return the means of the scalars, and the AP.
+        """Validate, and log the scores. Return the means of the scalars, and the AP.
 
-        If a signal stops the validation, a resumed run validates again.
+        If a signal stops the validation, the resumed run validates again.
         """
         self.visual_log.begin(self.progress.epoch + 1, self.progress.step)
         means, result = validate(
@@ -296,17 +300,17 @@ class Trainer:
                 method(self, *values)
 
     def _stop_if_signalled(self):
-        # A signal may reach only some processes, and each between other steps.
+        # A signal may reach only some of the processes, and at different steps.
         if self.group.any(self.signals.signal is not None):
-            path = self._save() or "worker 0's checkpoint"
+            path = self._save() or "the checkpoint of the main process"
             raise Interrupted(
-                f"{self.signals.signal or 'signal to another worker'}: stopped after step "
+                f"{self.signals.signal or 'signal to another process'}: stopped after step "
                 f"{self.progress.step} with {path}; --resume goes on from there"
             )
 
     @contextlib.contextmanager
     def _unexpected_errors_explained(self):
-        """Print the traceback of an unexpected error and raise an error that says what is saved."""
+        """Print the traceback of an unexpected error, and raise one that says what is saved."""
         try:
             yield
         except Exception as error:

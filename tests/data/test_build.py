@@ -155,7 +155,7 @@ def test_an_unknown_split_names_those_there_are(shapes_folder):
 
 
 def test_what_to_do_about_an_unknown_class_is_the_callers_to_say(shapes_folder):
-    config, advice = DataConfig(dir=str(shapes_folder)), "the detector knows no such class"
+    config, advice = DataConfig(dir=str(shapes_folder)), "the detector has no such class"
     with pytest.raises(DataError, match=f"expected one of circle, square(.|\n)*{advice}"):
         build.load_split(config, "val", ("circle", "square"), advice=advice)
 

@@ -78,7 +78,7 @@ def test_a_flipped_bit_costs_its_record_and_the_damaged_file_is_kept(tmp_path, p
     data[at.get(place, after - 1)] ^= 4
     path.write_bytes(data)
     (said,) = event_files.rewind(run, 3)
-    assert f"{path} is damaged at byte {third}: kept as " in said
+    assert f"{path} is damaged at byte {third}: a copy is kept as " in said
     assert "; 3 records after the damage" in said  # b of step 2, a and b of step 3
     assert len(list(event_files.whole_records(data, 0, 3))) == 6
     found = events(run)

@@ -81,7 +81,7 @@ def test_a_tracker_that_fails_is_left_out_and_said_once(tmp_path, capsys):
             logger.write("train", step, {"total_loss": 1.0})
     assert len((tmp_path / "good.csv").read_text().splitlines()) == 3
     (line,) = capsys.readouterr().out.splitlines()
-    assert line == "warning: Failing gets nothing any more: ConnectionError: no route"
+    assert line == "warning: Failing failed and gets no more values: ConnectionError: no route"
 
 
 def test_a_package_that_is_missing_and_a_kind_that_there_is_not(monkeypatch):

@@ -106,14 +106,14 @@ def test_coco_ids_come_from_a_file(place):
 
 
 def test_an_image_or_class_without_an_id_is_an_error_before_any_work(place):
-    with pytest.raises(DataError, match="x/q.png is none of the images of .*truth.json"):
+    with pytest.raises(DataError, match="x/q.png is not among the images in .*truth.json"):
         predict(place, ["x/q.png"], ["coco"], coco_file(place, [(7, "p.jpg")]))
-    with pytest.raises(DataError, match="truth.json has no category dog, which the detector may find"):
+    with pytest.raises(DataError, match="truth.json has no category for the detector's classes dog"):
         predict(place, ["x/p.jpg"], ["coco"], coco_file(place, [(7, "p.jpg")], ["\u732b"]))
     with pytest.raises(DataError, match="clip.mp4 is no image"):
         predict(place, ["clip.mp4"], ["coco"], coco_file(place, [(7, "p.jpg")]))
     (place / "truth.json").write_text("[1, 2]")
-    with pytest.raises(DataError, match="truth.json holds no COCO data set"):
+    with pytest.raises(DataError, match="truth.json is not a COCO data set"):
         predict(place, ["x/p.jpg"], ["coco"], str(place / "truth.json"))
 
 

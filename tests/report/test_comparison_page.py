@@ -1,4 +1,4 @@
-"""The page that puts runs side by side."""
+"""The page that compares runs."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Runs side by side, from their config and ``metrics.csv``."""
+"""Comparison of runs, from their config and ``metrics.csv``."""
 
 from pathlib import Path
 

@@ -464,7 +464,7 @@ def test_another_number_of_workers_is_a_change(whole, config, tmp_path, monkeypa
 
 def test_a_checkpoint_of_another_network_is_refused(whole, config, tmp_path):
     run = back_to(whole, 7, tmp_path)
-    with pytest.raises(RunError, match="of another network, optimizer or schedule.*rpn_conv"):
+    with pytest.raises(RunError, match="another network, optimizer or schedule.*rpn_conv"):
         train(config.replace({"model.rpn_channels": 24}), run, resume=True, allow_config_change=True)
 
 

@@ -79,7 +79,7 @@ def test_a_bad_file_does_not_keep_the_others_from_being_looked_at(predict, tmp_p
         ("run p.png --tile 3", "tile must be 32 pixels or more, not 3"),
         ("run p.png --tile 512 --overlap 1", "overlap must be from 0 to 0.9"),
         ("run p.png --save drawing", "there is no result format 'drawing', did you mean 'drawn'"),
-        ("run p.png --coco-ids a.json", "--coco-ids goes with --save coco"),
+        ("run p.png --coco-ids a.json", "--coco-ids needs --save coco"),
         ("run http://a.b/c.png", "http://a.b/c.png is a URL"),
         ("run '*.tif'", "*.tif has no image and no video"),
         ("run p.png --out p.png", "p.png is not a folder; give a folder"),

@@ -58,5 +58,5 @@ def test_a_run_stops_and_a_resumed_one_stops_at_the_same_epoch(small_config, tmp
 
 
 def test_patience_goes_with_one_network():
-    with pytest.raises(ConfigError, match="train.patience does not go with train.schedule four-step"):
+    with pytest.raises(ConfigError, match="train.patience must be 0 with train.schedule=four-step"):
         Config().replace({"train.patience": 3, "train.schedule": "four-step"})
