@@ -69,6 +69,12 @@ OPTIONS = {
         "metavar": "HEIGHTxWIDTH",
         "help": "of the network input (600x800)",
     },
+    "photo": {
+        "type": size,
+        "default": (375, 500),
+        "metavar": "HEIGHTxWIDTH",
+        "help": "of the JPEGs that are read (375x500)",
+    },
     "batch": {"type": positive, "default": 1, "help": "images a step (1)"},
     "boxes": {"type": positive, "default": 8, "help": "ground-truth boxes an image (8)"},
     "classes": {"type": positive, "default": 20, "help": "object classes (20)"},
@@ -126,7 +132,7 @@ MEASURES = {
         {"times": {"default": 8, "help": "steps (8)"}},
     ),
     "conv": ("3x3 convolutions by two ways", "precision backend rounds times", {}),
-    "data": ("the input pipeline, alone and while training", f"{NETWORK} rounds times set", {}),
+    "data": ("the input pipeline, alone and while training", f"{NETWORK} photo rounds times set", {}),
     "train": (
         "seconds to mAP of a run",
         f"{NETWORK} out data-dir weights epochs steps seeds peer peer-python plot set",

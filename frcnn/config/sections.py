@@ -88,6 +88,11 @@ class DataConfig(Section):
     size_rounding: Literal["nearest", "down"] = setting(
         "nearest", "how the sides of a resized image become whole pixels"
     )
+    half_jpeg: Switch = setting(
+        False,
+        "decode a JPEG at half its size where it shrinks by more than two: faster, and nearly the same "
+        "pixels; not with augment",
+    )
     uint8_images: Switch = setting(
         True, "round resized images to whole numbers 0 to 255: a quarter of the memory"
     )

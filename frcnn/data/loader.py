@@ -57,7 +57,8 @@ class DataLoader:
             skipped.
         cache: of resized images; loaders with the same ``config`` may share it. None: none.
         share: (index, count): supply the share of this index, out of ``count`` equal shares of each
-            batch. A whole batch has ``count * config.batch_size`` images.
+            batch. A whole batch has ``count * devices * config.batch_size`` images.
+        devices: number of devices that divide a share evenly among them.
         augment: the settings ``augment``, for training; None: only ``config.flip`` changes images.
         box_kind: as ``box.kind`` has it.
 
@@ -267,8 +268,9 @@ class DataLoader:
 
     def _resized(self, sample):
         """Return image and boxes, resized, before anything random."""
-        boxes = sample.boxes_of(self.box_kind)[~sample.difficult]
-        return transforms.resize(self._loaded(sample), boxes, self.config)
+        boxes, whole = sample.boxes_of(self.box_kind)[~sample.difficult], (sample.width, sample.height)
+        halves = self.config.half_jpeg and transforms.resized_size(*whole, self.config)[1] < 0.5
+        return transforms.resize(self._loaded(sample, halves), boxes, self.config, whole)
 
     def _whole(self, sample):
         """Return the image as it is in the file, from the cache where it is there."""
@@ -276,9 +278,9 @@ class DataLoader:
             return self._loaded(sample)
         return self.cache.get(sample, lambda: (self._loaded(sample), np.empty(0)), resized=False)[0]
 
-    def _loaded(self, sample):
-        """Return the image as it is in the file."""
-        image = transforms.load(sample.path) if sample.pixels is None else sample.pixels
+    def _loaded(self, sample, halves=False):
+        """Return the image as it is in the file; with ``halves`` a JPEG at half its size."""
+        image = transforms.load(sample.path, halves) if sample.pixels is None else sample.pixels
         height, width = image.shape[:2]
         if (width, height) != (sample.width, sample.height):
             raise DataError(

@@ -224,7 +224,7 @@ def data(options):
     figures = {"spec": spec}
     with tempfile.TemporaryDirectory() as folder:
         with quiet_import():
-            feed = pipeline.Feed(folder, spec)
+            feed = pipeline.Feed(folder, spec, options.photo)
         for workers in sorted({1, len(os.sched_getaffinity(0))}):
             rates = feed.images_per_second(workers, options.rounds)
             low, median, high = np.quantile(rates, [0.25, 0.5, 0.75]).tolist()
@@ -234,6 +234,7 @@ def data(options):
                 "peak_mb": protocol.peak_mb(),
             }
             figures[f"{workers} workers"] = figures["ours"] = alone
+            height, width = options.photo
             print(
                 f"{workers} workers on as many cores: {median:.1f} images/s ({low:.1f} to {high:.1f}), "
                 f"{median / workers:.1f} a core; 500x375 JPEGs to at most {min(options.size)} by "

@@ -46,9 +46,10 @@ class Feed:
     Args:
         folder: an empty folder to write images to.
         spec: of a step, as ``benchmark.worker`` takes it.
+        photo: (height, width) of the images.
     """
 
-    def __init__(self, folder, spec):
+    def __init__(self, folder, spec, photo=(375, 500)):
         from frcnn.data.sample import Dataset
         from frcnn.models.faster_rcnn import FasterRCNN
 
@@ -57,7 +58,7 @@ class Feed:
         self.config = config_of(spec).replace(settings)
         self.models = FasterRCNN.from_config(self.config, spec["classes"] + 1, allow_random_frozen=True)
         # Each file ten times, so that starting an epoch costs as little as in a real data set.
-        samples = make_samples(folder, classes=spec["classes"]) * 10
+        samples = make_samples(folder, 32, *photo, classes=spec["classes"]) * 10
         names = tuple(str(number) for number in range(spec["classes"]))
         self.dataset = Dataset("noise", names, samples)
 

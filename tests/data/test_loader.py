@@ -42,6 +42,33 @@ def pipeline(dataset, training=True, seed=0, make_targets=None, multiple=8, **co
 
 
 def names(batches):
+def test_large_jpegs_are_decoded_at_half_their_size_if_asked_to(tmp_path, monkeypatch):
+    image = np.full((90, 120, 3), 200, "uint8")
+    image[30:60, 30:90] = 20
+    cv2.imwrite(str(tmp_path / "a.jpg"), image)
+    boxes = np.array([[30, 30, 90, 60]], "float32")
+    one = np.zeros(1, "int32")
+    dataset = Dataset(
+        "one", ("a",), (Sample("a", str(tmp_path / "a.jpg"), 120, 90, boxes, one, one > 0),)
+    )
+    decoded, load = [], transforms.load
+
+    def noted(path, half=False):
+        decoded.append(load(path, half).shape)
+        return load(path, half)
+
+    monkeypatch.setattr(transforms, "load", noted)
+    whole, half, large = (
+        next(pipeline(dataset, training=False, half_jpeg=halves, short_side=side, long_side=200).epoch())
+        for halves, side in ((False, 30), (True, 30), (True, 50))
+    )
+    assert decoded == [(90, 120, 3), (45, 60, 3), (90, 120, 3)]  # the last shrinks by less than two
+    np.testing.assert_array_equal(half.gt_boxes, whole.gt_boxes)
+    np.testing.assert_array_equal(half.image_sizes, whole.image_sizes)
+    assert np.abs(half.images.astype(int) - whole.images).mean() < 2
+    np.testing.assert_allclose(large.gt_boxes[0, 0], boxes[0] * 50 / 90, atol=0.5)
+
+
     return [sample.name for batch in batches for sample in batch.samples]
 
 

@@ -263,6 +263,26 @@ def test_shrinking_averages_or_samples():
     np.testing.assert_array_equal(bilinear, np.full((4, 4, 3), 120))
 
 
+@pytest.mark.parametrize("width, height", [(64, 48), (65, 47)])
+def test_a_jpeg_at_half_its_size_is_nearly_the_mean_of_its_pixels(tmp_path, width, height):
+    rows, columns = np.mgrid[:height, :width]
+    smooth = np.stack([rows * 3, columns * 2, rows + columns], axis=-1).astype("uint8")
+    cv2.imwrite(str(tmp_path / "a.jpg"), smooth[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
+    half = transforms.load(tmp_path / "a.jpg", half=True)
+    assert half.shape == (-(-height // 2), -(-width // 2), 3)
+    whole = transforms.load(tmp_path / "a.jpg")
+    assert whole.shape == smooth.shape
+    config = DataConfig(short_side=20, long_side=100)
+    boxes = np.array([[10, 20, 30, 40]], "float32")
+    expected, expected_boxes = transforms.resize(whole, boxes, config)
+    found, found_boxes = transforms.resize(half, boxes, config, (width, height))
+    np.testing.assert_array_equal(found_boxes, expected_boxes)
+    assert np.abs(found.astype(int) - expected).mean() < 1.5
+    # Another kind of file comes whole.
+    cv2.imwrite(str(tmp_path / "a.png"), smooth[..., ::-1])
+    np.testing.assert_array_equal(transforms.load(tmp_path / "a.png", half=True), smooth)
+
+
 @pytest.mark.parametrize("interpolation", ["area", "bilinear"])
 def test_enlarging_is_bilinear_either_way(interpolation):
     image = np.zeros((2, 2, 3), "uint8")
