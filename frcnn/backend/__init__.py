@@ -17,6 +17,7 @@ from frcnn.backend.device import computes_on_cpu, prepare_device
 from frcnn.backend.kernels import (
     has_native_kernels,
     has_native_momentum,
+    has_native_crop,
     map_images,
     native_crop_and_resize,
     native_momentum,
@@ -41,6 +42,7 @@ __all__ = [
     "has_native_momentum",
     "map_images",
     "native_crop_and_resize",
+    "has_native_crop",
     "native_momentum",
     "native_nms",
     "on_batches",

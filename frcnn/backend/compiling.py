@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from frcnn.backend.choice import IS_TENSORFLOW, Shape, Tensor
+from frcnn.backend.kernels import portable_kernels
 
 if IS_TENSORFLOW:
     import tensorflow as tf
@@ -39,32 +40,41 @@ class OpenShapeFunction:
 
     Args:
         function: it takes positional arguments, which may be nested; an argument may be None.
-        shapes_of: function from the arrays among the arguments to their shapes; None: open size.
+        shapes_of: function from the arrays among the arguments to their shapes; None: open size. It is
+            traced again only for other shapes.
+        jit_compile: whether XLA compiles it. Then all sizes must be given.
     """
 
-    def __init__(self, function: Callable, shapes_of: Callable[[list[Tensor]], Sequence[Shape]]):
-        self.function, self.shapes_of = function, shapes_of
-        self.traced: dict[tuple, Callable] = {}  # by the dtypes of the arguments; None for None
+    def __init__(
+        self,
+        function: Callable,
+        shapes_of: Callable[[list[Tensor]], Sequence[Shape]],
+        jit_compile: bool = False,
+    ):
+        self.function, self.shapes_of, self.jit_compile = function, shapes_of, jit_compile
+        self.traced: dict[tuple, Callable] = {}  # by the dtypes (None for None) and the shapes
 
     def __call__(self, *arguments: Any) -> Any:
         leaves = [
             None if leaf is None else tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(arguments)
         ]
         given = [leaf for leaf in leaves if leaf is not None]
-        key = tuple(None if leaf is None else leaf.dtype for leaf in leaves)
-        if key not in self.traced:
-            self.traced[key] = self._traced(arguments, key, given)
-        return self.traced[key](*given)
+        dtypes = tuple(None if leaf is None else leaf.dtype for leaf in leaves)
+        shapes = tuple(tuple(shape) for shape in self.shapes_of(given))
+        if (dtypes, shapes) not in self.traced:
+            self.traced[dtypes, shapes] = self._traced(arguments, dtypes, shapes)
+        return self.traced[dtypes, shapes](*given)
 
-    def _traced(self, arguments, key, given):
+    def _traced(self, arguments, dtypes, shapes):
         def on_given(*given):
             left = iter(given)
-            packed = [None if dtype is None else next(left) for dtype in key]
+            packed = [None if dtype is None else next(left) for dtype in dtypes]
             return self.function(*tf.nest.pack_sequence_as(arguments, packed))
 
-        shapes = self.shapes_of(given)
-        signature = [tf.TensorSpec(shape, leaf.dtype) for shape, leaf in zip(shapes, given)]
-        return tf.function(on_given, input_signature=signature, autograph=False)
+        present = [dtype for dtype in dtypes if dtype is not None]
+        signature = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, present)]
+        options = {"autograph": False, "jit_compile": self.jit_compile or None}
+        return tf.function(on_given, input_signature=signature, **options)
 
 
 def forward(model: keras.Model) -> Callable[[Tensor], Tensor]:
@@ -88,9 +98,19 @@ def on_batches(model: keras.Model, step: Callable) -> Callable:
     """Compile a model's ``train_step``, ``test_step`` or ``predict_step`` for Keras' ``*_on_batch``.
 
     Args:
-        model: functional ``keras.Model``.
+        model: functional ``keras.Model``. If its ``jit_compile`` is set, XLA compiles the step, once for
+            each set of shapes, with operations of fixed shapes.
         step: function of (x,) or (x, y, sample_weight).
     """
+    if model.jit_compile is True:
+
+        def fixed(*batch):
+            with portable_kernels():
+                return step(*batch)
+
+        compiled_step = OpenShapeFunction(fixed, lambda arrays: [own.shape for own in arrays], True)
+        return lambda batches: compiled_step(next(iter(batches)))
+
     inputs = [tensor.shape for tensor in model.inputs]
 
     def shapes_of(arrays):

@@ -12,6 +12,17 @@ else:
     import jax
 
 
+_gathers_rois = False
+
+
+def gathers_rois() -> bool:
+    """Return whether RoIAlign must gather.
+
+    On a GPU ``crop_and_resize`` has no deterministic gradient.
+    """
+    return _gathers_rois
+
+
 def computes_on_cpu() -> bool:
     """Return whether the backend is TensorFlow and sees no GPU."""
     return IS_TENSORFLOW and not tf.config.get_visible_devices("GPU")
@@ -25,9 +36,11 @@ def prepare_device(deterministic: bool = False, local_rank: int | None = None) -
 
     Args:
         deterministic: whether a GPU must also give the same losses to the last bit, with slower kernels.
-            TensorFlow raises an error for operations without a deterministic kernel.
+            TensorFlow raises an error for operations without a deterministic kernel. RoIAlign then
+            gathers its samples.
         local_rank: number of this process on this machine. Only the GPU of this number is used.
     """
+    global _gathers_rois
     if not IS_TENSORFLOW:
         return (
             ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices()) + ", JAX"
@@ -46,6 +59,7 @@ def prepare_device(deterministic: bool = False, local_rank: int | None = None) -
         # change this after it has run something.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_inter_op_parallelism_threads(1)
+    _gathers_rois = deterministic and bool(gpus)
     if deterministic or not gpus:
         # Otherwise threads add up gradients in any order, and losses soon differ between equal runs.
         tf.config.experimental.enable_op_determinism()

@@ -23,7 +23,7 @@ _roi_align: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("Ro
 
 @contextlib.contextmanager
 def portable_kernels(roi_align: Callable | None = None) -> Iterator[None]:
-    """Within this context, trace only operations that ONNX and LiteRT support (``frcnn.export``).
+    """Within this context, trace only operations of fixed shapes, which ONNX, LiteRT and XLA support.
 
     Neither supports ``CropAndResize`` and ``CombinedNonMaxSuppression``.
 
@@ -46,6 +46,11 @@ def has_native_kernels() -> bool:
 
 
 def roi_align_of_format() -> Callable | None:
+def has_native_crop() -> bool:
+    """Return whether RoIAlign may use ``native_crop_and_resize`` in the current context."""
+    return has_native_kernels() and not device.gathers_rois()
+
+
     """Return the ``roi_align`` of ``portable_kernels`` that holds in the current context."""
     return _roi_align.get()
 
@@ -85,7 +90,7 @@ def native_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: 
 
 
 def padded_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: int) -> Tensor:
-    """Run greedy NMS on one image by an operation that ONNX and LiteRT also have.
+    """Run greedy NMS on one image by an operation that ONNX, LiteRT and XLA also have.
 
     Args:
         boxes, scores, iou_threshold, max_output: as for ``native_nms``.

@@ -77,8 +77,8 @@ class DataConfig(Section):
     pad_multiple: Whole = setting(
         0,
         "pad sides to multiples of this, pixels, and boxes to the most of any image: few shapes, "
-        "few graphs; 0: the network's own multiple, or a larger one on JAX, which compiles for each "
-        "shape",
+        "few graphs; 0: the network's own multiple, or a larger one for XLA (JAX, train.xla), which "
+        "compiles for each shape",
         ge=0,
         le=2**12,
     )

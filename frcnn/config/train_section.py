@@ -31,6 +31,10 @@ class TrainConfig(Section):
         0, "steps per epoch; 0: once through the training split", ge=0, le=UNBOUNDED
     )
     seed: Whole = setting(0, "seed of everything random", ge=0, le=2**32 - 1)
+    xla: Switch = setting(
+        False,
+        "TensorFlow: compile each training step as one program, for each image shape; JAX always does",
+    )
     deterministic: Switch = setting(False, "the same seed gives the same bits on a GPU, too, but slower")
     max_nonfinite_steps: Whole = setting(
         10,

@@ -21,7 +21,7 @@ from keras import ops
 
 from frcnn.backend import (
     IS_TENSORFLOW,
-    has_native_kernels,
+    has_native_crop,
     native_crop_and_resize,
     roi_align_of_format,
 )
@@ -76,7 +76,7 @@ class RoIAlign(keras.layers.Layer):
             pooled = level_by_level(own, features, level, (cells, image), settings)
         else:
             first, step = self._sample_grid(rois, level)
-            sample = crop_samples if has_native_kernels() else gather_samples
+            sample = crop_samples if has_native_crop() else gather_samples
             values = sample(features, level, image, first, step, self.pool_size * self.samples)
             pooled = ops.average_pool(values, self.samples, self.samples)
         return ops.reshape(pooled, (batch, count, *pooled.shape[1:]))

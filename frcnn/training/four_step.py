@@ -35,7 +35,7 @@ from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
 from frcnn.training.alternating import Alternating
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
-from frcnn.training.schedule import USE_XLA, Schedule, numbered
+from frcnn.training.schedule import Schedule, numbered
 from frcnn.training.step_models import classifier_step_model, rpn_step_model
 from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, Tensor
 
@@ -143,7 +143,7 @@ class FourStep(Alternating):
             optimizer = "sgd"  # not used: the other sub-model is not trained
             if name == learner:
                 optimizer = self.optimizers[name] = self._optimizer(step_model, steps)
-            step_model.compile(optimizer, terms, jit_compile=USE_XLA)
+            step_model.compile(optimizer, terms, jit_compile=self._uses_xla)
 
     def _make_validation_step(self):
         return super()._make_validation_step(self.proposer)

@@ -31,8 +31,9 @@ from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, step_sca
 
 Tensor = Any
 
-# With TensorFlow, XLA has no kernel for NMS and crop_and_resize, and it would compile again for every
-# image shape. JAX can only compile with XLA; otherwise it runs op by op.
+# JAX can only compile with XLA; otherwise it runs op by op. With TensorFlow, XLA has no kernel for the
+# fastest NMS and for crop_and_resize, and compiles again for every image shape; ``train.xla`` asks for
+# it.
 USE_XLA = not IS_TENSORFLOW
 
 
@@ -69,6 +70,7 @@ class Schedule(abc.ABC):
         self.config = config
         self.total_steps = total_steps
         self.steps_done = 0
+        self._uses_xla = USE_XLA or config.train.xla
         self._validation_step: StepModel | None = None
         self._undo: Undo | None = None  # made by the first step
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
@@ -219,7 +221,7 @@ class Schedule(abc.ABC):
     def _compile(self, step_model: StepModel, terms: Sequence[LossTerm], undecayed=()):
         """Compile a step model with its losses and a new optimizer; return the optimizer."""
         optimizer = self._optimizer(step_model, self.total_steps, undecayed)
-        step_model.compile(optimizer, terms, jit_compile=USE_XLA)
+        step_model.compile(optimizer, terms, jit_compile=self._uses_xla)
         return optimizer
 
     def _optimizer(self, step_model: StepModel, total_steps: int, undecayed=()):

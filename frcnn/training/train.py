@@ -67,6 +67,10 @@ def train(
     group = process_group.join()
     print(group.summary(config), end="")
     with group.local_main_first():
+    if config.train.xla and group.info.world_size > 1:
+        raise ConfigError(
+            "train.xla goes with one worker only: XLA adds up no gradients between workers"
+        )
         if not restores:
             initial.check_weights(config.model)  # before the data, which takes a while to read
         train_set, val_set = datasets or build.load(config.data)
@@ -119,7 +123,7 @@ def resolve(config: Config, classes: Sequence[str], weight_file: str | os.PathLi
         ConfigError: ``model.preprocessing`` or ``model.variant`` is not what the weights want.
         WeightsError: the weights are not for this backbone.
     """
-    values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config.data)}
+    values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config)}
     return initial.resolve_auto_settings(config, weight_file).replace(values)
 
 
@@ -140,13 +144,13 @@ def _with_conv_tiles(config: Config, before: Config | None, group: process_group
     return config.replace({conv_tiles.KEY: group.gather_json(conv_tiles.to_text(tiles))[0]})
 
 
-def pad_multiple(config: DataConfig) -> int:
-    """Return the ``pad_multiple`` of a ``DataConfig``, or what a backend takes where it is 0.
+def pad_multiple(config: Config) -> int:
+    """Return ``data.pad_multiple``, or what is taken where it is 0.
 
-    JAX compiles every step for every shape, and takes a tenth of the short side. At 600 x 1000 a network
+    XLA compiles every step for every shape, and gets a tenth of the short side. At 600 x 1000 a network
     of stride 16 or 32 makes that 64: 13 shapes for all but the slimmest images, and a tenth more pixels.
-    Twice the multiple would make it 7, and a fifth. TensorFlow leaves shapes open and needs nothing.
+    Twice the multiple would make it 7, and a fifth. Without XLA, TensorFlow leaves shapes open.
     """
-    if config.pad_multiple or backend.IS_TENSORFLOW:
-        return config.pad_multiple
-    return -(-config.short_side // 10)
+    if config.data.pad_multiple or (backend.IS_TENSORFLOW and not config.train.xla):
+        return config.data.pad_multiple
+    return -(-config.data.short_side // 10)

@@ -47,12 +47,14 @@ def test_boxes_are_padded_to_the_most_of_any_image(tmp_path):
     assert {batch.gt_boxes.shape[1] for batch in batches} == {8}
 
 
-def test_only_jax_pads_further_by_default(monkeypatch):
-    assert train.pad_multiple(DataConfig()) == 0
-    assert train.pad_multiple(DataConfig(pad_multiple=96)) == 96
+def test_only_xla_pads_further_by_default(monkeypatch):
+    wide = Config(data={"pad_multiple": 96})
+    assert train.pad_multiple(Config()) == 0
+    assert train.pad_multiple(Config(train={"xla": True})) == 60
+    assert train.pad_multiple(wide) == 96
     monkeypatch.setattr(train.backend, "IS_TENSORFLOW", False)
-    assert train.pad_multiple(DataConfig(short_side=600)) == 60
-    assert train.pad_multiple(DataConfig(pad_multiple=96)) == 96
+    assert train.pad_multiple(Config()) == 60
+    assert train.pad_multiple(wide) == 96
 
 
 def test_the_setting_must_not_be_below_0():
