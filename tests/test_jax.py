@@ -40,7 +40,7 @@ pytestmark = [
 ]
 
 
-def start(*arguments):
+def start(*arguments, devices=1):
     """Start python with JAX as the backend, on the CPU, compiling quickly rather than well."""
     environment = {
         **os.environ,
@@ -60,9 +60,9 @@ def start(*arguments):
     )
 
 
-def output_of(*arguments):
+def output_of(*arguments, devices=1):
     """Run python with JAX as the backend and return what it printed, the errors in between."""
-    process = start(*arguments)
+    process = start(*arguments, devices=devices)
     try:
         output, _ = process.communicate(timeout=600)
     finally:
@@ -84,6 +84,19 @@ def test_train_steps_have_the_losses_of_tensorflow():
             assert logs == pytest.approx(expected_logs, rel=1e-3), (sub_model, step)
         # The steps did something.
         assert expected[sub_model][0] != pytest.approx(expected[sub_model][-1], rel=1e-2)
+
+
+def test_four_devices_do_what_one_does_with_their_images_together():
+    output = output_of(str(HERE / "data_parallel_steps.py"), devices=4)
+    for schedule, found in json.loads(output.splitlines()[-1]).items():
+        one, several = found["one"], found["several"]
+        assert (one["devices"], several["devices"]) == (1, 4)
+        assert (one["images"], several["images"]) == ([4, 2, 4, 2], [4, 4, 4, 4])
+        for step, (expected, logs) in enumerate(zip(one["losses"], several["losses"], strict=True)):
+            expected.pop("traces", None), logs.pop("traces", None)
+            assert logs == pytest.approx(expected, rel=1e-5, abs=1e-5), (schedule, step)
+        assert several["weights"] == [pytest.approx(own, rel=1e-5, abs=1e-5) for own in one["weights"]]
+        assert several["detections"] == pytest.approx(one["detections"], rel=1e-5)
 
 
 @pytest.mark.slow

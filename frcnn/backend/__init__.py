@@ -2,6 +2,7 @@
 
 - ``choice``: which backend runs.
 - ``device``: setting up the device.
+- ``data_parallel``: one process on several devices.
 - ``kernels``: operations, most of them TensorFlow's kernels.
 - ``compiling``: functions that are traced once.
 - ``undo``: gives variables their earlier values back.
@@ -13,11 +14,12 @@ May import: nothing of frcnn.
 
 from frcnn.backend.choice import IS_TENSORFLOW, Shape, Tensor
 from frcnn.backend.compiling import OpenShapeFunction, compiled, forward, on_batches, with_gradients
+from frcnn.backend.data_parallel import batch_to_device, data_parallel, num_devices
 from frcnn.backend.device import computes_on_cpu, prepare_device
 from frcnn.backend.kernels import (
+    has_native_crop,
     has_native_kernels,
     has_native_momentum,
-    has_native_crop,
     map_images,
     native_crop_and_resize,
     native_momentum,
@@ -35,16 +37,19 @@ __all__ = [
     "Shape",
     "Tensor",
     "Undo",
+    "batch_to_device",
     "compiled",
     "computes_on_cpu",
+    "data_parallel",
     "forward",
+    "has_native_crop",
     "has_native_kernels",
     "has_native_momentum",
     "map_images",
     "native_crop_and_resize",
-    "has_native_crop",
     "native_momentum",
     "native_nms",
+    "num_devices",
     "on_batches",
     "padded_nms",
     "portable_kernels",

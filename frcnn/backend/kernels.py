@@ -15,6 +15,7 @@ from frcnn.backend.choice import IS_TENSORFLOW, Tensor
 if IS_TENSORFLOW:
     import tensorflow as tf
 else:
+    import jax
     import jax.numpy as jnp
 
 _portable = contextvars.ContextVar("portable kernels", default=False)
@@ -25,7 +26,7 @@ _roi_align: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("Ro
 def portable_kernels(roi_align: Callable | None = None) -> Iterator[None]:
     """Within this context, trace only operations of fixed shapes, which ONNX, LiteRT and XLA support.
 
-    Neither supports ``CropAndResize`` and ``CombinedNonMaxSuppression``.
+    None of them supports ``CropAndResize`` and ``CombinedNonMaxSuppression``.
 
     Args:
         roi_align: RoIAlign of the file's format; None: it has none. It takes features (B, h, w, K), RoIs
@@ -45,12 +46,12 @@ def has_native_kernels() -> bool:
     return IS_TENSORFLOW and not _portable.get()
 
 
-def roi_align_of_format() -> Callable | None:
 def has_native_crop() -> bool:
     """Return whether RoIAlign may use ``native_crop_and_resize`` in the current context."""
     return has_native_kernels() and not device.gathers_rois()
 
 
+def roi_align_of_format() -> Callable | None:
     """Return the ``roi_align`` of ``portable_kernels`` that holds in the current context."""
     return _roi_align.get()
 
@@ -128,8 +129,9 @@ def native_crop_and_resize(images: Tensor, boxes: Tensor, box_indices: Tensor, c
 def map_images(function: Callable, arrays: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Apply a function to the arrays of each image of a batch.
 
-    Under ``portable_kernels``, with a known batch size, the graph has no loop: converters do not support
-    all loops, and runtimes run them slowly.
+    JAX works on all images at once: a loop would leave each of several devices with all images. Under
+    ``portable_kernels``, with a known batch size, the graph has no loop: converters do not support all
+    loops, and runtimes run them slowly.
 
     Args:
         function: function from a tuple of arrays of one image to a tuple of arrays.
@@ -139,7 +141,9 @@ def map_images(function: Callable, arrays: tuple[Tensor, ...]) -> tuple[Tensor, 
         The results, stacked along a first axis.
     """
     count = arrays[0].shape[0]
-    if not IS_TENSORFLOW or has_native_kernels() or count is None:
+    if not IS_TENSORFLOW:
+        return jax.vmap(function)(arrays)
+    if has_native_kernels() or count is None:
         return keras.ops.map(function, arrays)
     rows = [function(tuple(array[number] for array in arrays)) for number in range(count)]
     return tuple(tf.stack(column) for column in zip(*rows))

@@ -25,6 +25,7 @@ OLD_NAMES = {
 # The behaviour before the setting existed: the values for a run whose config does not have the setting.
 FORMER_DEFAULTS = {
     "optimizer.bias_lr_factor": 1.0,
+    "optimizer.lr_images": 0,
     "train.best_weights": "mAP",
     "train.conv_tiles": ("128:64",),
 }

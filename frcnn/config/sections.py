@@ -243,7 +243,14 @@ class OptimizerConfig(Section):
     name: Literal["sgd", "adam"] = setting(
         "sgd", "the optimizer; adam decays weights as AdamW does (Loshchilov & Hutter 2019)"
     )
-    learning_rate: Number = setting(1e-3, "learning rate of one process", ge=0, le=1e4)
+    learning_rate: Number = setting(1e-3, "learning rate of a step with lr_images images", ge=0, le=1e4)
+    lr_images: Whole = setting(
+        1,
+        "images per step that learning_rate is meant for; 0: data.batch_size, so that only more "
+        "processes and devices change the rate",
+        ge=0,
+        le=2**16,
+    )
     momentum: Number = setting(0.9, "momentum (sgd)", ge=0, lt=1)
     bias_lr_factor: Number = setting(2.0, "times the learning rate, for biases (sgd)", ge=0, le=1e4)
     weight_decay: Number = setting(5e-4, "decay of kernels; biases and scales have none", ge=0, le=1e4)
@@ -253,9 +260,11 @@ class OptimizerConfig(Section):
     warmup_steps: Whole = setting(
         100, "steps over which the learning rate rises from 0", ge=0, le=UNBOUNDED
     )
-    # N processes have a batch N times as large and N times fewer steps: each goes N times as far.
+    # With N times as many images per step there are N times fewer steps: each goes N times as far.
     lr_scaling: Literal["linear", "none"] = setting(
-        "linear", "linear: N processes use N times the learning rate (Goyal et al. 2017, section 2.1)"
+        "linear",
+        "linear: N times lr_images images per step, by larger batches, processes or devices, use N "
+        "times the learning rate (Goyal et al. 2017, section 2.1)",
     )
     lr_scaling_warmup: Number = setting(
         5 / 90,

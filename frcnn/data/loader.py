@@ -8,7 +8,8 @@ batches in the same order with any number of threads, and an image does not depe
 If several processes train together, each takes an equal share of every batch. All shares have the same
 shapes: the same number of images, padded to one size, and the number of boxes that the whole batch
 needs. If a share has too few images, at the end of an epoch or because an image cannot be decoded, it is
-filled up with filling images: size 0, no box, weight 0. So every process has a batch in every step.
+filled up with filling images: size 0, no box, weight 0. So every process has a batch in every step. If
+several devices of a process divide its share, it is filled up to a multiple of their number.
 
 The reader of a data set checks only the headers of the images. An image that cannot be decoded is found
 here. With ``on_bad_data`` "skip" the loader skips and reports it.
@@ -79,6 +80,7 @@ class DataLoader:
         on_skip: Callable[[str, str, str], None] = announce,
         cache: ImageCache | None = None,
         share: tuple[int, int] = (0, 1),
+        devices: int = 1,
         augment: AugmentConfig | None = None,
         box_kind: str = "axis_aligned",
     ):
@@ -104,7 +106,8 @@ class DataLoader:
             if self.augmenter is not None and self.augmenter.config.mosaic:
                 self.min_boxes *= 1 + mosaic.OTHERS
         self.share, self.shares = share
-        self.batch_size = config.batch_size * self.shares
+        self.devices = devices
+        self.batch_size = config.batch_size * self.shares * devices
 
     def __len__(self) -> int:
         """Return the number of batches per epoch; the last may be smaller."""
@@ -180,7 +183,7 @@ class DataLoader:
             The ``Batch``, or None if it has no image and there is one process only; and {name: fault} of
             the images that cannot be decoded.
         """
-        size = -(-len(whole) // self.shares)
+        size = -(-len(whole) // (self.shares * self.devices)) * self.devices
         own = range(self.share * size, min((self.share + 1) * size, len(whole)))
         kept, generators, examples, faults = [], [], [], {}
         # The first time in an epoch, an image has the generators that it has without repetitions.
@@ -204,7 +207,7 @@ class DataLoader:
             generators.append(generator)
         samples = tuple(self.dataset.samples[whole[row]] for row in kept)
         rows = np.array(kept, int)
-        if self.shares > 1:
+        if self.shares * self.devices > 1:
             missing = size - len(kept)
             examples += [self._no_image()] * missing
             generators += [np.random.default_rng(0)] * missing
@@ -282,7 +285,10 @@ class DataLoader:
         """Return the image as it is in the file; with ``halves`` a JPEG at half its size."""
         image = transforms.load(sample.path, halves) if sample.pixels is None else sample.pixels
         height, width = image.shape[:2]
-        if (width, height) != (sample.width, sample.height):
+        sizes = [(sample.width, sample.height)]
+        if halves:
+            sizes.append((-(-sample.width // 2), -(-sample.height // 2)))
+        if (width, height) not in sizes:
             raise DataError(
                 f"the image {sample.path} has become {width}x{height} pixels, and was "
                 f"{sample.width}x{sample.height} when the data set was read"

@@ -94,15 +94,12 @@ class ProcessGroup:
 
     def summary(self, config: Config) -> str:
         """Describe a run of several workers in some lines; "" for a single process."""
-        count, each = self.info.world_size, config.data.batch_size
-        if count == 1:
+        if self.info.world_size == 1:
             return ""
-        rate = f"learning rate {config.optimizer.learning_rate:g}"
-        if config.optimizer.lr_scaling == "linear":
-            rate += f" x {count} = {config.optimizer.learning_rate * count:g} (optimizer.lr_scaling)"
         return (
-            f"{count} workers, this is number {self.info.rank}: {', '.join(self.info.addresses)}\n"
-            f"batch of {each} a worker, {each * count} in all; {rate}\n"
+            f"{self.info.world_size} workers, this is number {self.info.rank}: "
+            f"{', '.join(self.info.addresses)}\n"
+            f"batch of {config.data.batch_size} per worker\n"
             + ("" if self.is_loopback_only else f"{OPEN_PORTS}\n")
         )
 

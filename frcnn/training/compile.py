@@ -11,7 +11,7 @@ import keras
 
 from frcnn.config.schema import Config
 from frcnn.models.faster_rcnn import FasterRCNN
-from frcnn.training import optimizers
+from frcnn.training import learning_rate, optimizers
 from frcnn.training.loss_terms import classifier_terms, correct_rois, rpn_terms
 from frcnn.training.schedule import USE_XLA
 
@@ -27,7 +27,8 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
 
     Args:
         model: network of any backbone.
-        config: the sections ``optimizer``, ``loss`` and ``train.precision``. Default: the model's.
+        config: the sections ``optimizer`` and ``loss``, ``train.precision`` and
+            ``data.batch_size``. Default: the model's.
         total_steps: of the training, which the learning rate's warm-up and decay depend on.
 
     Example:
@@ -51,7 +52,7 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
         sub_model.compile(
             optimizer=optimizers.make(
                 config.optimizer,
-                total_steps,
+                learning_rate.of_config(config, total_steps),
                 sub_model.trainable_variables,
                 config.train.precision,
                 undecayed,

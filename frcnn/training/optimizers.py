@@ -1,14 +1,12 @@
-"""Optimizers of the sub-models, and their learning rate.
+"""Optimizers of the sub-models.
 
-Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4; the learning rate is divided
-by 10 after three quarters of the run. Biases learn at twice the rate, as in the authors' code. The paper
-has no warm-up.
+Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4. Biases learn at twice the
+rate, as in the authors' code.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,97 +19,10 @@ from frcnn.backend import (
     native_momentum,
     sum_of_squares,
 )
-from frcnn.collectives import all_reduce_sum, num_processes
+from frcnn.collectives import all_reduce_sum
 from frcnn.config.schema import OptimizerConfig
 
 Tensor = Any
-
-
-@keras.saving.register_keras_serializable(package="frcnn")
-class WarmupMultiStepLR(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly from 0, stays, and is multiplied by a factor at given steps.
-
-    Args:
-        peak: rate after warm-up.
-        warmup_steps: number of steps of the linear rise.
-        boundaries: steps. At each, the rate is multiplied by ``factor``.
-        factor: usually 0.1.
-        scale: factor of all rates, for the larger batch of several processes.
-        scale_steps: number of steps in which ``scale`` rises linearly from 1 to its value.
-
-    Example:
-        >>> rate = WarmupMultiStepLR(0.02, warmup_steps=500, boundaries=[6000, 8000], factor=0.1)
-        >>> float(rate(7000))  # 0.002
-    """
-
-    def __init__(
-        self,
-        peak: float,
-        warmup_steps: int,
-        boundaries: Iterable[int],
-        factor: float,
-        scale: float = 1.0,
-        scale_steps: int = 0,
-    ):
-        self.peak, self.warmup_steps = peak, warmup_steps
-        self.boundaries, self.factor = tuple(boundaries), factor
-        self.scale, self.scale_steps = scale, scale_steps
-
-    def __call__(self, step: Tensor) -> Tensor:
-        step = ops.cast(step, "float32")
-        rate = self.peak * ops.minimum((step + 1.0) / max(self.warmup_steps, 1), 1.0)
-        rate = self._decayed(rate, step)
-        if self.scale != 1.0:
-            grown = ops.minimum((step + 1.0) / max(self.scale_steps, 1), 1.0)
-            rate = rate * (1.0 + (self.scale - 1.0) * grown)
-        return rate
-
-    def _decayed(self, rate: Tensor, step: Tensor) -> Tensor:
-        for boundary in self.boundaries:
-            rate = rate * ops.where(step >= boundary, self.factor, 1.0)
-        return rate
-
-    def get_config(self):
-        return {
-            "peak": self.peak,
-            "warmup_steps": self.warmup_steps,
-            "boundaries": self.boundaries,
-            "factor": self.factor,
-            "scale": self.scale,
-            "scale_steps": self.scale_steps,
-        }
-
-
-@keras.saving.register_keras_serializable(package="frcnn")
-class WarmupCosineLR(WarmupMultiStepLR):
-    """A learning rate that rises linearly from 0 and then falls to 0 along half a cosine.
-
-    Loshchilov & Hutter 2017 ("SGDR"), without restarts.
-
-    Args:
-        peak, warmup_steps, scale, scale_steps: as for ``WarmupMultiStepLR``.
-        total_steps: number of steps of the run.
-    """
-
-    def __init__(
-        self,
-        peak: float,
-        warmup_steps: int,
-        total_steps: int,
-        scale: float = 1.0,
-        scale_steps: int = 0,
-    ):
-        super().__init__(peak, warmup_steps, (), 1.0, scale, scale_steps)
-        self.total_steps = total_steps
-
-    def _decayed(self, rate: Tensor, step: Tensor) -> Tensor:
-        falling = max(self.total_steps - self.warmup_steps, 1)
-        share = ops.clip((step - self.warmup_steps) / falling, 0.0, 1.0)
-        return rate * (1.0 + ops.cos(math.pi * share)) / 2.0
-
-    def get_config(self):
-        names = ("peak", "warmup_steps", "total_steps", "scale", "scale_steps")
-        return {name: getattr(self, name) for name in names}
 
 
 class SkipNonFinite:
@@ -238,22 +149,9 @@ def global_norm(gradients: Iterable[Tensor | None]) -> Tensor:
     return ops.sqrt(sum(sum_of_squares(gradient) for gradient in gradients if gradient is not None))
 
 
-def learning_rate(config: OptimizerConfig, total_steps: int) -> WarmupMultiStepLR:
-    """Return the learning rate schedule of a run. Arguments: see ``make``."""
-    scaling = (
-        num_processes() if config.lr_scaling == "linear" else 1.0,
-        round(config.lr_scaling_warmup * total_steps),
-    )
-    start = config.learning_rate, config.warmup_steps
-    if config.decay == "cosine":
-        return WarmupCosineLR(*start, total_steps, *scaling)
-    boundaries = [round(share * total_steps) for share in config.decay_at]
-    return WarmupMultiStepLR(*start, boundaries, config.decay_factor, *scaling)
-
-
 def make(
     config: OptimizerConfig,
-    total_steps: int,
+    rate: Any,
     variables: Sequence[keras.Variable],
     precision: str = "float32",
     undecayed: Sequence[keras.Variable] = (),
@@ -264,13 +162,12 @@ def make(
 
     Args:
         config: the settings ``optimizer``.
-        total_steps: number of steps of the run; ``decay_at`` are shares of it.
+        rate: the learning rate: a number, or a Keras schedule (``frcnn.training.learning_rate``).
         variables: the sub-model's trainable variables.
         precision: dtype policy of the layers. With ``mixed_float16`` losses are scaled up, because
             float16 rounds gradients below 6e-8 to 0.
         undecayed: variables that do not decay here, because another optimizer decays them.
     """
-    rate = learning_rate(config, total_steps)
     clip = {"clip_norm": config.clip_norm}
     if config.name == "sgd":
         # Here the decay is not part of the gradient that momentum accumulates. In the paper it is,

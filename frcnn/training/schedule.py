@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from frcnn import rng as rng_module
-from frcnn.backend import IS_TENSORFLOW, Undo
+from frcnn.backend import IS_TENSORFLOW, Undo, batch_to_device
 from frcnn.collectives import all_reduce_sum, num_processes
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
@@ -23,7 +23,7 @@ from frcnn.errors import RunError
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
 from frcnn.ops.sampling import random_order
-from frcnn.training import optimizers
+from frcnn.training import learning_rate, optimizers
 from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
 from frcnn.training.step_model import StepModel
 from frcnn.training.step_models import validation_step_model
@@ -88,7 +88,7 @@ class Schedule(abc.ABC):
             self._undo = Undo(self._undone_variables())
         self._undo.keep()
         # Once, though several models take them.
-        images = keras.ops.convert_to_tensor(batch.images)
+        images = batch_to_device(batch.images)
         logs, of_host = self._train(batch, images, rng)
         *_, applied = (own["applied"] for own in logs.values() if "applied" in own)
         self._undo.restore_unless(applied)
@@ -226,10 +226,9 @@ class Schedule(abc.ABC):
 
     def _optimizer(self, step_model: StepModel, total_steps: int, undecayed=()):
         """Return an optimizer for the variables of a step model."""
+        rate = learning_rate.of_config(self.config, total_steps)
         options = self.config.train.precision, undecayed
-        return optimizers.make(
-            self.config.optimizer, total_steps, step_model.trainable_variables, *options
-        )
+        return optimizers.make(self.config.optimizer, rate, step_model.trainable_variables, *options)
 
     def _rpn_data(
         self, batch: Batch, images: Tensor, rng: np.random.Generator

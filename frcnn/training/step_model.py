@@ -102,7 +102,9 @@ class StepModel(keras.Model):
             outputs: all other outputs, predictions among them. They stay on the device.
         """
         if only_if is not None:
-            targets = targets | {"only_if": ops.reshape(only_if, (1,))}
+            # A number per image, as all arrays of a batch are divided among the devices.
+            per_image = ops.broadcast_to(only_if, (len(sample_weight),))
+            targets = targets | {"only_if": per_image}
         on_batch = self.train_on_batch if learn else self.test_on_batch
         on_batch(inputs, targets, sample_weight=sample_weight, return_dict=True)
         return self._last.logs, self._last.outputs

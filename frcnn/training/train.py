@@ -10,20 +10,22 @@ import keras
 
 from frcnn import backend
 from frcnn.config import conv_tiles
-from frcnn.config.schema import KEYS, Config, DataConfig
+from frcnn.config.schema import KEYS, Config
 from frcnn.data import build
 from frcnn.data.sample import Dataset
 from frcnn.distributed import discovery, process_group
-from frcnn.errors import DataError
+from frcnn.errors import ConfigError, DataError
 from frcnn.evaluation.voc_ap import VocAp
 from frcnn.layers import conv_timing, conv_ways
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.runs import checkpoints, preflight, run_directory
 from frcnn.text import echo
+from frcnn.training import learning_rate
 from frcnn.training.trainer import Trainer
 from frcnn.weights import initial, pretrained
 
 
+@backend.data_parallel()
 def train(
     config: Config,
     run_dir: str | os.PathLike,
@@ -65,12 +67,14 @@ def train(
     restores = has_checkpoint and config.train.schedule != "four-step"
     print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
     group = process_group.join()
-    print(group.summary(config), end="")
-    with group.local_main_first():
     if config.train.xla and group.info.world_size > 1:
         raise ConfigError(
             "train.xla goes with one worker only: XLA adds up no gradients between workers"
         )
+    print(group.summary(config), end="")
+    if text := learning_rate.summary(config):
+        print(text)
+    with group.local_main_first():
         if not restores:
             initial.check_weights(config.model)  # before the data, which takes a while to read
         train_set, val_set = datasets or build.load(config.data)

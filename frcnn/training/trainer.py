@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from frcnn.backend import num_devices
 from frcnn.config.schema import Config
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.cache import ImageCache
@@ -26,7 +27,7 @@ from frcnn.runs.signals import StopSignals
 from frcnn.runs.skipped_images import SkippedImages
 from frcnn.runs.writer import RunWriter
 from frcnn.text import echo
-from frcnn.training import early_stopping, sanity_checks
+from frcnn.training import early_stopping, learning_rate, sanity_checks
 from frcnn.training.alternating import Alternating
 from frcnn.training.best_weights import BestWeights
 from frcnn.training.checkpointer import Checkpointer
@@ -89,6 +90,7 @@ class Trainer:
             on_skip=self.skipped.add,
             cache=self.cache,
             share=self.group.share,
+            devices=num_devices(),
             box_kind=config.box.kind,
         )
         self.batches = loader(train_set, training=True, augment=config.augment)
@@ -109,9 +111,8 @@ class Trainer:
             config, models.anchor_generator, train_set, val_set, total_steps
         )
         self.curve_warnings = CurveWarnings(self.classes, config.train.epochs)
-        self.profiler = StepProfiler(
-            self.writer.logger, config.log.profile_steps if self.group.is_main else 0
-        )
+        profiled = config.log.profile_steps if self.group.is_main else 0
+        self.profiler = StepProfiler(self.writer.logger, profiled)
         self.mean_ap = float("nan")  # of the last validation
         self.callbacks: tuple[Any, ...] = ()
         self.stopping = False
@@ -171,7 +172,7 @@ class Trainer:
     def _train_epoch(self, stream: Iterator[Batch]):
         """Train the remaining steps of the epoch."""
         progress, total = self.progress, self.steps_per_epoch
-        images = self.config.data.batch_size * self.group.info.world_size
+        images = learning_rate.images_per_step(self.config)
         about = progress, total, self.config.train.epochs, images, self.mean_ap, self.group.is_main
         with ProgressBar(*about) as bar:
             for _ in range(progress.step - progress.finished_step, total):
@@ -269,8 +270,7 @@ class Trainer:
     def _write_epoch(self, val_means, result):
         self.best_weights.save_if_best(self.writer, self.progress, self.schedule, result)
         self.writer.append_metrics(self.progress, val_means, result)
-        number, phase = self.progress.epoch + 1, self.schedule.phase
-        about = number, phase, self.progress.means, val_means, result
+        about = self.progress.epoch + 1, self.schedule.phase, self.progress.means, val_means, result
         for text in self.curve_warnings.after_epoch(*about):
             echo(f"warning: {text}")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from frcnn.backend import num_devices
 from frcnn.config.schema import Config
 from frcnn.data import oriented
 from frcnn.data.loader import Batch
@@ -53,7 +54,8 @@ class VisualLog:
     ):
         self.config, self.models, self.classes, self.writer = config, models, classes, writer
         self.is_main = is_main
-        self.chosen = pictures.chosen_batches(val_images, config.data.batch_size, config.log.pictures)
+        of_batch = config.data.batch_size * num_devices()
+        self.chosen = pictures.chosen_batches(val_images, of_batch, config.log.pictures)
         self.is_due = False
         self._complained = False
 

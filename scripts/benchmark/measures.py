@@ -237,8 +237,8 @@ def data(options):
             height, width = options.photo
             print(
                 f"{workers} workers on as many cores: {median:.1f} images/s ({low:.1f} to {high:.1f}), "
-                f"{median / workers:.1f} a core; 500x375 JPEGs to at most {min(options.size)} by "
-                f"{max(options.size)} pixels, with targets",
+                f"{median / workers:.1f} per core; {width}x{height} JPEGs to at most "
+                f"{min(options.size)} by {max(options.size)} pixels, with targets",
                 flush=True,
             )
         figures["training"] = found = feed.while_training(options.rounds * options.times)

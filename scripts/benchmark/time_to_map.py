@@ -74,7 +74,7 @@ def specification(config, run_dir):
     with quiet_import():
         from frcnn.data import build
         from frcnn.evaluation.evaluator import ap_interpolation
-        from frcnn.training.optimizers import learning_rate
+        from frcnn.training import learning_rate
 
     train_set, val_set = build.load(config.data)
 
@@ -88,7 +88,7 @@ def specification(config, run_dir):
     interpolation = ap_interpolation(config.detection, val_set)
     config = config.replace({"detection.ap_interpolation": interpolation})
     steps = config.train.steps_per_epoch or -(-len(train_set) // config.data.batch_size)
-    rates = learning_rate(config.optimizer, steps * config.train.epochs)
+    rates = learning_rate.of_config(config, steps * config.train.epochs)
     return {
         "config": config.model_dump(),
         "run_dir": str(run_dir),

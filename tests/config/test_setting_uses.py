@@ -28,7 +28,7 @@ from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.ops.box_kinds import AXIS_ALIGNED
 from frcnn.runs import checkpoints, writer
-from frcnn.training import loss_terms, optimizers, train, trainer, validation
+from frcnn.training import learning_rate, loss_terms, train, trainer, validation
 from frcnn.training import schedule as schedule_module
 from frcnn.training.step_model import StepLogs
 
@@ -304,17 +304,17 @@ def test_validation_scores_as_configured(monkeypatch):
 def test_the_rate_falls_as_configured():
     values = {"learning_rate": 1, "warmup_steps": 4, "decay_at": "0.25,0.5", "decay_factor": 0.5}
     config = changed(**{f"optimizer__{name}": value for name, value in values.items()})
-    rate = optimizers.learning_rate(config.optimizer, 100)
+    rate = learning_rate.of_config(config, 100)
     found = [float(rate(step)) for step in (0, 4, 24, 25, 49, 50, 99)]
     assert found == [0.25, 1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_the_rate_with_several_workers_rises_as_configured(monkeypatch):
-    monkeypatch.setattr(optimizers, "num_processes", lambda: 4)
+    monkeypatch.setattr(learning_rate, "num_processes", lambda: 4)
 
     def rates(**values):
         plain = {"optimizer__warmup_steps": 0, "optimizer__decay_at": (), "optimizer__learning_rate": 1}
-        rate = optimizers.learning_rate(changed(**plain, **values).optimizer, 100)
+        rate = learning_rate.of_config(changed(**plain, **values), 100)
         return [float(rate(step)) for step in (0, 9, 50)]
 
     assert rates(optimizer__lr_scaling_warmup=0.2) == pytest.approx([1 + 3 / 20, 2.5, 4])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from frcnn.config.schema import DataConfig
+from frcnn.data import transforms
 from frcnn.data.loader import DataLoader
 from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import DataError
@@ -41,7 +42,6 @@ def pipeline(dataset, training=True, seed=0, make_targets=None, multiple=8, **co
     return DataLoader(dataset, DataConfig(**settings), multiple, seed, training, make_targets)
 
 
-def names(batches):
 def test_large_jpegs_are_decoded_at_half_their_size_if_asked_to(tmp_path, monkeypatch):
     image = np.full((90, 120, 3), 200, "uint8")
     image[30:60, 30:90] = 20
@@ -69,6 +69,7 @@ def test_large_jpegs_are_decoded_at_half_their_size_if_asked_to(tmp_path, monkey
     np.testing.assert_allclose(large.gt_boxes[0, 0], boxes[0] * 50 / 90, atol=0.5)
 
 
+def names(batches):
     return [sample.name for batch in batches for sample in batch.samples]
 
 

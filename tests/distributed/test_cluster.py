@@ -84,7 +84,8 @@ def test_two_workers_do_what_one_does_with_their_images_together(config, schedul
     train.train(one, tmp_path / "one")
     said, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-    assert "2 workers, this is number 0" in said and "batch of 2 a worker, 4 in all" in said
+    assert "2 workers, this is number 0" in said and "batch of 2 per worker" in said
+    assert "4 images per step; learning rate 0.01 (optimizer.lr_scaling)" in said
 
     run = tmp_path / "two" / "run"
     expected = weights(tmp_path / "one")

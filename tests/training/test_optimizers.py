@@ -1,21 +1,26 @@
 """The optimizers' course: warm-up, decay, momentum, clipping, weight decay."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 
 from frcnn import backend
-from frcnn.config.schema import OptimizerConfig
-from frcnn.training import optimizers
-from frcnn.training.optimizers import WarmupMultiStepLR
+from frcnn.config import presets
+from frcnn.config.schema import Config, OptimizerConfig
+from frcnn.runs import run_directory
+from frcnn.training import learning_rate, optimizers
+from frcnn.training.learning_rate import WarmupMultiStepLR
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.0, "warmup_steps": 0, "decay_at": ()}
 PLAIN["bias_lr_factor"] = 1.0
 
 
 def made(variables, total_steps=100, **settings):
-    config = OptimizerConfig(**{**PLAIN, **settings})
-    return optimizers.make(config, total_steps, variables)
+    config = Config(optimizer={**PLAIN, **settings})
+    rate = learning_rate.of_config(config, total_steps)
+    return optimizers.make(config.optimizer, rate, variables)
 
 
 def variable(*values, name="kernel"):
@@ -37,8 +42,8 @@ def test_rate_rises_stays_and_falls():
 
 
 def test_rate_rises_and_falls_along_half_a_cosine():
-    config = OptimizerConfig(**PLAIN | {"decay": "cosine", "learning_rate": 0.8, "warmup_steps": 4})
-    rate = optimizers.learning_rate(config, total_steps=24)
+    settings = PLAIN | {"decay": "cosine", "learning_rate": 0.8, "warmup_steps": 4}
+    rate = learning_rate.of_config(Config(optimizer=settings), total_steps=24)
     found = [float(rate(number)) for number in range(25)]
     falling = 0.4 * (1 + np.cos(np.pi * np.arange(21) / 20))
     np.testing.assert_allclose(found, [0.2, 0.4, 0.6, 0.8, *falling], rtol=1e-5, atol=1e-7)
@@ -63,6 +68,49 @@ def test_with_several_workers_it_rises_to_as_many_times():
     assert float(again(2)) == float(rate(2))
 
 
+@pytest.mark.parametrize(
+    "batch, meant_for, scaling, expected",
+    [
+        (1, 1, "linear", 1),
+        (4, 1, "linear", 4),
+        (4, 2, "linear", 2),
+        (4, 0, "linear", 1),
+        (4, 1, "none", 1),
+    ],
+)
+def test_the_rate_follows_the_images_per_step(batch, meant_for, scaling, expected):
+    """Goyal et al. 2017, section 2.1: k times as many images, k times the rate."""
+    own = PLAIN | {"learning_rate": 0.1, "lr_images": meant_for, "lr_scaling": scaling}
+    config = Config(optimizer=own | {"lr_scaling_warmup": 0.0}, data={"batch_size": batch})
+    assert float(learning_rate.of_config(config, 100)(50)) == pytest.approx(0.1 * expected)
+    said = learning_rate.summary(config)
+    assert said == (
+        ""
+        if expected == 1
+        else f"{batch} images per step; learning rate 0.1 x {expected} = "
+        f"{0.1 * expected:g} (optimizer.lr_scaling)"
+    )
+
+
+def test_several_processes_and_devices_have_more_images_per_step(monkeypatch):
+    monkeypatch.setattr(learning_rate, "num_processes", lambda: 2)
+    monkeypatch.setattr(learning_rate, "num_devices", lambda: 4)
+    config = Config(data={"batch_size": 3}, optimizer={"lr_images": 6})
+    assert learning_rate.images_per_step(config) == 24 and learning_rate.scale_of(config) == 4.0
+
+
+def test_the_presets_have_the_rate_that_they_name():
+    for name in presets.PRESETS:
+        assert learning_rate.scale_of(presets.preset(name)) == 1.0, name
+
+
+def test_a_run_of_before_this_rule_goes_on_with_its_rate(tmp_path):
+    former = json.loads(Config(data={"batch_size": 4}).to_json())
+    del former["optimizer"]["lr_images"]
+    (tmp_path / "resolved.json").write_text(json.dumps(former))
+    assert learning_rate.scale_of(run_directory.read_config(tmp_path)) == 1.0
+
+
 def test_the_rate_is_saved_with_its_settings():
     rate = WarmupMultiStepLR(0.8, 4, (10, 15), 0.1)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
@@ -73,7 +121,8 @@ def test_the_papers_schedule_cuts_the_rate_after_three_quarters():
     config = OptimizerConfig()
     assert (config.name, config.learning_rate, config.momentum) == ("sgd", 1e-3, 0.9)
     weight = variable(1.0)
-    optimizer = optimizers.make(config, total_steps=80_000, variables=[weight])
+    rate = learning_rate.of_config(Config(), total_steps=80_000)
+    optimizer = optimizers.make(config, rate, variables=[weight])
     for number, expected in [(1000, 1e-3), (59_999, 1e-3), (60_000, 1e-4), (79_999, 1e-4)]:
         optimizer.iterations.assign(number)
         np.testing.assert_allclose(float(optimizer.learning_rate), expected, rtol=1e-6)
@@ -161,7 +210,7 @@ def test_biases_move_at_a_rate_of_their_own(momentum):
 def test_what_another_optimizer_decays_is_left_alone(name):
     mine, others = variable([1.0]), variable([1.0])
     config = OptimizerConfig(**PLAIN | {"name": name, "learning_rate": 0.1, "weight_decay": 0.5})
-    optimizer = optimizers.make(config, 100, [mine, others], undecayed=[others])
+    optimizer = optimizers.make(config, config.learning_rate, [mine, others], undecayed=[others])
     step(optimizer, [mine, others], [[0.0]], [[0.0]])
     np.testing.assert_allclose(
         [np.asarray(mine).item(), np.asarray(others).item()], [0.95, 1.0], rtol=1e-6

@@ -1,0 +1,73 @@
+"""Steps on one device and the same on all, on JAX: ``python data_parallel_steps.py`` prints both.
+
+Start it with ``XLA_FLAGS=--xla_force_host_platform_device_count=4``.
+"""
+
+import json
+import tempfile
+
+import keras
+import numpy as np
+from bucket_steps import random_images
+from train_steps import CONFIG, made_models
+
+from frcnn.backend import data_parallel, num_devices
+from frcnn.data.anchor_targets import AnchorTargetCreator
+from frcnn.data.loader import DataLoader
+from frcnn.training.alternating import Alternating
+from frcnn.training.joint import Joint
+
+IMAGES = 6  # with 4 per step, the second step of an epoch has 2, and filling on several devices
+SIZES = {"data.short_side": 48, "data.long_side": 96, "data.pad_multiple": 96}
+
+
+def results(schedule, per_device, dataset):
+    """Train two epochs of two steps each.
+
+    Returns:
+        {"losses": scalars of each step, "weights": [sum and sum of squares of each variable],
+        "detections": sum of the scores of a validation step, "devices", "images": per step}.
+    """
+    settings = {
+        "data.batch_size": per_device,
+        "optimizer.warmup_steps": 0,
+        "optimizer.lr_scaling": "none",
+    }
+    config = CONFIG.replace(SIZES | settings)
+    models = made_models(config)
+    trained = schedule(models, config, 100)
+    batches = DataLoader(
+        dataset,
+        config.data,
+        models.size_multiple,
+        make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn),
+        devices=num_devices(),
+    )
+    losses, images = [], []
+    for epoch in range(2):
+        for batch in batches.epoch(epoch):
+            scalars = dict(trained.train_step(batch))
+            losses.append({name: value for name, value in scalars.items() if "time" not in name})
+            images.append(len(batch.images))
+    means, (_, scores, _) = trained.validation_step(batch, np.random.default_rng(3))
+    arrays = [keras.ops.convert_to_numpy(own) for own in trained.variables().values()]
+    weights = [[float(array.sum()), float(np.square(array).sum())] for array in arrays]
+    return {
+        "losses": [*losses, means],
+        "weights": weights,
+        "detections": float(scores.sum()),
+        "devices": num_devices(),
+        "images": images,
+    }
+
+
+if __name__ == "__main__":
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = random_images(folder, IMAGES)
+        for schedule in (Joint, Alternating):
+            one = results(schedule, 4, dataset)
+            with data_parallel():
+                several = results(schedule, 1, dataset)
+            found[schedule.__name__] = {"one": one, "several": several}
+    print(json.dumps(found))
