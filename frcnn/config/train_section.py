@@ -49,6 +49,13 @@ class TrainConfig(Section):
     patience: Whole = setting(
         0, "end the run when mAP has not risen for so many validations; 0: never", ge=0, le=UNBOUNDED
     )
+    ema: Number = setting(
+        0.0,
+        "decay of an exponential moving average of the weights, such as 0.998, which is validated and "
+        "saved as ema.weights.h5 and best.weights.h5; 0: none",
+        ge=0,
+        lt=1,
+    )
     best_weights: Literal["auto", "mAP", "last"] = setting(
         "auto",
         "best.weights.h5 holds the weights of the best mAP or the last; auto: the last if "

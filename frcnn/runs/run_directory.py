@@ -43,7 +43,7 @@ WITHOUT_EFFECT = (
 )
 NONFINITE = "nonfinite.jsonl"
 METRICS = "metrics.csv"
-WEIGHTS = ("last.weights.h5", "best.weights.h5")
+WEIGHTS = ("last.weights.h5", "best.weights.h5", "ema.weights.h5")
 LOGS = ("train", "validation")
 # Everything that a run writes or replaces. Other files, such as a batch system's log, stay as they are.
 WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", "split.csv", *WEIGHTS, *LOGS, "checkpoints")

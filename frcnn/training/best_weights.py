@@ -50,15 +50,24 @@ class BestWeights:
         is_best = self.by == "last" or score >= state.best
         if is_best and schedule.has_one_network:  # the file holds one network
             state.best = score
-            writer.save_weights("best")
+            self._save(writer, schedule, "best")
+        if schedule.average:
+            self._save(writer, schedule, "ema")
 
-    def replace_lost(self, writer: RunWriter) -> None:
+    def _save(self, writer, schedule, name):
+        with schedule.averaged_weights():
+            writer.save_weights(name)
+
+    def replace_lost(self, writer: RunWriter, schedule: Schedule) -> None:
         """Write missing weight files of a finished run again, where the checkpoint has them."""
-        for name in ("last", "best"):
+        for name in ("last", "best", "ema") if schedule.average else ("last", "best"):
             if (writer.run_dir / f"{name}.weights.h5").is_file():
                 continue
-            if name == "last" or self.by == "last":
+            if name == "last":
                 writer.save_weights(name)
-                print(f"{name}.weights.h5 was missing: written again from the checkpoint")
+            elif name == "ema" or self.by == "last":
+                self._save(writer, schedule, name)
             else:
                 print("best.weights.h5 is missing; the checkpoint has the last weights, not these")
+                continue
+            print(f"{name}.weights.h5 was missing: written again from the checkpoint")

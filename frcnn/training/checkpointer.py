@@ -130,7 +130,8 @@ class Checkpointer:
             "data": self.fingerprints,
             "workers": self.group.info.world_size,
         }
-        path = self.writer.save_checkpoint(self.state, self.schedule.variables(), state)
+        with self.schedule.trained_weights():  # a signal may come during a validation
+            path = self.writer.save_checkpoint(self.state, self.schedule.variables(), state)
         self.saved_at, self.saved_step = time.monotonic(), self.state.step
         return path
 

@@ -7,6 +7,7 @@ and files. ``frcnn.training.step_models`` builds the models that a schedule trai
 from __future__ import annotations
 
 import abc
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
 from frcnn.training.step_model import StepModel
 from frcnn.training.step_models import validation_step_model
 from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, step_scalars
+from frcnn.training.weight_average import WeightAverage
 
 Tensor = Any
 
@@ -55,6 +57,7 @@ class Schedule(abc.ABC):
             later phase count as better than those of an earlier phase.
         has_one_network: whether validation uses ``models`` alone. It is False where proposals come from
             a second network, in phase 2 of ``four-step``.
+        average: ``WeightAverage`` of the network's weights; None without ``train.ema``.
         outputs: of the last step, on the device. After a training step: ``rois`` and ``y_class``.
             After a validation step: all outputs of ``validation_step_model``.
     """
@@ -75,6 +78,10 @@ class Schedule(abc.ABC):
         self._undo: Undo | None = None  # made by the first step
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
         self.norms = sorted(norms, key=lambda norm: norm.name)  # the same order in all processes
+        self.average: WeightAverage | None = None
+        if config.train.ema:
+            averaged = models.detector.trainable_variables + self._statistics()
+            self.average = WeightAverage(averaged, config.train.ema)
 
     def train_step(self, batch: Batch) -> StepScalars:
         """Update the weights with one batch, which has RPN targets.
@@ -92,6 +99,8 @@ class Schedule(abc.ABC):
         logs, of_host = self._train(batch, images, rng)
         *_, applied = (own["applied"] for own in logs.values() if "applied" in own)
         self._undo.restore_unless(applied)
+        if self.average:
+            self.average.update(applied)
         self.steps_done += 1
         traces = sum(step_model.traces for step_model in self.step_models)
         return StepScalars(logs, self._scalars, of_host | {"traces": float(traces)})
@@ -170,6 +179,8 @@ class Schedule(abc.ABC):
         """Return {name: variable} of everything that training changes."""
         # The detector holds every layer; layers hold dropout's state beside their weights.
         groups = {"model": self.models.detector.variables}
+        if self.average:
+            groups["average"] = [*self.average.averages, self.average.count]
         groups |= {step_model.name: step_model.optimizer.variables for step_model in self.step_models}
         return {name: own for group in groups.items() for name, own in numbered(*group)}
 
@@ -203,10 +214,20 @@ class Schedule(abc.ABC):
         Each process has updated them with its own images only. Frozen layers do not change theirs.
         """
         variables = self._statistics()
+        if self.average:
+            variables += self.average.of(variables)
         if num_processes() > 1 and variables:
             sums = all_reduce_sum([variable.value for variable in variables])
             for variable, whole in zip(variables, sums):
                 variable.assign(whole / num_processes())
+
+    def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the network has the averaged weights, if the run has such."""
+        return self.average.shown() if self.average else contextlib.nullcontext()
+
+    def trained_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the network has the weights that steps train, for a checkpoint."""
+        return self.average.shown(averaged=False) if self.average else contextlib.nullcontext()
 
     def not_finite(self) -> list[str]:
         """Return the names, as in ``variables``, of the variables that hold NaN or infinity."""

@@ -139,7 +139,7 @@ class Trainer:
         started, result, progress = time.perf_counter(), None, self.progress
         if progress.epoch >= self.config.train.epochs or self._has_stopped_early():
             echo(f"{self.run_dir} has been trained to its end: {progress.step} steps")
-            self.best_weights.replace_lost(self.writer)
+            self.best_weights.replace_lost(self.writer, self.schedule)
             return None
         echo("\n".join([self.best_weights.why, *(f"warning: {text}" for text in self.warnings)]))
         with self.writer.logger, StopSignals() as self.signals:

@@ -28,6 +28,8 @@ def validate(
 ) -> tuple[dict[str, float], VocAp]:
     """Compute losses and mAP on a split, once through it, over all processes.
 
+    With ``train.ema`` they are those of the averaged weights.
+
     Args:
         schedule: its network is validated.
         loader: of the split, with RPN targets.
@@ -40,6 +42,11 @@ def validate(
         The means of the scalars of the validation steps, with the best F1 where ``visual_log`` has it,
         and the AP.
     """
+    with schedule.averaged_weights():
+        return _validate(schedule, loader, config, classes, after_batch, visual_log)
+
+
+def _validate(schedule, loader, config, classes, after_batch, visual_log):
     # The same RoIs every time, so that validation losses differ by the weights alone.
     rng = rng_module.generator(config.train.seed, rng_module.VALIDATION_ROIS)
     means, indices, detections = RunningMean(), [], []

@@ -40,6 +40,7 @@ COMMON = {
     "rpn.pre_nms_test": 500,
     "rpn.post_nms_test": 200,
     "optimizer.learning_rate": 0.01,
+    "optimizer.lr_images": 4,
     "train.best_weights": "last",
     "log.pictures": 0,
     "log.train_pictures": 0,
@@ -73,6 +74,7 @@ ITEMS = {
     "vertical-flip": {"augment.vertical_flip": 0.5},
     "blur-jpeg": {"augment.blur": 1.0, "augment.jpeg_quality": 40},
     "mosaic": {"augment.mosaic": 0.5},
+    "ema": {"train.ema": 0.99},
     "repeat-factor": {"data.repeat_threshold": 0.3},
     # mmdetection gives GIoU ten times the weight of smooth L1.
     "giou": {"loss.box": "giou", "loss.classifier": "1,10"},

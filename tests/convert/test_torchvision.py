@@ -341,8 +341,9 @@ def test_an_imported_detector_is_saved_and_loaded_whole(saved):
 def fine_tune(line):
     """Run ``frcnn train`` and return the mean total loss of each epoch."""
     options = (
-        "--batch-size 2 --optimizer adam --lr 3e-4 --set optimizer.warmup_steps=0 --set data.flip=0 "
-        "--set roi.samples=32 --set rpn.pre_nms_train=200 --set rpn.post_nms_train=100"
+        "--batch-size 2 --optimizer adam --lr 3e-4 --set optimizer.lr_images=2 "
+        "--set optimizer.warmup_steps=0 --set data.flip=0 --set roi.samples=32 "
+        "--set rpn.pre_nms_train=200 --set rpn.post_nms_train=100"
     )
     train.main([*line.split(), *options.split()])
     run = Path(line.split("--out ")[1].split()[0])

@@ -88,6 +88,7 @@ def test_with_recipes_it_goes_on_with_the_same_bits(config, tmp_path):
     recipe = {
         "train.epochs": 2,
         "train.patience": 5,
+        "train.ema": 0.9,
         "augment.short_sides": "64,96",
         "augment.scale_jitter": "0.5,1.5",
         "augment.crop": 0.5,
