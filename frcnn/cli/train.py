@@ -59,6 +59,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     setting(training, "--optimizer", "optimizer.name", "sgd, as in the paper, or adam")
     setting(training, "--seed", "train.seed", "of everything random")
     training.add_argument(
+        "--find-lr",
+        action="store_true",
+        help="instead of training, raise the learning rate over 100 steps, draw the loss at each "
+        "rate, and suggest one (default: off)",
+    )
+    training.add_argument(
         "--deterministic",
         action="store_true",
         default=None,
@@ -109,6 +115,8 @@ def main(argv: list[str] | None = None) -> int | None:
         asked = run_directory.read_asked(pathlib.Path(arguments.out))
     elif arguments.allow_config_change:
         raise ConfigError("--allow-config-change goes with --resume")
+    if arguments.find_lr and (arguments.resume or arguments.workers_per_node):
+        raise ConfigError("--find-lr does not go with --resume and --workers-per-node")
     found = take_folder(arguments, SHORT_NAMES, arguments.train_split, arguments.val_split)
     settings = settings_of(arguments, SHORT_NAMES, base, arguments.out)
     config, asked = settings.config, asked | settings.asked
@@ -129,7 +137,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn.distributed import process_group
-        from frcnn.training import train
+        from frcnn.training import lr_finder, train
 
     if discovery.find().world_size > 1 and not arguments.out:
         raise ConfigError("several processes need one run directory: give it with --out")
@@ -137,6 +145,9 @@ def main(argv: list[str] | None = None) -> int | None:
         with signals.handle_with(signals.stop_main_thread), process_group.exit_together(out):
             if discovery.find().rank == 0:
                 echo("\n".join([*found, settings.summary()]))
+            if arguments.find_lr:
+                train.train(config, out, make_trainer=lr_finder.LearningRateFinder, asked=asked)
+                return None
             train.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)
     except Interrupted as stop:  # as asked for: whoever asked is to see success
         print(stop)

@@ -125,7 +125,8 @@ def resize(
         image: (h, w, 3), float32, or uint8 with ``uint8_images``.
         boxes: in pixels of that image.
     """
-    size, scale = resized_size(*(whole or image.shape[1::-1]), config)
+    width, height = whole or (image.shape[1], image.shape[0])
+    size, scale = resized_size(width, height, config)
     return resize_to(image, boxes, size, config, scale < 1.0, whole)
 
 
@@ -148,7 +149,7 @@ def resize_to(
     Returns:
         As ``resize``.
     """
-    width, height = whole or image.shape[1::-1]
+    width, height = whole or (image.shape[1], image.shape[0])
     if shrinks is None:
         shrinks = size[0] < width and size[1] < height
     if not config.uint8_images:

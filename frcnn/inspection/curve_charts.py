@@ -46,6 +46,31 @@ def f1_chart(curves: ScoreCurves, class_names: Sequence[str]) -> np.ndarray:
     return to_pixels(figure)
 
 
+def learning_rate_chart(
+    rates: np.ndarray, losses: np.ndarray, mean: np.ndarray, best: float | None
+) -> np.ndarray:
+    """Draw the loss against a learning rate that rises; a line marks the rate to take, if there is one.
+
+    Args:
+        rates, losses, mean: (N,) rates, losses and smoothed losses.
+        best: the rate to take.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    figure, axes = _axes()
+    axes.plot(rates, losses, color="0.7", lw=0.8, label="loss of a step")
+    axes.plot(rates, mean, lw=2, label="running mean")
+    title = "the loss does not fall"
+    if best is not None:
+        axes.axvline(best, color="k", lw=0.8, ls=":")
+        title = f"the loss falls most steeply at {best:.1e}"
+    axes.set(title=title, xlabel="learning rate of a step", ylabel="total loss", xscale="log")
+    axes.set_ylim(0, 1.2 * float(np.percentile(losses, 95)))
+    axes.legend(fontsize=7)
+    return to_pixels(figure)
+
+
 def calibration_chart(result: Calibration) -> np.ndarray:
     """Draw the share of right detections by score. For a calibrated detector, all bars end at the line.
 
