@@ -86,6 +86,7 @@ def test_train_steps_have_the_losses_of_tensorflow():
         assert expected[sub_model][0] != pytest.approx(expected[sub_model][-1], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_four_devices_do_what_one_does_with_their_images_together():
     output = output_of(str(HERE / "data_parallel_steps.py"), devices=4)
     for schedule, found in json.loads(output.splitlines()[-1]).items():

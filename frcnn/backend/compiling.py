@@ -94,15 +94,16 @@ def forward(model: keras.Model) -> Callable[[Tensor], Tensor]:
     return on_device
 
 
-def on_batches(model: keras.Model, step: Callable) -> Callable:
+def on_batches(model: keras.Model, step: Callable, uses_xla: bool = False) -> Callable:
     """Compile a model's ``train_step``, ``test_step`` or ``predict_step`` for Keras' ``*_on_batch``.
 
     Args:
-        model: functional ``keras.Model``. If its ``jit_compile`` is set, XLA compiles the step, once for
-            each set of shapes, with operations of fixed shapes.
+        model: functional ``keras.Model``.
         step: function of (x,) or (x, y, sample_weight).
+        uses_xla: whether XLA compiles the step, once for each set of shapes, with operations of fixed
+            shapes.
     """
-    if model.jit_compile is True:
+    if uses_xla:
 
         def fixed(*batch):
             with portable_kernels():

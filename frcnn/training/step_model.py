@@ -63,15 +63,21 @@ class StepModel(keras.Model):
     train_function: Any  # Keras sets both to None before the first step
     test_function: Any
 
-    def compile(self, optimizer: Any, terms: Sequence[LossTerm], **options: Any) -> None:
+    def compile(
+        self, optimizer: Any, terms: Sequence[LossTerm], jit_compile: bool = False, **options: Any
+    ) -> None:
         """Set what is learnt.
 
         Args:
             optimizer: Keras optimizer, built for ``trainable_variables``; None: the model only tests.
             terms: the losses.
+            jit_compile: whether XLA compiles the steps.
             options: of ``keras.Model.compile``.
         """
-        super().compile(optimizer=optimizer, **options)
+        # Keras refuses XLA for a model with layers whose fastest kernels XLA lacks. ``on_batches``
+        # traces others in their place.
+        super().compile(optimizer=optimizer, jit_compile=jit_compile and not IS_TENSORFLOW, **options)
+        self.uses_xla = jit_compile
         self.terms = tuple(terms)
         self.traces = 0
         # Keras must not track these.
@@ -142,7 +148,7 @@ class StepModel(keras.Model):
     def make_train_function(self, force: bool = False) -> None:
         if force or self.train_function is None:
             if IS_TENSORFLOW:
-                self.train_function = on_batches(self, self.train_step)
+                self.train_function = on_batches(self, self.train_step, self.uses_xla)
             else:
                 super().make_train_function(force)
             self.train_function = self._taking_logs(self.train_function, "train")
@@ -150,7 +156,7 @@ class StepModel(keras.Model):
     def make_test_function(self, force: bool = False) -> None:
         if force or self.test_function is None:
             if IS_TENSORFLOW:
-                self.test_function = on_batches(self, self.test_step)
+                self.test_function = on_batches(self, self.test_step, self.uses_xla)
             else:
                 super().make_test_function(force)
             self.test_function = self._taking_logs(self.test_function, "test")

@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from bucket_steps import random_images
 from train_steps import CONFIG, made_models
 
-from frcnn.backend import IS_TENSORFLOW
+from frcnn.backend import IS_TENSORFLOW, compiling
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.loader import DataLoader
 from frcnn.training.alternating import Alternating
@@ -25,7 +26,7 @@ SIZES = {
 
 
 def trained(schedule, xla, dataset):
-    """Return the losses of ``STEPS`` steps, the weights after them, and how often steps were traced."""
+    """Return the losses of ``STEPS`` steps, the weights after them, and in how many programs."""
     config = CONFIG.replace(SIZES | {"train.xla": xla})
     models = made_models(config)
     training = schedule(models, config, 100)
@@ -43,13 +44,29 @@ def trained(schedule, xla, dataset):
     return losses, weights, dict(scalars)["traces"]
 
 
+@pytest.fixture
+def compiled_by_xla(monkeypatch):
+    """Return a list that gets whether XLA compiles, for each function that a step model traces."""
+    found, function = [], tf.function
+
+    def noted(*given, **options):
+        if "input_signature" in options:
+            found.append(bool(options.get("jit_compile")))
+        return function(*given, **options)
+
+    monkeypatch.setattr(compiling.tf, "function", noted)
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", [Joint, Alternating])
-def test_twenty_steps_under_xla_end_with_the_same_weights(schedule, tmp_path):
+def test_twenty_steps_under_xla_end_with_the_same_weights(schedule, tmp_path, compiled_by_xla):
     dataset = random_images(tmp_path, 6)
     losses, weights, _ = trained(schedule, False, dataset)
+    assert True not in compiled_by_xla
     found_losses, found, traces = trained(schedule, True, dataset)
     assert traces == (1 if schedule is Joint else 2)  # one shape
+    assert compiled_by_xla.count(True) == traces
     for expected, own in zip(losses, found_losses, strict=True):
         assert own == pytest.approx(expected, rel=1e-3, abs=1e-5)
     for expected, own in zip(weights, found, strict=True):
