@@ -6,6 +6,7 @@ boxes, outside any training.
 """
 
 import concurrent.futures
+import contextlib
 import inspect
 from types import SimpleNamespace
 
@@ -277,7 +278,10 @@ def validated(monkeypatch, **values):
         def epoch(self):
             return iter(self)
 
-    schedule = SimpleNamespace(validation_step=lambda _, rng: (generators.append(rng) or {}, ()))
+    schedule = SimpleNamespace(
+        validation_step=lambda _, rng: (generators.append(rng) or {}, ()),
+        averaged_weights=contextlib.nullcontext,
+    )
     batch = SimpleNamespace(total=1, indices=(0,), samples=(), image_sizes=None)
     batches = Batches([batch])
     config = changed(**values)

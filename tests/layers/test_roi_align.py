@@ -20,7 +20,7 @@ needs_tensorflow = pytest.mark.skipif(not IS_TENSORFLOW, reason="a kernel of Ten
 @pytest.fixture(params=[pytest.param("crop", marks=needs_tensorflow), "gather"])
 def way(request, monkeypatch):
     """Have ``RoIAlign`` sample in one way, then in the other."""
-    monkeypatch.setattr(roi_align, "has_native_kernels", lambda: request.param == "crop")
+    monkeypatch.setattr(roi_align, "has_native_crop", lambda: request.param == "crop")
     return request.param
 
 
