@@ -8,16 +8,19 @@ folders of any name.
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
-from frcnn.data.box_checks import polygon_box
+import numpy as np
+
 from frcnn.data.faults import Fault
 from frcnn.data.file_tree import FileTree, image_name
 from frcnn.data.label_files import head, read_json, split_of
 from frcnn.data.labels import LabelledSplit, RawImage, RawObject
+from frcnn.data.outlines import Outline
 from frcnn.errors import DataError
 from frcnn.text import listed, shown, shown_value
 
@@ -68,19 +71,20 @@ def _split(file: str) -> str | None:
     return split_of(posixpath.splitext(name)[0]) or split_of(posixpath.basename(folder))
 
 
-def read(tree: FileTree, split: str | None) -> LabelledSplit:
+def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
     """Return what the file of one split says.
 
     Args:
         tree: the data set's files.
         split: one of ``splits``.
+        outlines: keep polygons.
 
     Raises:
         DataError: the file cannot be read, or is not of this form as a whole.
     """
     file = _files(tree)[split]
     path = tree.path(file)
-    content = read_json(path, _slim)
+    content = read_json(path, functools.partial(_slim, outlines=outlines))
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no COCO data set")
     for key in ("images", "annotations", "categories"):
@@ -99,19 +103,33 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
     )
 
 
-def _slim(entry: dict[str, Any]) -> dict[str, Any]:
-    """Replace an annotation's polygons, most of a file, by the box around them, while it is parsed."""
+def _slim(entry: dict[str, Any], outlines: bool = False) -> dict[str, Any]:
+    """Take an annotation's polygons, most of a file, out of it while it is parsed.
+
+    They become ``outline``, an ``Outline``, which holds them if they are to be kept. A missing ``bbox``
+    is made of them.
+    """
     if "segmentation" in entry:
         shape = entry.pop("segmentation")
-        entry["outline"] = bool(shape)
-        if "bbox" not in entry and isinstance(shape, list) and shape:
-            try:
-                points = [pair for ring in shape for pair in zip(ring[::2], ring[1::2], strict=True)]
-                x1, y1, x2, y2 = polygon_box(points)
+        if shape and shape != [[]]:
+            boxless = "bbox" not in entry
+            rings = _rings(shape) if outlines or boxless else ()
+            if boxless and rings:
+                x1, y1, x2, y2 = Outline(rings).box(np.inf, np.inf).tolist()
                 entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-            except (TypeError, ValueError):
-                pass  # the missing box is a fault
+            is_mask = outlines and isinstance(shape, dict) and {"counts", "size"} <= shape.keys()
+            whole = outlines and all(len(ring) >= 3 for ring in rings)
+            entry["outline"] = Outline(rings if whole else (), shape if is_mask else None)
     return entry
+
+
+def _rings(shape: Any) -> tuple[np.ndarray, ...]:
+    """Return the corners of each polygon of a ``segmentation``; () of a mask, or where one is broken."""
+    try:
+        rings = tuple(np.array(ring, "float64").reshape(-1, 2) for ring in shape if len(ring))
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    return rings if all(np.isfinite(ring).all() for ring in rings) else ()
 
 
 def _key(value: Any) -> Any:
@@ -225,7 +243,8 @@ def _objects(
         area = float(area) if _is_number(area) else None
         difficult = entry.get("ignore") in (1, True) or entry.get("difficult") in (1, True)
         crowd = entry.get("iscrowd") in (1, True)
-        outline = entry.get("outline") is True
+        outline = entry.get("outline")
+        outline = outline if isinstance(outline, Outline) else None
         image.objects.append(RawObject(index, label or "", box, difficult, crowd, area, fault, outline))
     return faults
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from frcnn.data.conversion_losses import Losses
 from frcnn.data.converted import Converted, NewImage, stem
 from frcnn.data.division import divide
 from frcnn.data.faults import Fault
 from frcnn.data.label_files import ALIASES
 from frcnn.data.labels import Choice
-from frcnn.data.sample import Dataset, Sample
+from frcnn.data.sample import Dataset
 from frcnn.data.sources import Source
 from frcnn.data.writers import WRITERS
 from frcnn.errors import ConfigError, DataError
@@ -99,7 +100,8 @@ def _usual_name(split: str, format: str) -> str:
 
 
 def collect(parts: Sequence[Part], choice: Choice) -> list[tuple[Dataset, list[Fault]]]:
-    """Read all parts; return each one's ``Dataset`` and faults."""
+    """Read all parts with their polygons; return each one's ``Dataset`` and faults."""
+    choice = dataclasses.replace(choice, outlines=True)
     return [part.source.collect(part.split, choice, divide=False) for part in parts]
 
 
@@ -124,7 +126,7 @@ def combine(
     """
     classes = choice.classes or tuple(dict.fromkeys(name for one in datasets for name in one.classes))
     writer = WRITERS[format]
-    notes = _Losses(format, writer.SAYS, writer.MIN_SIDE)
+    notes = Losses(format, writer.SAYS, writer.MIN_SIDE)
     taken: list[tuple[str, NewImage]] = []
     owner: dict[str, str] = {}
     names: set[str] = set()
@@ -153,7 +155,7 @@ def combine(
     if renamed:
         sentences.append(f"{renamed} images have new file names, as names would collide or not be read")
     used = {classes[label] for images in splits.values() for _, one in images for label in one.labels}
-    sentences += notes.sentences(sum(dataset.outlines for dataset in datasets))
+    sentences += notes.sentences()
     if "classes" not in writer.SAYS and (tuple(sorted(used)) != classes):
         sentences.append(
             f"{format} does not say the order of the classes, nor classes without objects: they are "
@@ -172,64 +174,3 @@ def _free_name(path: str, source: str, names: set[str]) -> str:
         candidate = f"{source}_{own}" if number == 2 else f"{source}_{own}_{number}"
     names.add(candidate.casefold())
     return candidate + ending
-
-
-class _Losses:
-    """Takes from samples what a format cannot say, and counts it."""
-
-    def __init__(self, format: str, says: frozenset[str], min_side: float) -> None:
-        self.format = format
-        self.says = says
-        self.min_side = min_side
-        self.difficult = self.crowd = self.area = self.thin = self.empty = 0
-
-    def keep(self, sample: Sample) -> Sample | None:
-        """Return a sample with what the format can say; None: not even the image."""
-        crowd = np.zeros(len(sample.boxes), bool) if sample.crowd is None else sample.crowd
-        sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
-        kept = (sides >= self.min_side).all(axis=1)
-        self.thin += int((~kept).sum())
-        if not self.says & {"crowd", "difficult"}:
-            self.crowd += int((kept & crowd).sum())
-            kept &= ~crowd
-        elif "crowd" not in self.says:
-            self.crowd += int((kept & crowd).sum())
-        if "difficult" not in self.says:
-            self.difficult += int((kept & sample.difficult & ~crowd).sum())
-        if "area" not in self.says and sample.area is not None:
-            own = np.prod(sides.astype("float64"), axis=1)
-            self.area += int((kept & (np.abs(own - sample.area) > 0.01 * own)).sum())
-        if not kept.any() and "empty" not in self.says:
-            self.empty += 1
-            return None
-        return dataclasses.replace(
-            sample,
-            boxes=sample.boxes[kept],
-            labels=sample.labels[kept],
-            difficult=sample.difficult[kept],
-            crowd=crowd[kept],
-            area=None if sample.area is None else sample.area[kept],
-        )
-
-    def sentences(self, outlines: int) -> list[str]:
-        """Return a sentence for each kind of loss, with its count."""
-        crowd = "difficult objects" if "difficult" in self.says else ""
-        lost = (
-            (outlines, "objects have polygons or masks", "the boxes around them are written"),
-            (self.area, "objects have the area of a mask", "it is not written"),
-            (self.difficult, "objects are difficult", "they are written as ordinary ones"),
-            (
-                self.crowd,
-                "objects are crowds",
-                f"they are written as {crowd}" if crowd else "they are left out",
-            ),
-            (self.thin, "boxes are too thin to be read again", "they are left out"),
-            (self.empty, "images have no object", "they are left out"),
-        )
-        return [
-            f"{count} {what}, which {self.format} does not say: {done}"
-            if what != "objects have polygons or masks"
-            else f"{count} {what}: {done}"
-            for count, what, done in lost
-            if count
-        ]

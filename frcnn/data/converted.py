@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from frcnn.data.outlines import Outline
 from frcnn.data.sample import Sample
 
 
@@ -51,3 +52,8 @@ def rounded(boxes: np.ndarray) -> list[list[float]]:
 def crowd_of(sample: Sample) -> list[bool]:
     """Return for each object of an image whether it is a crowd."""
     return [False] * len(sample.boxes) if sample.crowd is None else sample.crowd.tolist()
+
+
+def outlines_of(sample: Sample) -> list[Outline | None]:
+    """Return for each object of an image its outline, None where it is written as a box."""
+    return [None] * len(sample.boxes) if sample.outlines is None else [*sample.outlines]

@@ -95,12 +95,13 @@ def _columns(row: list[str]) -> tuple[Mapping[str, int], bool] | None:
     return None
 
 
-def read(tree: FileTree, split: str | None) -> LabelledSplit:
+def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
     """Return what the files of one split say.
 
     Args:
         tree: the data set's files.
         split: one of ``splits``.
+        outlines: as for the other readers; these files have none.
 
     Raises:
         DataError: a file cannot be read.

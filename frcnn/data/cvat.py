@@ -14,6 +14,7 @@ from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree, image_name
 from frcnn.data.label_files import head, number, read_xml, split_of
 from frcnn.data.labels import LabelledSplit, RawImage, RawObject
+from frcnn.data.outlines import Outline, of_points
 from frcnn.errors import DataError
 from frcnn.text import shown
 
@@ -46,12 +47,13 @@ def _of_file(file: str) -> str | None:
     return split_of(stem) or split_of(posixpath.dirname(file))
 
 
-def read(tree: FileTree, split: str | None) -> LabelledSplit:
+def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
     """Return what the files say of one split.
 
     Args:
         tree: the data set's files.
         split: one of ``splits``.
+        outlines: keep polygons.
 
     Raises:
         DataError: a file cannot be read, or labels a video.
@@ -68,12 +70,12 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
                 classes[name] = None
         for element in root.iter("image"):
             if (element.get("subset") or _of_file(file)) == split:
-                images.append(_image(tree, file, element, split))
+                images.append(_image(tree, file, element, split, outlines))
     name = f"{tree.root.resolve().name} {split or 'all'}"
     return LabelledSplit(name, images, tuple(classes) or None)
 
 
-def _image(tree: FileTree, file: str, element: Any, split: str | None) -> RawImage:
+def _image(tree: FileTree, file: str, element: Any, split: str | None, outlines: bool) -> RawImage:
     written = element.get("name") or ""
     path = tree.path(file)
     image = RawImage(image_name(written), None, [], f"{path} image {shown(written)!r} box")
@@ -91,15 +93,16 @@ def _image(tree: FileTree, file: str, element: Any, split: str | None) -> RawIma
     for place, child in enumerate(
         (child for child in element if child.tag in ("box", "polygon", "mask", *NOT_BOXES)), start=1
     ):
-        image.objects.append(_object(place, child))
+        image.objects.append(_object(place, child, outlines))
     return image
 
 
-def _object(place: int, element: Any) -> RawObject:
+def _object(place: int, element: Any, outlines: bool) -> RawObject:
     """Return the object of one element; what is wrong with it is in it."""
     name, fault = element.get("label") or "", ""
     box: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     difficult = crowd = False
+    outline: Outline | None = None if element.tag == "box" else Outline()
     for attribute in element.iterfind("attribute"):
         yes = (attribute.text or "").strip().lower() in ("true", "1", "yes")
         difficult |= yes and attribute.get("name") == "difficult"
@@ -107,7 +110,7 @@ def _object(place: int, element: Any) -> RawObject:
     if element.tag == "box":
         box = tuple(number(element.get(corner)) for corner in ("xtl", "ytl", "xbr", "ybr"))
         if angle := number(element.get("rotation", "0")):
-            box = _turned(box, angle)
+            box, outline = _turned(box, angle), Outline()
     elif element.tag == "mask":
         left, top, width, height = (
             number(element.get(side)) for side in ("left", "top", "width", "height")
@@ -116,12 +119,13 @@ def _object(place: int, element: Any) -> RawObject:
     elif element.tag == "polygon":
         points = [point.split(",") for point in (element.get("points") or "").split(";")]
         if all(len(point) == 2 for point in points):
-            box = polygon_box([(number(x), number(y)) for x, y in points])
+            pairs = [(number(x), number(y)) for x, y in points]
+            box = polygon_box(pairs)
+            outline = of_points(pairs) if outlines else outline
         else:
             fault = f"has the points {shown(element.get('points'))!r}; expected x,y;x,y;..."
     else:
         fault = f"is a <{element.tag}>, which is not read: expected <box>, <polygon> or <mask>"
-    outline = element.tag != "box" or bool(number(element.get("rotation", "0")))
     return RawObject(place, name, box, difficult, crowd, fault=fault, outline=outline)
 
 

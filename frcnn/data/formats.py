@@ -1,7 +1,7 @@
 """The formats of labels: which one a folder has, its splits, and the reading of one split.
 
 ``FORMATS`` is the table of them. Each entry is a module with ``recognise(tree)``, ``splits(tree)`` and
-``read(tree, split)``. VOC folders and devkits are read by ``frcnn.data.voc``.
+``read(tree, split, outlines)``. VOC folders and devkits are read by ``frcnn.data.voc``.
 """
 
 from __future__ import annotations
@@ -42,25 +42,32 @@ class Found:
     name: str
     tree: FileTree
     source: str
-    _parsed: dict[str | None, LabelledSplit] = dataclasses.field(default_factory=dict, repr=False)
+    _parsed: dict[tuple[str | None, bool], LabelledSplit] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def reader(self) -> ModuleType:
         """The module that reads the format."""
         return FORMATS[self.name]
 
-    def parsed(self, split: str | None) -> LabelledSplit:
+    def parsed(self, split: str | None, outlines: bool = False) -> LabelledSplit:
         """Return what the labels of one of the reader's splits say; they are parsed once.
+
+        Args:
+            split: one of the reader's splits.
+            outlines: keep polygons.
 
         Raises:
             DataError: as the reader, or the split has no image.
         """
-        if split not in self._parsed:
-            whole = self.reader.read(self.tree, split)
+        key = split, outlines
+        if key not in self._parsed:
+            whole = self.reader.read(self.tree, split, outlines)
             if not whole.images:
                 raise DataError(f"{whole.name}: {self.tree.path(self.source)} lists no image")
-            self._parsed[split] = whole
-        return self._parsed[split]
+            self._parsed[key] = whole
+        return self._parsed[key]
 
     def splits(self) -> tuple[str, str]:
         """Return the names of the splits to train on and to validate on.
@@ -119,10 +126,10 @@ def collect(
     found = find(root, name)
     if found is None:
         raise DataError(f"{root} holds no labels in a known format ({', '.join(FORMATS)})")
-    return to_dataset(read(found, split), choice)
+    return to_dataset(read(found, split, outlines=bool(choice and choice.outlines)), choice)
 
 
-def read(found: Found, split: str, divide: bool = True) -> LabelledSplit:
+def read(found: Found, split: str, divide: bool = True, outlines: bool = False) -> LabelledSplit:
     """Return what the labels of a split say.
 
     Where a data set has no split for validation, ``train`` and ``val`` are made from what there is: the
@@ -132,20 +139,21 @@ def read(found: Found, split: str, divide: bool = True) -> LabelledSplit:
         found: the data set.
         split: name of the split; ``all``: every image of a data set without splits.
         divide: False: the split as the data set has it.
+        outlines: keep polygons.
 
     Raises:
         DataError: there is no such split.
     """
     there = found.reader.splits(found.tree)
     if split == "all" and None in there:
-        return found.parsed(None)
+        return found.parsed(None, outlines)
     named = [name for name in there if name]
     own = match_split(split, named)
     is_val = split.lower() in ALIASES["val"]
     if own is not None and (
         not divide or split.lower() not in ALIASES["train"] or _has_validation(named)
     ):
-        return found.parsed(own)
+        return found.parsed(own, outlines)
     source = own or match_split("train", named) or (None if None in there else "")
     divisible = is_val or split.lower() in ALIASES["train"]
     if source == "" or not divisible or (is_val and _has_validation(named)):
@@ -154,7 +162,7 @@ def read(found: Found, split: str, divide: bool = True) -> LabelledSplit:
             f"{found.tree.root} ({found.name}) has no split {shown(split)}; the splits are: {names}"
             f"{did_you_mean(split, named)}"
         )
-    return _divided(found.parsed(source), is_val, source)
+    return _divided(found.parsed(source, outlines), is_val, source)
 
 
 def _has_validation(named: list[str]) -> bool:

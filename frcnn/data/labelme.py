@@ -14,6 +14,7 @@ from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree
 from frcnn.data.label_files import by_split_folder, head, read_json
 from frcnn.data.labels import LabelledSplit, RawImage, RawObject
+from frcnn.data.outlines import Outline, of_points
 from frcnn.errors import DataError
 from frcnn.text import shown, shown_value
 
@@ -36,15 +37,16 @@ def splits(tree: FileTree) -> list[str | None]:
     return list(by_split_folder(tree.with_ending(".json")))
 
 
-def read(tree: FileTree, split: str | None) -> LabelledSplit:
+def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
     """Return what the files of one split say.
 
     Args:
         tree: the data set's files.
         split: one of ``splits``.
+        outlines: keep polygons.
     """
     files = by_split_folder(tree.with_ending(".json"))[split]
-    images = [_image(tree, file) for file in files]
+    images = [_image(tree, file, outlines) for file in files]
     labelled = {image.path for image in images}
     folders = {posixpath.dirname(image) for image in tree.images if str(tree.path(image)) in labelled}
     rest = [
@@ -56,7 +58,7 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
     return LabelledSplit(f"{tree.root.resolve().name} {split or 'all'}", images, notes=notes)
 
 
-def _image(tree: FileTree, file: str) -> RawImage:
+def _image(tree: FileTree, file: str, outlines: bool) -> RawImage:
     path = tree.path(file)
     image = RawImage(posixpath.splitext(file)[0], None, [], f"{path}: shapes[")
     try:
@@ -81,7 +83,7 @@ def _image(tree: FileTree, file: str) -> RawImage:
         )
         image.faults.append((str(path), f"{error}{embedded}"))
     for index, shape in enumerate(content["shapes"]):
-        image.objects.append(_object(index, shape))
+        image.objects.append(_object(index, shape, outlines))
     return image
 
 
@@ -97,7 +99,7 @@ def _find(tree: FileTree, file: str, written: str, folder: str) -> str:
         raise
 
 
-def _object(index: int, shape: Any) -> RawObject:
+def _object(index: int, shape: Any, outlines: bool) -> RawObject:
     """Return the object of one shape; what is wrong with it is in it."""
 
     def faulty(what: str) -> RawObject:
@@ -120,6 +122,7 @@ def _object(index: int, shape: Any) -> RawObject:
         (x, y), edge = pairs[:2]
         radius = math.dist((x, y), edge)
         box = (x - radius, y - radius, x + radius, y + radius)
+    polygon = outlines and kind not in ("rectangle", "circle", "mask")
     flags = shape.get("flags")
     flags = flags if isinstance(flags, dict) else {}
     difficult = True in (shape.get("difficult"), flags.get("difficult"))
@@ -130,6 +133,6 @@ def _object(index: int, shape: Any) -> RawObject:
         box,
         difficult,
         flags.get("crowd") is True,
-        outline=kind != "rectangle",
+        outline=None if kind == "rectangle" else of_points(pairs) if polygon else Outline(),
         fault="" if isinstance(name, str) else f"has the label {shown_value(name)}; expected text",
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from frcnn.config import class_names
 from frcnn.data.box_checks import MIN_SIDE
 from frcnn.data.faults import Fault
+from frcnn.data.outlines import Outline
 from frcnn.errors import ConfigError, DataError
 
 # What to do about a class that is not among those asked for.
@@ -30,7 +31,8 @@ class RawObject(NamedTuple):
         crowd: a group of objects, as ``iscrowd`` of COCO; never trained on.
         area: of the object's mask, square pixels; None: the box's area.
         fault: what the reader found wrong with the object; "" without a fault.
-        outline: the file gives a polygon, mask or turned box, of which only the box around it is read.
+        outline: the file gives a polygon, mask or turned box, of which training uses the box around it;
+            with its corners where a reader is asked to keep them, in the units of ``box``.
     """
 
     place: int
@@ -40,7 +42,7 @@ class RawObject(NamedTuple):
     crowd: bool = False
     area: float | None = None
     fault: str = ""
-    outline: bool = False
+    outline: Outline | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -105,6 +107,7 @@ class Choice:
         rename: {old name: new name}, applied first.
         clip: boxes that lose at most ``MAX_CLIPPED`` of their area are clipped to the image.
         advice: what to do about an unknown class, for the report.
+        outlines: polygons are kept in ``Sample.outlines``.
     """
 
     classes: tuple[str, ...] | None = None
@@ -112,6 +115,7 @@ class Choice:
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict)
     clip: bool = False
     advice: str = ADD_CLASS
+    outlines: bool = False
 
     def __post_init__(self) -> None:
         try:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from frcnn.data import oriented
+from frcnn.data.outlines import Outline
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 from frcnn.text import listed
@@ -38,6 +39,7 @@ class Sample:
         oriented: (G, 5) float32 oriented boxes ``[cx, cy, w, h, angle]``, of which ``boxes`` holds the
             boxes around them; None: no object of the image has an angle.
         area: (G,) of the objects' masks, square pixels, by which COCO AP sorts sizes; None: the boxes'.
+        outlines: G polygons, None for an object with a box alone; None: not kept, or no object has one.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Sample:
     crowd: np.ndarray | None = None
     area: np.ndarray | None = None
     oriented: np.ndarray | None = None
+    outlines: tuple[Outline | None, ...] | None = None
 
     def truth(self) -> dict[str, np.ndarray]:
         """Return what the metrics compare detections with: all arrays of the objects but ``crowd``."""

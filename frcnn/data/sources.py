@@ -64,6 +64,8 @@ class Source:
         rename = sorted(choice.rename.items())
         asked = (choice.classes, choice.only, rename, choice.clip, choice.advice)
         place = (str(self.root), os.path.realpath(self.root), self.format, self.year)
+        if choice.outlines:
+            return self._read(split, choice, divide)
         return label_cache.remember(
             (*place, split, divide, *asked),
             lambda: self._files(split),
@@ -72,7 +74,7 @@ class Source:
 
     def _read(self, split: str, choice: Choice, divide: bool) -> tuple[Dataset, list[Fault]]:
         if self.found:
-            return to_dataset(formats.read(self.found, split, divide), choice)
+            return to_dataset(formats.read(self.found, split, divide, choice.outlines), choice)
         return voc.collect(self.root, split, self.year, choice)
 
     def _files(self, split: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from frcnn.data import image_io
 from frcnn.data.box_checks import check_box
 from frcnn.data.faults import Fault, UnknownClass
 from frcnn.data.labels import Choice, LabelledSplit, RawImage, RawObject
+from frcnn.data.outlines import Outline
 from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import DataError
 from frcnn.text import did_you_mean, listed, shown
@@ -149,7 +150,7 @@ class _Reader:
         corners: list[list[float]] = []
         names, flags, clipped = [], [], []
         dropped: list[str] = []
-        outlines = 0
+        outlines: list[Outline | None] = []
         for entry in image.objects:
             try:
                 name = self._class_of(entry, dropped)
@@ -170,15 +171,18 @@ class _Reader:
             corners.append(box)
             names.append(name)
             flags.append((entry.difficult or entry.crowd, entry.crowd, entry.area))
-            outlines += entry.outline
+            outlines.append(entry.outline)
         if faults or header is None or image.path is None:
             return None, [], faults
         self.dropped.update(dropped)
         self.clipped += clipped
-        self.outlines += outlines
+        self.outlines += sum(outline is not None for outline in outlines)
         boxes = np.array(corners, np.float32).reshape(-1, 4)
         if size != header.upright:
             boxes = image_io.turn_boxes(boxes, header)
+            outlines = [outline and outline.turned(header) for outline in outlines]
+        if image.shares:
+            outlines = [outline and outline.scaled(*size) for outline in outlines]
         difficult = np.array([flag[0] for flag in flags], bool)
         crowd = np.array([flag[1] for flag in flags], bool)
         area = None
@@ -194,6 +198,7 @@ class _Reader:
             difficult,
             crowd=crowd if crowd.any() else None,
             area=area,
+            outlines=tuple(outlines) if self.choice.outlines and any(outlines) else None,
         )
         return sample, names, []
 

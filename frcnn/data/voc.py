@@ -19,6 +19,7 @@ import numpy as np
 from frcnn.data import image_io, oriented, voc_annotation, voc_layout, voc_pairing
 from frcnn.data.faults import Fault, UnknownClass, apply_policy
 from frcnn.data.labels import Choice
+from frcnn.data.outlines import Outline
 from frcnn.data.sample import Dataset, Sample
 from frcnn.data.to_dataset import MAX_BOXES, ClassFilter, UnknownName, look_alikes, with_labels
 from frcnn.errors import DataError
@@ -211,6 +212,7 @@ class _Reader:
 
         corners: list[list[float]] = []
         oriented_boxes: list[list[float] | None] = []
+        outlines: list[Outline | None] = []
         names, difficult, dropped, clipped = [], [], [], []
         elements = root.findall("object")
         if len(elements) > MAX_BOXES:
@@ -238,6 +240,8 @@ class _Reader:
                 continue
             corners.append(box)
             oriented_boxes.append(turned)
+            if self.choice.outlines:
+                outlines.append(voc_annotation.read_outline(element))
             names.append(class_name)
             difficult.append(is_difficult)
             if cut:
@@ -253,9 +257,20 @@ class _Reader:
                 what = f"has <robndbox>, which is not read with an image that EXIF turns: {path}"
                 return None, [], [Fault(name, str(annotation), what)]
             boxes = image_io.turn_boxes(boxes, header)
+            outlines = [outline and outline.turned(header) for outline in outlines]
         width, height = header.upright
         none, flags = np.zeros(0, np.int32), np.array(difficult, bool)
-        sample = Sample(name, str(path), width, height, boxes, none, flags, oriented=turned_boxes)
+        sample = Sample(
+            name,
+            str(path),
+            width,
+            height,
+            boxes,
+            none,
+            flags,
+            oriented=turned_boxes,
+            outlines=tuple(outlines) if any(outlines) else None,
+        )
         return sample, names, []
 
 

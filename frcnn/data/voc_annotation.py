@@ -21,7 +21,8 @@ from xml.etree.ElementTree import Element
 from frcnn.config import class_names
 from frcnn.data.box_checks import fit
 from frcnn.data.image_io import Header
-from frcnn.data.label_files import parse_xml
+from frcnn.data.label_files import number, parse_xml
+from frcnn.data.outlines import Outline, of_points
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 from frcnn.text import shown
@@ -210,6 +211,45 @@ def read_corners(element: Element) -> list[float]:
     if min(corners) >= 0 and max(corners) <= 1:
         raise DataError(f"corners look relative to the image's size, VOC has pixels: {values}")
     return corners
+
+
+def read_polygon(element: Element) -> list[tuple[float, float]]:
+    """Return the corners of an object's ``<polygon>``, pixels counted from 0.
+
+    They are ``<x1>``, ``<y1>``, ``<x2>``, ... (Roboflow) or ``<pt><x><y>`` (LabelMe).
+
+    Raises:
+        DataError: there are less than three.
+    """
+    polygon = element.find("polygon")
+    points: list[tuple[float, float]] = []
+    if polygon is not None:
+        for point in polygon.iter("pt"):
+            points.append((number(point.findtext("x") or ""), number(point.findtext("y") or "")))
+        at = 1
+        while polygon.find(f"x{at}") is not None:
+            points.append((number(polygon.findtext(f"x{at}")), number(polygon.findtext(f"y{at}") or "")))
+            at += 1
+    if len(points) < 3:
+        raise DataError(f"has a <polygon> of {len(points)} points, expected 3 or more")
+    return points
+
+
+def read_outline(element: Element, corners: bool = True) -> Outline | None:
+    """Return the ``Outline`` of an object's ``<polygon>`` or ``<robndbox>``, None if it has neither.
+
+    Args:
+        element: the ``<object>``.
+        corners: keep the polygon's corners; of a broken polygon beside a box there are none.
+    """
+    if element.find("polygon") is None:
+        return None if element.find("robndbox") is None else Outline()
+    if not corners:
+        return Outline()
+    try:
+        return of_points(read_polygon(element))
+    except DataError:
+        return Outline()
 
 
 def _number(text: str) -> float:

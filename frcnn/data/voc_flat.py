@@ -39,18 +39,20 @@ def splits(tree: FileTree) -> list[str | None]:
     return list(by_split_folder(tree.with_ending(".xml")))
 
 
-def read(tree: FileTree, split: str | None) -> LabelledSplit:
+def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
     """Return what the files of one split say.
 
     Args:
         tree: the data set's files.
         split: one of ``splits``.
+        outlines: keep polygons.
     """
-    images = [_image(tree, file) for file in by_split_folder(tree.with_ending(".xml"))[split]]
+    files = by_split_folder(tree.with_ending(".xml"))[split]
+    images = [_image(tree, file, outlines) for file in files]
     return LabelledSplit(f"{tree.root.resolve().name} {split or 'all'}", images)
 
 
-def _image(tree: FileTree, file: str) -> RawImage:
+def _image(tree: FileTree, file: str, outlines: bool) -> RawImage:
     path = tree.path(file)
     stem = posixpath.splitext(file)[0]
     image = RawImage(stem, None, [], f"{path} box")
@@ -83,35 +85,21 @@ def _image(tree: FileTree, file: str) -> RawImage:
     if min(sides) > 0:
         image.size = (sides[0], sides[1])
     for place, element in enumerate(root.findall("object"), start=1):
-        image.objects.append(_object(place, element))
+        image.objects.append(_object(place, element, outlines))
     return image
 
 
-def _object(place: int, element: Any) -> RawObject:
+def _object(place: int, element: Any, outlines: bool) -> RawObject:
     """Return the object of one element; what is wrong with it is in it."""
     try:
         name = voc_annotation.read_name(element)
-        polygon = element.find("polygon")
-        if element.find("bndbox") is None and polygon is not None:
-            box = polygon_box(_points(polygon))
+        if element.find("bndbox") is None and element.find("polygon") is not None:
+            box = polygon_box(voc_annotation.read_polygon(element))
         else:
             xmin, ymin, xmax, ymax = voc_annotation.read_corners(element)
             box = (xmin - 1, ymin - 1, xmax, ymax)
         difficult = voc_annotation.read_difficult(element)
+        outline = voc_annotation.read_outline(element, outlines)
     except DataError as error:
         return RawObject(place, "", (0, 0, 0, 0), fault=str(error))
-    return RawObject(place, name, box, difficult, outline=polygon is not None)
-
-
-def _points(polygon: Any) -> list[tuple[float, float]]:
-    """Return the corners of ``<x1>``, ``<y1>``, ``<x2>``, ... (Roboflow) or ``<pt><x><y>`` (LabelMe)."""
-    points = [
-        (number(pt.findtext("x") or ""), number(pt.findtext("y") or "")) for pt in polygon.iter("pt")
-    ]
-    at = 1
-    while polygon.find(f"x{at}") is not None:
-        points.append((number(polygon.findtext(f"x{at}")), number(polygon.findtext(f"y{at}") or "")))
-        at += 1
-    if len(points) < 3:
-        raise DataError(f"has a <polygon> of {len(points)} points, expected 3 or more")
-    return points
+    return RawObject(place, name, box, difficult, outline=outline)

@@ -9,9 +9,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from frcnn.data.converted import Converted, crowd_of, rounded
+from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded
 
-SAYS = frozenset({"difficult", "crowd", "area", "empty", "classes"})
+SAYS = frozenset({"difficult", "crowd", "area", "empty", "classes"}) | {
+    "polygon",
+    "parts",
+    "box of polygon",
+    "mask",
+}
 MIN_SIDE = 0.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 
@@ -30,7 +35,7 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
         for number, (file, sample) in enumerate(images, start=1):
             sides = {"width": sample.width, "height": sample.height}
             entries.append({"id": number, "file_name": file, **sides})
-            crowd = crowd_of(sample)
+            crowd, outlines = crowd_of(sample), outlines_of(sample)
             for row, (x1, y1, x2, y2) in enumerate(rounded(sample.boxes)):
                 width, height = round(x2 - x1, 3), round(y2 - y1, 3)
                 annotation: dict[str, Any] = {
@@ -43,6 +48,9 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
                 }
                 if sample.difficult[row] and not crowd[row]:
                     annotation["ignore"] = 1
+                if (outline := outlines[row]) is not None:
+                    rings = [ring.ravel().tolist() for ring in outline.rings]
+                    annotation["segmentation"] = rings or outline.rle
                 annotations.append(annotation)
         content = {"images": entries, "annotations": annotations, "categories": categories}
         yield f"annotations/instances_{split}.json", json.dumps(content)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from frcnn.data.converted import Converted, crowd_of, rounded
+from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded
 from frcnn.data.write_voc import NOT_IN_XML
 
-SAYS = frozenset({"difficult", "crowd", "empty", "classes"})
+SAYS = frozenset({"difficult", "crowd", "empty", "classes", "polygon"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 
@@ -35,11 +35,15 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
             names = {"id": str(number), "name": _text(file), "subset": split}
             image = ElementTree.SubElement(root, "image", names | sides)
             number += 1
-            crowd = crowd_of(sample)
+            crowd, outlines = crowd_of(sample), outlines_of(sample)
             for row, box in enumerate(rounded(sample.boxes)):
                 corners = dict(zip(("xtl", "ytl", "xbr", "ybr"), (f"{value:.12g}" for value in box)))
                 name = _text(data.classes[sample.labels[row]])
-                entry = ElementTree.SubElement(image, "box", {"label": name} | corners)
+                if (outline := outlines[row]) is None:
+                    entry = ElementTree.SubElement(image, "box", {"label": name} | corners)
+                else:
+                    points = ";".join(f"{x:.12g},{y:.12g}" for x, y in outline.rings[0].tolist())
+                    entry = ElementTree.SubElement(image, "polygon", {"label": name, "points": points})
                 flags = {"difficult": bool(sample.difficult[row]), "iscrowd": crowd[row]}
                 for flag in (flag for flag, is_set in flags.items() if is_set):
                     ElementTree.SubElement(entry, "attribute", {"name": flag}).text = "true"

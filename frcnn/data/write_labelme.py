@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from frcnn.data.converted import Converted, crowd_of, rounded, stem
+from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded, stem
 
-SAYS = frozenset({"difficult", "crowd", "empty"})
+SAYS = frozenset({"difficult", "crowd", "empty", "polygon"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 
@@ -22,13 +22,13 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
     """Yield (path, text) of the label files of a data set."""
     for split, images in data.splits.items():
         for file, sample in images:
-            crowd = crowd_of(sample)
+            crowd, outlines = crowd_of(sample), outlines_of(sample)
             shapes = [
                 {
                     "label": data.classes[sample.labels[row]],
-                    "points": [[x1, y1], [x2, y2]],
+                    "points": [[x1, y1], [x2, y2]] if outline is None else outline.rings[0].tolist(),
                     "group_id": None,
-                    "shape_type": "rectangle",
+                    "shape_type": "rectangle" if outline is None else "polygon",
                     "flags": {
                         name: True
                         for name, is_set in (
@@ -38,7 +38,7 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
                         if is_set
                     },
                 }
-                for row, (x1, y1, x2, y2) in enumerate(rounded(sample.boxes))
+                for row, ((x1, y1, x2, y2), outline) in enumerate(zip(rounded(sample.boxes), outlines))
             ]
             content: dict[str, Any] = {
                 "version": "5.0.0",

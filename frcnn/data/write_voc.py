@@ -13,9 +13,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from frcnn.data.converted import Converted, stem
+from frcnn.data.converted import Converted, outlines_of, stem
+from frcnn.data.outlines import Outline
 
-SAYS = frozenset({"difficult", "empty"})
+SAYS = frozenset({"difficult", "empty", "polygon", "box of polygon"})
 MIN_SIDE = 1.001  # equal inclusive corners would be read as a slip of the mouse
 SPLITS = None  # any name
 # What XML 1.0 cannot hold, even escaped: control characters and halves of surrogate pairs.
@@ -36,7 +37,13 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
             yield (
                 f"Annotations/{stem(file)}.xml",
                 annotation(
-                    file, sample.width, sample.height, sample.boxes, names, sample.difficult.tolist()
+                    file,
+                    sample.width,
+                    sample.height,
+                    sample.boxes,
+                    names,
+                    sample.difficult.tolist(),
+                    outlines=outlines_of(sample),
                 ),
             )
 
@@ -49,6 +56,7 @@ def annotation(
     names: Sequence[str],
     difficult: Sequence[bool] | None = None,
     scores: Sequence[float] | None = None,
+    outlines: Sequence[Outline | None] | None = None,
 ) -> str:
     """Return the text of an image's annotation.
 
@@ -59,6 +67,7 @@ def annotation(
         names: class name per box; any text, which is escaped.
         difficult: per box; None: no box is.
         scores: per box, written as ``<score>``, which VOC does not define; None: of ground truth.
+        outlines: per box its polygon, written beside it as Roboflow writes it, corners counted from 0.
 
     Returns:
         XML, which is to be written as UTF-8.
@@ -83,6 +92,11 @@ def annotation(
         inclusive = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
         for corner, value in inclusive.items():
             _add(corners, corner, f"{value:.3f}".rstrip("0").rstrip("."))
+        if outlines is not None and (outline := outlines[index]) is not None:
+            polygon = ElementTree.SubElement(entry, "polygon")
+            for number, (x, y) in enumerate(outline.rings[0].tolist(), start=1):
+                _add(polygon, f"x{number}", f"{x:.12g}")
+                _add(polygon, f"y{number}", f"{y:.12g}")
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 

@@ -1,4 +1,5 @@
-"""Write YOLO labels: ``class x y width height`` per line, centre and size as shares of the image.
+"""Write YOLO labels: ``class x y width height`` per line, centre and size as shares of the image, or
+``class x1 y1 x2 y2 x3 y3 ...`` in images that have polygons.
 
 A data set gets Ultralytics' ``data.yaml``.
 """
@@ -11,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import yaml
 
-from frcnn.data.converted import Converted, stem
+from frcnn.data.converted import Converted, outlines_of, stem
+from frcnn.data.outlines import Outline
 
-SAYS = frozenset({"empty", "classes"})
+SAYS = frozenset({"empty", "classes", "polygon", "polygon only"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 DIGITS = 10  # after the point: less than 0.0001 pixels in an image of 100,000
@@ -37,7 +39,11 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
             content[split] = f"{split}.txt"
             yield f"{split}.txt", "".join(f"./{path}\n" for path in paths)
         for file, sample in images:
-            text = lines(sample.width, sample.height, sample.boxes, sample.labels.tolist())
+            size, labels = (sample.width, sample.height), sample.labels.tolist()
+            if sample.outlines is None:
+                text = lines(*size, sample.boxes, labels)
+            else:
+                text = polygon_lines(*size, sample.boxes, labels, outlines_of(sample))
             yield posixpath.join("labels", split, f"{stem(file)}.txt"), text
     content["names"] = dict(enumerate(data.classes))
     yield "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
@@ -67,8 +73,40 @@ def lines(
     rows = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
     texts = []
     for index, (row, label) in enumerate(zip(rows.tolist(), labels, strict=True)):
-        numbers = [f"{value:.{DIGITS}f}".rstrip("0").rstrip(".") for value in row]
+        numbers = _texts(row)
         if scores is not None:
             numbers.append(f"{scores[index]:.6g}")
         texts.append(" ".join([str(int(label)), *numbers]) + "\n")
     return "".join(texts)
+
+
+def polygon_lines(
+    width: int,
+    height: int,
+    boxes: np.ndarray,
+    labels: Sequence[int],
+    outlines: Sequence[Outline | None],
+) -> str:
+    """Return the text of an image's label file with a polygon per line.
+
+    Ultralytics reads either boxes or polygons in a file, and refuses corners outside the image. So a box
+    becomes a polygon of four corners, and corners are clipped to the image.
+
+    Args:
+        width, height, boxes, labels: as for ``lines``.
+        outlines: G polygons, None for a box.
+
+    Example:
+        >>> polygon_lines(40, 30, np.array([[10, 3, 30, 9]]), [2], [None])
+        '2 0.25 0.1 0.75 0.1 0.75 0.3 0.25 0.3\\n'
+    """
+    texts = []
+    for (x1, y1, x2, y2), label, outline in zip(boxes.tolist(), labels, outlines, strict=True):
+        corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], "float64")
+        shares = np.clip((corners if outline is None else outline.rings[0]) / [width, height], 0, 1)
+        texts.append(" ".join([str(int(label)), *_texts(shares.ravel().tolist())]) + "\n")
+    return "".join(texts)
+
+
+def _texts(values: Sequence[float]) -> list[str]:
+    return [f"{value:.{DIGITS}f}".rstrip("0").rstrip(".") for value in values]

@@ -23,8 +23,18 @@ from frcnn.data import (
     write_yolo,
 )
 
-# Flags of objects, areas of masks, images without objects, order and number of the classes.
-WORDS = frozenset({"difficult", "crowd", "area", "empty", "classes"})
+WORDS = {
+    "difficult": "flag of objects",
+    "crowd": "flag of objects",
+    "area": "of the objects' masks",
+    "empty": "images without objects",
+    "classes": "their order, and those without objects",
+    "polygon": "one per object",
+    "parts": "several polygons per object",
+    "box of polygon": "the box of an object beside its polygon",
+    "polygon only": "no box in a file with polygons",
+    "mask": "COCO's run lengths",
+}
 WRITERS: Mapping[str, ModuleType] = {
     "voc": write_voc,
     "coco": write_coco,

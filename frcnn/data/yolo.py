@@ -84,12 +84,13 @@ def splits(tree: FileTree) -> list[str | None]:
     return list(_layout(tree)[0])
 
 
-def read(tree: FileTree, split: str | None) -> LabelledSplit:
+def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
     """Return what the labels of one split say.
 
     Args:
         tree: the data set's files.
         split: one of ``splits``.
+        outlines: keep polygons.
 
     Raises:
         DataError: a list of images or the class names cannot be read.
@@ -98,7 +99,8 @@ def read(tree: FileTree, split: str | None) -> LabelledSplit:
     notes = []
     labels = YoloLabels(tree)
     images = [
-        labels.read(file, place, classes, keypoints) for file, place in _images(tree, found[split])
+        labels.read(file, place, classes, keypoints, outlines)
+        for file, place in _images(tree, found[split])
     ]
     if not images:
         raise DataError(f"{source}: the split {split or 'all'} has no image")

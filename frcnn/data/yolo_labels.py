@@ -11,6 +11,7 @@ from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree, image_name
 from frcnn.data.label_files import number, read_lines, split_of
 from frcnn.data.labels import RawImage, RawObject
+from frcnn.data.outlines import Outline, of_points
 from frcnn.errors import DataError
 from frcnn.text import shown
 
@@ -57,7 +58,12 @@ class YoloLabels:
         return found[0] if len(found) == 1 else None
 
     def read(
-        self, file: str, missing: tuple[str, str] | str, classes: tuple[str, ...] | None, keypoints: bool
+        self,
+        file: str,
+        missing: tuple[str, str] | str,
+        classes: tuple[str, ...] | None,
+        keypoints: bool,
+        outlines: bool,
     ) -> RawImage:
         """Return an image with the objects of its label file.
 
@@ -66,6 +72,7 @@ class YoloLabels:
             missing: (place, fault) of a missing image; "" for an image that exists.
             classes: class names; None: the numbers serve as names.
             keypoints: whether lines hold keypoints after the box.
+            outlines: keep polygons.
         """
         name = image_name(file)
         if isinstance(missing, tuple):
@@ -83,11 +90,13 @@ class YoloLabels:
             image.faults.append((str(path), str(error)))
             return image
         for line, text in lines:
-            image.objects.append(_object(line, text, classes, keypoints))
+            image.objects.append(_object(line, text, classes, keypoints, outlines))
         return image
 
 
-def _object(line: int, text: str, classes: tuple[str, ...] | None, keypoints: bool) -> RawObject:
+def _object(
+    line: int, text: str, classes: tuple[str, ...] | None, keypoints: bool, outlines: bool
+) -> RawObject:
     """Return the object of one line; ``RawObject.fault`` says what is wrong with the line."""
     first, *rest = text.split()
     values: list[float] = [number(field) for field in rest]
@@ -109,7 +118,9 @@ def _object(line: int, text: str, classes: tuple[str, ...] | None, keypoints: bo
             return faulty(f"has a negative size: {shown(text, 80)!r}")
         return RawObject(line, name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
     if len(values) >= 6 and len(values) % 2 == 0:
-        return RawObject(line, name, polygon_box(list(zip(values[::2], values[1::2]))), outline=True)
+        pairs = list(zip(values[::2], values[1::2]))
+        outline = of_points(pairs) if outlines else Outline()
+        return RawObject(line, name, polygon_box(pairs), outline=outline)
     return faulty(
         f"has {len(values)} numbers after the class, expected 4 (x, y, width, height) or the corners "
         "of a polygon"

@@ -1,0 +1,132 @@
+"""What a format cannot say: ``frcnn convert`` takes it from the samples, counts it and says it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from frcnn.data.outlines import Outline
+from frcnn.data.sample import Sample
+
+MOST_APART = 1.0  # pixels between a box and the box around its polygon, of which a format says one
+SAME = 0.0011  # pixels: boxes are written with three digits after the point
+
+
+class Losses:
+    """Takes from samples what a format cannot say, and counts it.
+
+    Args:
+        format: its name.
+        says: its ``SAYS``.
+        min_side: its ``MIN_SIDE``.
+    """
+
+    def __init__(self, format: str, says: frozenset[str], min_side: float) -> None:
+        self.format = format
+        self.says = says
+        self.min_side = min_side
+        self.difficult = self.crowd = self.area = self.thin = self.empty = 0
+        self.polygons = self.parts = self.masks = self.misfits = self.moved = self.cornered = 0
+        self.farthest = 0.0
+
+    def keep(self, sample: Sample) -> Sample | None:
+        """Return a sample with what the format can say; None: not even the image."""
+        crowd = np.zeros(len(sample.boxes), bool) if sample.crowd is None else sample.crowd
+        sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
+        kept = (sides >= self.min_side).all(axis=1)
+        self.thin += int((~kept).sum())
+        if not self.says & {"crowd", "difficult"}:
+            self.crowd += int((kept & crowd).sum())
+            kept &= ~crowd
+        elif "crowd" not in self.says:
+            self.crowd += int((kept & crowd).sum())
+        if "difficult" not in self.says:
+            self.difficult += int((kept & sample.difficult & ~crowd).sum())
+        if "area" not in self.says and sample.area is not None:
+            own = np.prod(sides.astype("float64"), axis=1)
+            self.area += int((kept & (np.abs(own - sample.area) > 0.01 * own)).sum())
+        if not kept.any() and "empty" not in self.says:
+            self.empty += 1
+            return None
+        outlines = [
+            outline and self._outline(outline, box, sample)
+            for outline, box, is_kept in zip(sample.outlines or (), sample.boxes, kept)
+            if is_kept
+        ]
+        if "polygon only" in self.says and any(outlines):
+            self.cornered += sum(outline is None for outline in outlines)
+        return dataclasses.replace(
+            sample,
+            boxes=sample.boxes[kept],
+            labels=sample.labels[kept],
+            difficult=sample.difficult[kept],
+            crowd=crowd[kept],
+            area=None if sample.area is None else sample.area[kept],
+            outlines=tuple(outlines) if any(outlines) else None,
+        )
+
+    def _outline(self, outline: Outline, box: np.ndarray, sample: Sample) -> Outline | None:
+        """Return an outline that the format can say; None: the object is written as a box."""
+        if not outline.rings:
+            if outline.rle is not None and "mask" in self.says:
+                return outline
+            self.masks += 1
+            return None
+        if "polygon" not in self.says:
+            self.polygons += 1
+            return None
+        if len(outline.rings) > 1 and "parts" not in self.says:
+            self.parts += 1
+            return None
+        if "box of polygon" in self.says:
+            return outline
+        apart = float(np.abs(outline.box(sample.width, sample.height) - box).max())
+        if apart > MOST_APART:
+            self.misfits += 1
+            return None
+        if apart > SAME:
+            self.moved += 1
+            self.farthest = max(self.farthest, apart)
+        return outline
+
+    def sentences(self) -> list[str]:
+        """Return a sentence for each kind of loss, with its count."""
+        format = self.format
+        as_boxes = "their boxes are written"
+        crowd = "written as difficult objects" if "difficult" in self.says else "left out"
+        lost = (
+            (self.polygons, f"objects have polygons, which {format} does not say: {as_boxes}"),
+            (self.parts, f"objects have several polygons, of which {format} says one: {as_boxes}"),
+            (self.masks, f"objects are masks, circles or turned boxes, which are not kept: {as_boxes}"),
+            (
+                self.misfits,
+                f"objects have polygons more than {MOST_APART:g} pixel apart from their boxes, and "
+                f"{format} says one of the two: {as_boxes}",
+            ),
+            (
+                self.moved,
+                f"objects get the boxes around their polygons, up to {self.farthest:.2g} pixels apart "
+                f"from their own, as {format} says one of the two",
+            ),
+            (
+                self.cornered,
+                f"boxes share an image with polygons: they are polygons of four corners now, as other "
+                f"readers of {format} expect one kind in a file",
+            ),
+            (
+                self.area,
+                f"objects have the area of a mask, which {format} does not say: it is not written",
+            ),
+            (
+                self.difficult,
+                f"objects are difficult, which {format} does not say: they are written as ordinary ones",
+            ),
+            (self.crowd, f"objects are crowds, which {format} does not say: they are {crowd}"),
+            (
+                self.thin,
+                f"boxes are too thin to be read again in {format}: they are left out",
+            ),
+            (self.empty, f"images have no object, which {format} does not say: they are left out"),
+        )
+        return [f"{count} {what}" for count, what in lost if count]
