@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import signal
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ from frcnn.cli.options import Parser
 from frcnn.config.schema import typed
 from frcnn.errors import ConfigError
 from frcnn.files import outputs
+from frcnn.runs import signals
 from frcnn.text import echo
 
 EXAMPLES = (
@@ -143,20 +145,26 @@ def main(argv: list[str] | None = None) -> int | None:
     backend.prepare_device()
     detector = Detector.load(arguments.run, arguments.weights, settings)
     outputs.new_folder(out)
-    taken = make_sinks.make(
-        formats, out, detector.classes, found, arguments.coco_ids, arguments.overwrite
-    )
-    summary = run.predict(
-        detector,
-        found,
-        taken,
-        batch_size=arguments.batch_size,
-        tile=arguments.tile,
-        overlap=arguments.overlap,
-        max_frames=arguments.max_frames,
-        report=echo,
-    )
+    with signals.StopSignals() as asked:
+        asked.can_save = True
+        taken = make_sinks.make(
+            formats, out, detector.classes, found, arguments.coco_ids, arguments.overwrite
+        )
+        summary = run.predict(
+            detector,
+            found,
+            taken,
+            batch_size=arguments.batch_size,
+            tile=arguments.tile,
+            overlap=arguments.overlap,
+            max_frames=arguments.max_frames,
+            report=echo,
+            stop=lambda: asked.signal is not None,
+        )
     echo(f"{summary} -> {out}")
     for error in summary.faults:
         echo(f"skipped: {error}", sys.stderr)
+    if summary.stopped and asked.signal:
+        echo(f"stopped by {asked.signal}: the files hold what was found up to here", sys.stderr)
+        return 128 + signal.Signals[asked.signal]
     return int(bool(summary.faults))

@@ -28,12 +28,14 @@ class Summary:
         detections: in all of them.
         faults: one per source that could not be read, or not to its end.
         seconds: from the first image to the last.
+        stopped: ``stop`` ended it before the last source.
     """
 
     pictures: int = 0
     detections: int = 0
     faults: list[DataError] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    stopped: bool = False
 
     def __str__(self) -> str:
         rate = self.pictures / self.seconds if self.seconds else 0.0
@@ -50,11 +52,12 @@ def predict(
     overlap: float = 0.2,
     max_frames: int | None = None,
     report: Callable[[str], None] = lambda line: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Detect objects in all sources and hand the results to the sinks.
 
     At most some batches of images are in memory. A source that cannot be read is reported, and the next
-    one follows. On Ctrl-C the files that are being written are completed.
+    one follows. When it is stopped or interrupted, the files that are being written are completed.
 
     Args:
         detector: the detector.
@@ -63,6 +66,7 @@ def predict(
         batch_size, tile, overlap: as of ``Detector.predict``.
         max_frames: per video or camera, at most.
         report: called with a line per image or video.
+        stop: called after each image; True ends the work.
     """
     summary, counts = Summary(), Counter[str]()
     pending: deque[Picture] = deque()
@@ -101,6 +105,9 @@ def predict(
             if video is None:
                 end(picture.source, drawn)
             bar.update()
+            summary.stopped = stop()
+            if summary.stopped:
+                break
         if video:
             end(video, [sink.end(video) for sink in sinks])
     summary.seconds = time.perf_counter() - start

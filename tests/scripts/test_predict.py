@@ -1,6 +1,9 @@
 """``predict.py`` as a user calls it, with a detector that always finds the same."""
 
+import json
+import os
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,25 @@ def test_images_of_one_name_have_a_picture_each(predict, tmp_path, capsys):
     corners = [Image.open(tmp_path / "o" / name).getpixel((590, 440)) for name in ("p.png", "p-2.png")]
     assert [round(corner[0], -1) for corner in corners] == [10, 100]
     assert "x/p.png -> o/p-3.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_work_after_the_present_image(predict, tmp_path, monkeypatch, capsys, name):
+    class Signalled(Finds):
+        def stream(self, images, *options):
+            for number, found in enumerate(super().stream(images, *options)):
+                if number == 1:
+                    os.kill(os.getpid(), getattr(signal, name))
+                yield found
+
+    monkeypatch.setattr(Detector, "load", lambda *_: Signalled())
+    photo(tmp_path / "x" / "a.png"), photo(tmp_path / "x" / "b.png"), photo(tmp_path / "x" / "c.png")
+    assert predict("run x --save jsonl,coco,drawn --out o") == 128 + getattr(signal, name)
+    rows = [json.loads(line) for line in (tmp_path / "o/detections.jsonl").read_text().splitlines()]
+    assert [row["image"] for row in rows] == ["x/a.png", "x/b.png"]
+    assert len(json.loads((tmp_path / "o/coco_results.json").read_text())) == 2
+    assert not list((tmp_path / "o").glob("part-*"))
+    assert f"stopped by {name}: the files hold what was found" in capsys.readouterr().err
 
 
 def test_a_photo_is_not_written_over(predict, tmp_path):
