@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from frcnn.convert.torchvision import import_torchvision
     from frcnn.data.records import dataset_from
     from frcnn.data.sample import Dataset, Sample
+    from frcnn.data.tfds import dataset_from_tfds
     from frcnn.detector import Detector
     from frcnn.errors import FrcnnError
     from frcnn.models.faster_rcnn import FasterRCNN
@@ -45,6 +46,7 @@ _WHERE = {
     "build_pretrained": ("frcnn.weights.pretrained", "build"),
     "compile_sub_models": ("frcnn.training.compile", "compile_sub_models"),
     "dataset_from": ("frcnn.data.records", "dataset_from"),
+    "dataset_from_tfds": ("frcnn.data.tfds", "dataset_from_tfds"),
     "import_keras_frcnn": ("frcnn.convert.keras_frcnn", "import_keras_frcnn"),
     "import_torchvision": ("frcnn.convert.torchvision", "import_torchvision"),
     "load_dataset": ("frcnn.api", "load_dataset"),
@@ -63,6 +65,7 @@ __all__ = [
     "build_pretrained",
     "compile_sub_models",
     "dataset_from",
+    "dataset_from_tfds",
     "import_keras_frcnn",
     "import_torchvision",
     "load_dataset",
