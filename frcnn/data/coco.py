@@ -18,14 +18,16 @@ import numpy as np
 
 from frcnn.data.faults import Fault
 from frcnn.data.file_tree import FileTree, image_name
-from frcnn.data.label_files import head, read_json, split_of
+from frcnn.data.label_files import HEAD_BYTES, head, read_json, split_of
 from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.data.outlines import Outline
 from frcnn.errors import DataError
 from frcnn.text import listed, shown, shown_value
 
 NAME = "coco"
-HEAD = re.compile(r'\s*\{.*"(images|annotations|categories|licenses)"\s*:\s*\[', re.DOTALL)
+HEAD = re.compile(r'\s*\{.*"(images|annotations)"\s*:\s*\[', re.DOTALL)
+# Of a file that is longer than its head. A short one is no COCO file: Label Studio's notes.json.
+LONG_HEAD = re.compile(r'\s*\{.*"(categories|licenses)"\s*:\s*\[', re.DOTALL)
 # COCO's other tasks, beside whose files lie those of boxes.
 OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 # COCO's own files hold objects that are less than a pixel wide.
@@ -47,11 +49,7 @@ def _files(tree: FileTree) -> dict[str | None, str]:
     found = []
     for file in tree.with_ending(".json"):
         name = posixpath.basename(file)
-        if (
-            file.count("/") <= 2
-            and not name.startswith(OTHER_TASKS)
-            and HEAD.match(head(tree.path(file)))
-        ):
+        if file.count("/") <= 2 and not name.startswith(OTHER_TASKS) and _has_head(tree.path(file)):
             found.append(file)
     if len(found) == 1:
         return {_split(found[0]): found[0]}
@@ -64,6 +62,11 @@ def _files(tree: FileTree) -> dict[str | None, str]:
             split = posixpath.splitext(file)[0].replace("/", "_")
         named[split] = file
     return named
+
+
+def _has_head(path: Path) -> bool:
+    text = head(path)
+    return bool(HEAD.match(text) or (LONG_HEAD.match(text) and path.stat().st_size > HEAD_BYTES))
 
 
 def _split(file: str) -> str | None:

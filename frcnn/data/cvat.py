@@ -66,7 +66,8 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
         if root.find("track") is not None:
             raise DataError(f"{path} labels a video (<track>): export the task as 'CVAT for images 1.1'")
         for label in root.iterfind("meta//labels/label"):
-            if name := (label.findtext("name") or "").strip():
+            name = (label.findtext("name") or "").strip()
+            if name and label.findtext("type") != "tag":  # a tag is of the whole image
                 classes[name] = None
         for element in root.iter("image"):
             if (element.get("subset") or _of_file(file)) == split:
