@@ -44,10 +44,13 @@ def check_box(
         raise DataError(f"has the corners {shown(list(box))}; expected four numbers") from error
     if not all(map(math.isfinite, corners)):
         raise DataError(f"has the corners {corners}; expected four numbers")
-    text = f"x1 {x1:g}, y1 {y1:g}, x2 {x2:g}, y2 {y2:g}"
+
+    def text() -> str:
+        return ", ".join(f"{name} {value:g}" for name, value in zip(("x1", "y1", "x2", "y2"), corners))
+
     if shares:
         if max(corners) > 2 or min(corners) < -1:
-            raise DataError(f"is not in shares of the image, 0 to 1: {text}")
+            raise DataError(f"is not in shares of the image, 0 to 1: {text()}")
         if math.isfinite(width):
             # Six digits of a share, as tools write, mean no more than a thousandth of a pixel.
             x1, y1 = round(x1 * width, 3), round(y1 * height, 3)
@@ -56,16 +59,16 @@ def check_box(
             min_side = 0
     elif 0 <= min(corners) and max(corners) <= 1:
         # In pixels, such a box would have at most one, at the image's upper left.
-        raise DataError(f"has corners that look like shares of the image; expected pixels: {text}")
+        raise DataError(f"has corners that look like shares of the image; expected pixels: {text()}")
     if x2 - x1 < max(min_side, 1e-6) or y2 - y1 < max(min_side, 1e-6):
         thin = f", or less than {min_side:g} pixel thin" if min_side else ""
-        raise DataError(f"is inverted or empty{thin}: {text}")
+        raise DataError(f"is inverted or empty{thin}: {text()}")
     if 0 <= x1 and 0 <= y1 and x2 <= width and y2 <= height:
         return [x1, y1, x2, y2], ""
     inside, what = fit(x1, y1, x2, y2, width, height, clip)
     if inside is None or min(inside[2] - inside[0], inside[3] - inside[1]) < min_side:
-        raise DataError(f"reaches out of the {width}x{height} image: {text}")
-    return inside, f"clipped to the {width}x{height} image: {text}" if what else ""
+        raise DataError(f"reaches out of the {width}x{height} image: {text()}")
+    return inside, f"clipped to the {width}x{height} image: {text()}" if what else ""
 
 
 def fit(

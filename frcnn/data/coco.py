@@ -32,6 +32,7 @@ LONG_HEAD = re.compile(r'\s*\{.*"(categories|licenses)"\s*:\s*\[', re.DOTALL)
 OTHER_TASKS = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 # COCO's own files hold objects that are less than a pixel wide.
 MIN_SIDE = 0.0
+NO_CORNERS = Outline()
 
 
 def recognise(tree: FileTree) -> str | None:
@@ -114,15 +115,18 @@ def _slim(entry: dict[str, Any], outlines: bool = False) -> dict[str, Any]:
     """
     if "segmentation" in entry:
         shape = entry.pop("segmentation")
-        if shape and shape != [[]]:
-            boxless = "bbox" not in entry
-            rings = _rings(shape) if outlines or boxless else ()
-            if boxless and rings:
+        if not shape or shape == [[]]:
+            return entry
+        entry["outline"] = NO_CORNERS
+        if outlines or "bbox" not in entry:
+            rings = _rings(shape)
+            if "bbox" not in entry and rings:
                 x1, y1, x2, y2 = Outline(rings).box(np.inf, np.inf).tolist()
                 entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-            is_mask = outlines and isinstance(shape, dict) and {"counts", "size"} <= shape.keys()
-            whole = outlines and all(len(ring) >= 3 for ring in rings)
-            entry["outline"] = Outline(rings if whole else (), shape if is_mask else None)
+            if outlines and isinstance(shape, dict) and {"counts", "size"} <= shape.keys():
+                entry["outline"] = Outline(rle=shape)
+            elif outlines and all(len(ring) >= 3 for ring in rings):
+                entry["outline"] = Outline(rings)
     return entry
 
 
@@ -137,6 +141,8 @@ def _rings(shape: Any) -> tuple[np.ndarray, ...]:
 
 def _key(value: Any) -> Any:
     """Return an id as a whole number where it is one, written as text or float too."""
+    if type(value) is int:
+        return value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,30}", value):
         return int(value)
     if isinstance(value, float) and value.is_integer():
@@ -188,11 +194,12 @@ def _images(
     parts = [split] if split else []
     bases = [folder, *(posixpath.join(around, name, part) for part in parts for name in ("", "images"))]
     bases += [posixpath.join(around, name) for name in ("images", "data", "")]
-    objects = f"{tree.path(file)}: annotations["
+    path = tree.path(file)
+    objects = f"{path}: annotations["
     found: dict[Any, RawImage] = {}
     faults = []
     for index, entry in enumerate(entries):
-        place = f"{tree.path(file)}: images[{index}]"
+        place = f"{path}: images[{index}]"
         if (
             not isinstance(entry, dict)
             or "id" not in entry
@@ -210,7 +217,7 @@ def _images(
         if isinstance(width, (int, float)) and isinstance(height, (int, float)):
             image.size = width, height
         try:
-            image.path = str(tree.path(tree.find_image(written, bases)))
+            image.path = tree.full(tree.find_image(written, bases))
         except DataError as error:
             image.faults.append((place, str(error)))
         found[key] = image
@@ -253,6 +260,4 @@ def _objects(
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) < 1e30 and value == value
+    return (type(value) is float or type(value) is int) and -1e30 < value < 1e30  # no NaN

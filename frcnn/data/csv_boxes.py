@@ -140,7 +140,7 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
 def _image(tree: FileTree, written: str, bases: tuple[str, ...], where: str) -> RawImage:
     name = image_name(written)
     try:
-        return RawImage(name, str(tree.path(tree.find_image(written, bases))), [], "")
+        return RawImage(name, tree.full(tree.find_image(written, bases)), [], "")
     except DataError as error:
         return RawImage(name, None, [], "", faults=[(where, str(error))])
 

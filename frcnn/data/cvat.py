@@ -88,7 +88,7 @@ def _image(tree: FileTree, file: str, element: Any, split: str | None, outlines:
     if split:
         bases = [posixpath.join(folder, *parts) for parts in (("images", split), (split,))] + bases
     try:
-        image.path = str(tree.path(tree.find_image(written, bases)))
+        image.path = tree.full(tree.find_image(written, bases))
     except DataError as error:
         image.faults.append((str(path), str(error)))
     for place, child in enumerate(

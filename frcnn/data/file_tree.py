@@ -47,6 +47,7 @@ class FileTree:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._before = str(self.root / "x")[:-1]
         try:
             self.files: list[str] = sorted(_walk(os.fspath(root)))
         except OSError as error:
@@ -64,6 +65,10 @@ class FileTree:
     def path(self, file: str) -> Path:
         """Return the path of a file or folder of the tree."""
         return self.root / file if file else self.root
+
+    def full(self, file: str) -> str:
+        """Return the path of a file of the tree as text, as ``str(path(file))``, but faster."""
+        return self._before + file
 
     def has(self, file: str) -> bool:
         """Say whether there is such a file."""

@@ -143,9 +143,12 @@ def _orientation(image: Image.Image) -> int:
 
     Not by Pillow's ``getexif``, which decodes a whole PNG: 5 s instead of 0.02 s for 500 of 640x512.
     """
+    content = image.info.get("exif")
+    if not content:
+        return 1
     exif = Image.Exif()
     try:
-        exif.load(image.info.get("exif", b""))
+        exif.load(content)
         orientation = exif.get(EXIF_ORIENTATION, 1)
     except Exception:  # Pillow raises many kinds for broken EXIF
         return 1

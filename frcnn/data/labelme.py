@@ -48,11 +48,11 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
     files = by_split_folder(tree.with_ending(".json"))[split]
     images = [_image(tree, file, outlines) for file in files]
     labelled = {image.path for image in images}
-    folders = {posixpath.dirname(image) for image in tree.images if str(tree.path(image)) in labelled}
+    folders = {posixpath.dirname(image) for image in tree.images if tree.full(image) in labelled}
     rest = [
         image
         for image in tree.images
-        if posixpath.dirname(image) in folders and str(tree.path(image)) not in labelled
+        if posixpath.dirname(image) in folders and tree.full(image) not in labelled
     ]
     notes = [f"{len(rest)} images beside them have no JSON file: they are not used"] if rest else []
     return LabelledSplit(f"{tree.root.resolve().name} {split or 'all'}", images, notes=notes)
@@ -76,7 +76,7 @@ def _image(tree: FileTree, file: str, outlines: bool) -> RawImage:
         return image
     folder = posixpath.dirname(file)
     try:
-        image.path = str(tree.path(_find(tree, file, written, folder)))
+        image.path = tree.full(_find(tree, file, written, folder))
     except DataError as error:
         embedded = (
             "; its imageData holds the image: save it as a file" if content.get("imageData") else ""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from frcnn.data import formats, label_cache, voc, voc_layout
+from frcnn.data import formats, gc_pause, label_cache, voc, voc_layout
 from frcnn.data.faults import Fault
 from frcnn.data.labels import Choice
 from frcnn.data.sample import Dataset
@@ -64,13 +64,14 @@ class Source:
         rename = sorted(choice.rename.items())
         asked = (choice.classes, choice.only, rename, choice.clip, choice.advice)
         place = (str(self.root), os.path.realpath(self.root), self.format, self.year)
-        if choice.outlines:
-            return self._read(split, choice, divide)
-        return label_cache.remember(
-            (*place, split, divide, *asked),
-            lambda: self._files(split),
-            lambda: self._read(split, choice, divide),
-        )
+        with gc_pause.paused():
+            if choice.outlines:
+                return self._read(split, choice, divide)
+            return label_cache.remember(
+                (*place, split, divide, *asked),
+                lambda: self._files(split),
+                lambda: self._read(split, choice, divide),
+            )
 
     def _read(self, split: str, choice: Choice, divide: bool) -> tuple[Dataset, list[Fault]]:
         if self.found:
@@ -80,7 +81,7 @@ class Source:
     def _files(self, split: str) -> Iterator[str]:
         """Yield the paths of all files that the labels depend on."""
         if self.found:
-            yield from (str(self.found.tree.path(file)) for file in self.found.tree.files)
+            yield from map(self.found.tree.full, self.found.tree.files)
             return
         try:
             folders, _, _ = voc_layout.find_folders(self.root, split, self.year)

@@ -186,9 +186,12 @@ class _Reader:
         difficult = np.array([flag[0] for flag in flags], bool)
         crowd = np.array([flag[1] for flag in flags], bool)
         area = None
-        if any(flag[2] is not None for flag in flags):
-            of_boxes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).tolist()
-            area = np.array([own if flag[2] is None else flag[2] for own, flag in zip(of_boxes, flags)])
+        areas = [flag[2] for flag in flags]
+        if areas.count(None) < len(areas):
+            if None in areas:
+                of_boxes = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).tolist()
+                areas = [own if given is None else given for own, given in zip(of_boxes, areas)]
+            area = np.array(areas)
         sample = Sample(
             image.name,
             image.path,

@@ -75,10 +75,10 @@ def _image(tree: FileTree, file: str, outlines: bool) -> RawImage:
     named = posixpath.basename(written.replace("\\", "/"))
     try:
         # The image of the annotation's own name; <filename> is often an older one.
-        image.path = str(tree.path(tree.find_image(own, bases)))
+        image.path = tree.full(tree.find_image(own, bases))
     except DataError as error:
         try:
-            image.path = str(tree.path(tree.find_image(named or own, bases)))
+            image.path = tree.full(tree.find_image(named or own, bases))
         except DataError:
             image.faults.append((str(path), str(error)))
     sides = [number(root.findtext(f"size/{side}") or "") for side in ("width", "height")]

@@ -77,7 +77,7 @@ class YoloLabels:
         name = image_name(file)
         if isinstance(missing, tuple):
             return RawImage(name, None, [], "", faults=[missing])
-        image = RawImage(name, str(self.tree.path(file)), [], "", shares=True)
+        image = RawImage(name, self.tree.full(file), [], "", shares=True)
         label = self.of(file)
         if label is None:
             self.missing += 1
