@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import frcnn
-from frcnn.cli import convert
+from frcnn.cli import convert, predict
 from frcnn.data.labels import Choice
 from frcnn.data.sources import open_source
 from frcnn.evaluation import coco_ap, evaluator
@@ -238,8 +238,10 @@ def test_copies_in_four_formats_train_to_the_same_scalars(tmp_path):
 
 
 @pytest.mark.slow
-def test_coco_tiny_trains_and_validates(tmp_path):
+def test_coco_tiny_trains_validates_and_predicts(tmp_path):
+    COCO, COCOeval = coco_ap.import_pycocotools()
     settings = {"data.short_side": 96, "data.long_side": 128, "model.rpn_channels": 16}
+    settings |= {"detection.score_threshold": 0.001}  # such a detector is sure of nothing
     result = frcnn.train(
         shared("coco_tiny"),
         out=tmp_path / "run",
@@ -252,3 +254,36 @@ def test_coco_tiny_trains_and_validates(tmp_path):
     assert len(result.classes) == 80 and result.scores is not None
     scores = result.detector().evaluate(shared("coco_tiny"), metric="coco")
     assert scores.values["images"] == 80
+    ids, out = shared("coco_tiny") / "annotations/instances_val2017.json", tmp_path / "found"
+    arguments = [str(tmp_path / "run"), str(shared("coco_tiny") / "val2017"), "--score", "0.001"]
+    predict.main([*arguments, "--save", "coco", "--coco-ids", str(ids), "--out", str(out)])
+    truth = COCO(str(ids))
+    found = truth.loadRes(str(out / "coco_results.json"))
+    assert len(found.anns) > 1000
+    evaluation = COCOeval(truth, found, "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    ours = [scores.values["summary"][name] for name in coco_ap.NAMES]
+    np.testing.assert_allclose(np.array(ours, float), evaluation.stats, atol=1e-6)
+
+
+def test_polygons_of_coco_go_through_each_format_and_back(tmp_path):
+    def polygons(root):
+        found = []
+        for split in ("train", "val"):
+            dataset, _ = open_source(root).collect(split, Choice(outlines=True), divide=False)
+            for sample in dataset.samples:
+                for outline, label in zip(sample.outlines or (), sample.labels):
+                    # YOLO's boxes come back as polygons of four corners.
+                    if outline and len(outline.rings) == 1 and len(outline.rings[0]) != 4:
+                        ring = outline.rings[0].round(3).tolist()
+                        found.append((sample.name.rpartition("/")[2], dataset.classes[label], ring))
+        return sorted(found)
+
+    expected = polygons(shared("coco_tiny"))
+    assert len(expected) > 1300
+    for target in ("coco", "voc", "yolo", "cvat", "labelme"):
+        there = converted(shared("coco_tiny"), tmp_path / target, target)
+        assert polygons(there) == expected, target
+        assert polygons(converted(there, tmp_path / f"{target}-back", "coco")) == expected, target

@@ -34,8 +34,8 @@ def builder(tmp_path):
             objects = {
                 "bbox": tfds.features.BBoxFeature(),
                 "label": tfds.features.ClassLabel(names=["dog", "cat"]),
-                "is_difficult": bool,
-                "is_crowd": bool,
+                "is_difficult": np.bool_,
+                "is_crowd": np.bool_,
             }
             features = {
                 "image": tfds.features.Image(encoding_format="jpeg"),

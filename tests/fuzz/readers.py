@@ -20,6 +20,10 @@ from frcnn.config import in_weights
 from frcnn.config.schema import Config
 from frcnn.config.text_format import parse_assignments
 from frcnn.data import formats, transforms, voc
+from frcnn.data.conversion_losses import Losses
+from frcnn.data.converted import Converted, NewImage
+from frcnn.data.labels import Choice
+from frcnn.data.writers import WRITERS
 from frcnn.distributed import discovery
 from frcnn.export import formats as exported_formats
 from frcnn.export import metadata, onnx_file
@@ -64,6 +68,7 @@ def _empty(name):
 def annotation(content):
     root = _voc_folder()
     (root / "Annotations/a.xml").write_bytes(content)
+    voc.collect(root, "train", choice=Choice(outlines=True))
     return voc.collect(root, "train")
 
 
@@ -103,9 +108,16 @@ def _labels(name, content):
             labelled.write(root, other, text)
     (root / file).write_bytes(content)
     found = formats.find(root, format)
-    return [
-        formats.collect(root, split or "all", name=format) for split in found.reader.splits(found.tree)
-    ]
+    splits = found.reader.splits(found.tree)
+    for split in splits:
+        dataset, _ = formats.collect(root, split or "all", Choice(outlines=True), format)
+        for target, writer in WRITERS.items():  # polygons, as frcnn convert writes them
+            losses = Losses(target, writer.SAYS, writer.MIN_SIDE)
+            kept = [one for sample in dataset.samples if (one := losses.keep(sample)) is not None]
+            images = [NewImage(f"{number}.jpg", sample) for number, sample in enumerate(kept)]
+            list(writer.files(Converted({"train": images}, dataset.classes)))
+            losses.sentences()
+    return [formats.collect(root, split or "all", name=format) for split in splits]
 
 
 def coco_ids(content):
@@ -240,7 +252,14 @@ def _label_seeds(name):
     if name in ("coco", "cvat", "labelme", "voc_flat"):
         root = _empty(f"seeds-{name}")
         labelled.WRITERS[LABELS[name][0]](root)
-        return {name: (root / LABELS[name][1]).read_bytes()}
+        made = {name: (root / LABELS[name][1]).read_bytes()}
+        if name == "coco":
+            content = labelled.coco_content()
+            shapes = [[[1, 1, 9, 1, 9, 9]], {"size": [30, 40], "counts": [5, 1195]}, []]
+            for annotation, shape in zip(content["annotations"], shapes, strict=True):
+                annotation["segmentation"] = shape
+            made["polygons"] = json.dumps(content).encode()
+        return made
     openimages = (
         "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf"
     )
