@@ -71,7 +71,7 @@ def dataset_from_tfds(
         raise DataError(f"{builder.name}: boxes are {form}; expected one of {', '.join(BOX_FORMATS)}")
     order, shares = BOX_FORMATS[form]
     names = objects[label_key].names
-    target = outputs.new_folder(folder)
+    target = outputs.new_folder(Path(folder))
     try:
         examples = builder.as_dataset(
             split=split, shuffle_files=False, decoders={image_key: tfds.decode.SkipDecoding()}
