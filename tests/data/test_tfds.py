@@ -26,7 +26,7 @@ def builder(tmp_path):
     """A prepared builder with a split ``train``, whose images are JPEG files."""
     import tensorflow_datasets as tfds
 
-    class Pets(tfds.core.GeneratorBasedBuilder):
+    class Pets(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")
         pkg_dir_path = tmp_path
 
@@ -102,11 +102,10 @@ def test_errors_are_one_line(builder, tmp_path):
     unprepared = type(builder)(data_dir=tmp_path / "other")
     with pytest.raises(DataError, match="the data of pets are not prepared: run builder.download"):
         frcnn.dataset_from_tfds(unprepared, "train", tmp_path / "images")
-    with tfds.testing.mock_data(num_examples=1):
-        numbers = tfds.testing.DummyDataset(data_dir=tmp_path / "numbers")
-        numbers.download_and_prepare()
-        with pytest.raises(DataError, match="has no image with a sequence of boxes"):
-            frcnn.dataset_from_tfds(numbers, "train", tmp_path / "images")
+    numbers = tfds.testing.DummyDataset(data_dir=tmp_path / "numbers")
+    numbers.data_path.mkdir(parents=True)
+    with pytest.raises(DataError, match="has no image with a sequence of boxes"):
+        frcnn.dataset_from_tfds(numbers, "train", tmp_path / "images")
 
 
 @needs_tfds
