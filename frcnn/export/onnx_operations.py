@@ -1,7 +1,11 @@
-"""Operations of the ONNX standard that TensorFlow lacks, inside a TensorFlow graph.
+"""What ``tf2onnx`` is told about operations that it does not know, or converts wrongly.
 
-Such an operation is traced as a ``PyFunc`` that cannot run, whose token names the operation and its
-attributes. ``replace`` is what ``tf2onnx`` calls when it meets it.
+An operation of the ONNX standard that TensorFlow lacks is traced as a ``PyFunc`` that cannot run, whose
+token names the operation and its attributes; ``replace`` puts the operation in its place.
+
+``tf2onnx`` 1.17 turns TensorFlow's division of whole numbers, which rounds down, into ONNX's ``Div``,
+which rounds towards 0. With an open input, ``-(-height // stride)``, the cells of a level, then came out
+one too small. ``divide`` and ``modulo`` convert both operations exactly.
 """
 
 from __future__ import annotations
@@ -72,4 +76,47 @@ def replace(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
     )
 
 
-HANDLERS: dict[str, tuple[Callable, list]] = {"PyFunc": (replace, [])}  # for tf2onnx
+def divide(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """Convert ``FloorDiv``: the quotient of two numbers, rounded down."""
+    dividend, divisor = node.input
+    if graph.get_dtype(dividend) in _WHOLE:
+        # What is left is a multiple of the divisor, so that Div has nothing to round.
+        rest = _make(graph, node, "Mod", [dividend, divisor])
+        multiple = _make(graph, node, "Sub", [dividend, rest])
+        _become(graph, node, "Div", [multiple, divisor])
+    else:
+        _become(graph, node, "Floor", [_make(graph, node, "Div", [dividend, divisor])])
+
+
+def modulo(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """Convert ``FloorMod``: what is left of ``FloorDiv``, of the divisor's sign."""
+    dividend, divisor = node.input
+    if graph.get_dtype(dividend) in _WHOLE:
+        _become(graph, node, "Mod", [dividend, divisor])  # ONNX's has the divisor's sign, too
+    else:
+        quotient = _make(graph, node, "Div", [dividend, divisor])
+        multiple = _make(graph, node, "Mul", [_make(graph, node, "Floor", [quotient]), divisor])
+        _become(graph, node, "Sub", [dividend, multiple])
+
+
+# Of int32 and int64, as onnx.TensorProto numbers them.
+_WHOLE = (6, 7)
+
+
+def _make(graph, node, operation, inputs):
+    """Add a node whose output has the dtype of another node's, and return the output's name."""
+    return graph.make_node(operation, inputs, dtypes=node.output_dtypes).output[0]
+
+
+def _become(graph, node, operation, inputs):
+    """Put another operation in the place of a node."""
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    graph.remove_node(node.name)
+    graph.make_node(operation, inputs, outputs=node.output, name=node.name, shapes=shapes, dtypes=dtypes)
+
+
+HANDLERS: dict[str, tuple[Callable, list]] = {  # for tf2onnx
+    "PyFunc": (replace, []),
+    "FloorDiv": (divide, []),
+    "FloorMod": (modulo, []),
+}

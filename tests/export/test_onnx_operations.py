@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from frcnn.layers.roi_align import RoIAlign
+from frcnn.ops.anchors import AnchorGenerator
 
 pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install frcnn[export]")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -43,3 +44,36 @@ def test_it_pools_what_the_layer_pools(aligned, strides):
     expected = np.asarray(layer(features, rois))
     np.testing.assert_allclose(on_onnxruntime(layer, features, rois), expected, atol=1e-4)
     assert (expected == 0).any() and expected.any()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
+def test_division_rounds_down_for_either_sign(dtype):
+    dividends = np.array([-64, -33, -32, -31, -1, 0, 1, 31, 32, 33, -5, 5], dtype)
+    divisors = np.array([32] * 10 + [-3, -3], dtype)
+    signature = [tf.TensorSpec((None,), dtype, name) for name in ("a", "b")]
+
+    def divide(a, b):
+        return {"quotient": a // b, "rest": a % b}
+
+    model = onnx_file.converted(tf.function(divide, input_signature=signature, autograph=False))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    found = session.run(["quotient", "rest"], {"a": dividends, "b": divisors})
+    np.testing.assert_array_equal(found, [dividends // divisors, dividends % divisors])
+
+
+@pytest.mark.parametrize("height, width", [(64, 96), (96, 64), (224, 320), (608, 416)])
+def test_anchors_of_an_open_size_are_those_of_a_known_one(height, width):
+    generator = AnchorGenerator((32, 64, 128), (0.5, 1.0), (16, 32, 64), size_per_level=True)
+    shape = tf.TensorSpec((None, None, 3), tf.float32, "image")
+
+    def anchors(image):
+        found, counts = generator(*tf.unstack(tf.shape(image)[:2]))
+        return {"anchors": found, "counts": tf.stack(counts)}
+
+    model = onnx_file.converted(tf.function(anchors, input_signature=[shape], autograph=False))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    image = np.zeros((height, width, 3), "float32")
+    found, counts = session.run(["anchors", "counts"], {"image": image})
+    expected, expected_counts = generator(height, width)
+    np.testing.assert_array_equal(found, np.asarray(expected))
+    assert counts.tolist() == expected_counts
