@@ -16,6 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from frcnn.export import roi_products
+
 
 def roi_align(
     features: tf.Tensor,
@@ -25,8 +27,9 @@ def roi_align(
     samples: int,
     aligned: bool,
 ) -> tf.Tensor:
-    """Pool RoIs by ONNX's ``RoiAlign``, which takes the same samples as ``frcnn.layers.roi_align``.
+    """Pool RoIs by ONNX's ``RoiAlign``, or by matrix products where ``roi_products.fits``.
 
+    Both take the same samples as ``frcnn.layers.roi_align``.
     The gathering RoIAlign writes each sample's four cells to memory first: for 300 RoIs of 14 x 14 bins
     and 576 channels, 0.5 GB for each of the four.
 
@@ -39,6 +42,8 @@ def roi_align(
     Returns:
         (N, pool_size, pool_size, K).
     """
+    if roi_products.fits(features, rois, pool_size, samples):
+        return roi_products.roi_align(features, rois, pool_size, samples, aligned)
     maps = tf.transpose(features, (0, 3, 1, 2))
     pooled = _operation(
         "RoiAlign",

@@ -1,5 +1,6 @@
 """ONNX's own RoiAlign against the layer that is trained."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +11,7 @@ from frcnn.ops.anchors import AnchorGenerator
 pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install frcnn[export]")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from frcnn.export import onnx_file  # noqa: E402
+from frcnn.export import onnx_file, roi_products  # noqa: E402
 
 
 def on_onnxruntime(layer, features, rois):
@@ -44,6 +45,24 @@ def test_it_pools_what_the_layer_pools(aligned, strides):
     expected = np.asarray(layer(features, rois))
     np.testing.assert_allclose(on_onnxruntime(layer, features, rois), expected, atol=1e-4)
     assert (expected == 0).any() and expected.any()
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_products_pool_what_the_layer_pools(aligned):
+    rng = np.random.default_rng(1)
+    features = tf.constant(rng.normal(size=(1, 11, 9, 5)), tf.float32)
+    corners = rng.uniform(-40, 120, (30, 2))
+    # Beyond the edges, and an empty one, which fills a batch.
+    rois = np.concatenate([corners, corners + rng.uniform(0, 120, (30, 2))], -1).astype("float32")
+    rois[-1] = 0.0
+    layer = RoIAlign((16,), pool_size=14, samples=2, aligned=aligned)
+    cells = tf.constant(rois / 16.0)
+    assert roi_products.fits(features, cells, 14, 2)
+    found = roi_products.roi_align(features, cells, 14, 2, aligned)
+    np.testing.assert_allclose(found, layer([features], rois[None])[0], atol=1e-5)
+    # Many cells for few bins, and an open size.
+    assert not roi_products.fits(tf.zeros((1, 100, 200, 5)), cells, 7, 2)
+    assert not roi_products.fits(keras.Input((None, None, 5), 1), cells, 14, 2)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
