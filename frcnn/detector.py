@@ -50,6 +50,7 @@ class Detector:
         path: str | pathlib.Path,
         weights: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        default_score: float | None = None,
     ) -> Detector:
         """Return the detector in a run directory, or in a file that ``save`` or export wrote.
 
@@ -58,6 +59,8 @@ class Detector:
             weights: which weight file of the run directory; None: ``best.weights.h5``.
             settings: changes of what is detected: {key: value} of settings whose key begins with
                 ``detection.``, such as ``{"detection.score_threshold": 0.5}``.
+            default_score: score threshold if ``settings`` name none; a higher one of an exported file
+                holds. None: that of the run or the file.
 
         Raises:
             ConfigError, WeightsError: a file is missing, damaged or does not fit.
@@ -76,7 +79,9 @@ class Detector:
             if fixed:
                 raise ConfigError(f"{path} is an exported file, in which {fixed[0]} is fixed")
             models, description = exported
-            config = description.full_config(path).replace(settings or {})
+            if default_score is not None:
+                default_score = max(default_score, description.score_threshold)
+            config = description.full_config(path).replace(_with_score(settings, default_score))
             models.least_score = config.detection.score_threshold
             if models.least_score < description.score_threshold:
                 raise ConfigError(
@@ -93,7 +98,7 @@ class Detector:
         config = Config().updated_from_json(text, f"the config in {file}")
         if not config.data.classes:
             raise ConfigError(f"{file} is not a detector's file: its config names no class")
-        config = config.replace(settings or {})
+        config = config.replace(_with_score(settings, default_score))
         built = FasterRCNN.from_config(config, len(config.data.classes) + 1, allow_random_frozen=True)
         detector_files.load(built, file)
         return cls(built, config, config.data.classes)
@@ -292,6 +297,12 @@ def to_image_pixels(
         }
         results.append(result if own.shape[-1] == 4 else result | {"oriented": own})
     return results
+
+
+def _with_score(settings, default):
+    """Return the settings, with a score threshold where they have none and there is a default."""
+    given = {} if default is None else {"detection.score_threshold": default}
+    return given | dict(settings or {})
 
 
 def _batches(numbers, size):

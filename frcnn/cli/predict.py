@@ -26,6 +26,7 @@ SETTINGS = {
     "--max-detections": "detection.max_detections",
     "--classes": "detection.classes",
 }
+DEFAULT_SCORE = 0.5
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -49,7 +50,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
     found = parser.add_argument_group("what is detected")
     for flag, metavar, text in (
-        ("--score", "X", "a detection scores above this (default: 0.5)"),
+        (
+            "--score",
+            "X",
+            "a detection scores above this (default: 0.5, or what an exported file was made with if "
+            "that is more)",
+        ),
         ("--nms-iou", "X", "IoU above which NMS removes a box of the same class (default: the run's)"),
         ("--max-detections", "N", "detections per image (default: the run's)"),
         ("--classes", "A,B", "names of the classes to detect (default: all)"),
@@ -102,7 +108,6 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         ConfigError: a value does not fit; the message names the option.
     """
     given = {flag: getattr(arguments, flag[2:].replace("-", "_")) for flag in SETTINGS}
-    given["--score"] = given["--score"] or "0.5"
     try:
         return typed({SETTINGS[flag]: text for flag, text in given.items() if text is not None})
     except ConfigError as error:
@@ -143,7 +148,7 @@ def main(argv: list[str] | None = None) -> int | None:
         tiles.windows(1, 1, arguments.tile, arguments.overlap)
     found = sources.find(arguments.sources)
     backend.prepare_device()
-    detector = Detector.load(arguments.run, arguments.weights, settings)
+    detector = Detector.load(arguments.run, arguments.weights, settings, DEFAULT_SCORE)
     outputs.new_folder(out)
     with signals.StopSignals() as asked:
         asked.can_save = True
