@@ -246,6 +246,8 @@ class Detector:
 
     def _input(self, pixels):
         """Return an image's size as resized, its padded pixels, and its own size (height, width)."""
+        if isinstance(self.models, FileModels) and self.models.resizes:
+            return pixels.shape[:2], pixels, pixels.shape[:2]
         resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), self.config.data)
         padded = transforms.pad([resized], self.models.size_multiple)[0]
         return resized.shape[:2], padded, pixels.shape[:2]

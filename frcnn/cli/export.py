@@ -53,6 +53,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="leave height, width and batch open; for saved_model and onnx (default: off)",
     )
+    shape.add_argument(
+        "--resize",
+        action="store_true",
+        help="resize and pad inside the file, which then takes images of any size (default: off)",
+    )
     parser.add_argument(
         "--weight-type",
         choices=["float32", "float16", "int8"],
@@ -150,6 +155,7 @@ def main(argv: list[str] | None = None) -> int | None:
             size,
             arguments.dynamic,
             arguments.weight_type,
+            arguments.resize,
         )
     echo(exporter.table(report, path.name))
     echo(f"written to {path}")

@@ -1,6 +1,8 @@
 """Compare an exported file with the Keras detector that it was made from: detections, AP and speed.
 
-Both get the same network inputs, so that only the file's own arithmetic can differ. Different runtimes
+Both get the same network inputs, so that only the file's own arithmetic can differ. A file that resizes
+itself gets images instead; then Keras gets them as our own code resizes them. A file of open size is run
+with images of several sizes, one and four per call. Different runtimes
 round differently in the last bits. Now and then that decides between two boxes of nearly equal score
 in a suppression, so one detection in a hundred may be another one.
 """
@@ -19,6 +21,7 @@ import numpy as np
 from frcnn.data import transforms
 from frcnn.data.sample import Dataset
 from frcnn.evaluation import evaluator
+from frcnn.export import resizing
 from frcnn.export.formats import Format, files_of, format_of, open_exported
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import FileModels
@@ -31,6 +34,9 @@ MAX_STRAYS = 0.01  # share of the detections
 MAX_AP_LOSS = {"float32": 0.1, "float16": 0.5, "int8": 2.0}
 AGREEMENT_IMAGES = 20
 LATENCY_RUNS = 20
+# Where size and number of images are open: also parts of so many images, and so many per call.
+OPEN_SIZE_IMAGES = 8
+OPEN_SIZE_BATCH = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,19 +125,39 @@ def check(
     assert opened is not None and file_format is not None  # the writer has given it its suffix
     description = opened[0]
     exported = _with_models(detector, FileModels(*opened))
-    same_input = _with_models(detector, FileModels(description, _keras(detector.models)))
+    run = _keras_resizing(detector, description) if description.resizes else _keras(detector.models)
+    same_input = _with_models(detector, FileModels(description, run))
     arrays = _network_input(exported, images[0])
     latency, keras_latency = _latencies(exported.models, same_input.models, arrays, latency_runs)
     return Report(
         description,
         file_format,
         sum(file.stat().st_size for file in files_of(path)) / 1e6,
-        compare(same_input.predict(list(images)), exported.predict(list(images))),
+        _agreement(same_input, exported, images),
         latency,
         keras_latency,
         _shape(description, arrays[0]),
         None if dataset is None else _ap([exported, same_input, detector], dataset),
         0 if dataset is None else len(dataset),
+    )
+
+
+def _agreement(one, other, images):
+    """Compare two detectors, on the images and, where the size is open, on parts of them, in batches."""
+    runs = [(list(images), 1)]
+    if other.models.description.height is None:
+        pixels = [_pixels(image) for image in images[:OPEN_SIZE_IMAGES]]
+        halves = [image[: -(-len(image) // 2)] for image in pixels]  # the upper ones
+        thirds = [image[:, : -(-image.shape[1] // 3)] for image in pixels]  # the left ones
+        runs += [(halves, 1), (thirds, 1)]
+        runs += [(view, OPEN_SIZE_BATCH) for view in (pixels, halves, thirds)]
+    found = [compare(one.predict(view, size), other.predict(view, size)) for view, size in runs]
+    return Agreement(
+        sum(part.images for part in found),
+        sum(part.detections for part in found),
+        sum(part.strays for part in found),
+        max(part.box_error for part in found),
+        max(part.score_error for part in found),
     )
 
 
@@ -145,6 +171,25 @@ def _keras(models: FasterRCNN):
 
     def run(images, sizes):
         return models.detector.predict_on_batch([images.astype("float32"), sizes])
+
+    return run
+
+
+def _keras_resizing(detector, description):
+    """Return a function that resizes images as training does, and runs the Keras detector."""
+    models, data = detector.models, detector.config.data
+    room = None if description.height is None else (description.height, description.width)
+
+    def run(images, _sizes):
+        height, width = images.shape[1:3]
+        size, shrinks = resizing.fitted_size(width, height, data, room)
+        no_boxes = np.zeros((0, 4), "float32")
+        resized = [transforms.resize_to(image, no_boxes, size, data, shrinks)[0] for image in images]
+        padded = transforms.pad(resized, models.size_multiple, [room] if room else ())
+        sizes = np.array([size[::-1]] * len(images), "float32")
+        found = models.detector.predict_on_batch([padded.astype("float32"), sizes])
+        factors = np.array([size[0] / width, size[1] / height] * 2, "float32")
+        return [found[0] / factors, *found[1:]]
 
     return run
 
@@ -192,10 +237,17 @@ def _ap(detectors, dataset):
 
 def _network_input(detector, image):
     """Return an image as Detector resizes and pads it, and its size: a batch of one."""
-    pixels = transforms.load(image) if isinstance(image, (str, pathlib.Path)) else np.asarray(image)
+    pixels = _pixels(image)
+    if detector.models.resizes:
+        return pixels[None], np.array([pixels.shape[:2]], "float32")
     resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), detector.config.data)
     padded = transforms.pad([resized], detector.models.size_multiple)
     return padded, np.array([resized.shape[:2]], "float32")
+
+
+def _pixels(image):
+    """Return an image as (H, W, 3) RGB."""
+    return transforms.load(image) if isinstance(image, (str, pathlib.Path)) else np.asarray(image)
 
 
 def _latencies(models, keras_models, arrays, runs):
@@ -211,5 +263,6 @@ def _latencies(models, keras_models, arrays, runs):
 
 
 def _shape(description, images):
-    height, width = description.height or images.shape[1], description.width or images.shape[2]
-    return (description.batch or 1, height, width, 3)
+    if description.resizes or description.height is None:
+        return images.shape
+    return (description.batch, description.height, description.width, 3)

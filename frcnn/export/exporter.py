@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -39,8 +40,11 @@ def check_request(
     found = FORMATS[name]
     if dynamic and size:
         raise ConfigError("--dynamic leaves the input's size open, which --size fixes: give one of them")
-    if dynamic and not found.dynamic:
-        raise ConfigError(f"a file of {found.title} has a fixed input: leave out --dynamic")
+    if dynamic and found.why_fixed:
+        raise ConfigError(
+            f"a file of {found.title} has a fixed input, as {found.why_fixed}: leave out --dynamic; "
+            "--resize takes images of any size"
+        )
     if weights not in found.weights:
         raise ConfigError(
             f"{found.title} is written with {' or '.join(found.weights)} weights here, not {weights}"
@@ -69,6 +73,7 @@ def export(
     size: tuple[int, int] | None = None,
     dynamic: bool = False,
     weights: Weights = "float32",
+    resizes: bool = False,
 ) -> tuple[Report, pathlib.Path]:
     """Write, check and name a file, and write the check's table beside it.
 
@@ -81,6 +86,7 @@ def export(
         size: height and width of the input; None: see ``graph.fixed_shape``.
         dynamic: whether height, width and batch are open.
         weights: precision of the stored weights.
+        resizes: whether the file resizes images of any size itself.
 
     Returns:
         The report, and the path of the file, which ends in ``.disagrees`` if it does not agree.
@@ -100,7 +106,7 @@ def export(
     unchecked = out.with_name(f"unchecked-{out.name}")
     try:
         with outputs.writing(out):
-            write(detector, name, unchecked, size, dynamic, weights)
+            write(detector, name, unchecked, size, dynamic, weights, resizes)
         report = check(detector, unchecked, images, dataset)
         out = out.with_name(out.name + DISAGREES) if report.faults() else out
         with outputs.writing(out):
@@ -119,21 +125,24 @@ def write(
     size: tuple[int, int] | None = None,
     dynamic: bool = False,
     weights: Weights = "float32",
+    resizes: bool = False,
 ) -> None:
     """Write a file that nothing has checked.
 
     Args:
         detector: with a network in float32.
         path: the new file.
-        name, size, dynamic, weights: as of ``export``.
+        name, size, dynamic, weights, resizes: as of ``export``.
     """
     from frcnn.export import graph
 
     writer = FORMATS[name].load()
     shape = graph.InputShape(None, None, None) if dynamic else graph.fixed_shape(detector.models, size)
+    shape = dataclasses.replace(shape, resizes=resizes)
     dtype: Dtype = "uint8" if detector.config.data.uint8_images else "float32"
     description = graph.describe(detector, shape, dtype, weights)
-    traced = graph.ExportedGraph(detector.models, shape, dtype, writer.kernels)
+    float64 = FORMATS[name].float64
+    traced = graph.ExportedGraph(detector.models, shape, dtype, writer.kernels, float64)
     writer.write(traced, description, path)
 
 

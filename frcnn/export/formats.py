@@ -23,8 +23,9 @@ class Format:
         suffix: of its files.
         module: in ``frcnn.export``, with ``kernels``, ``write`` and ``open_file``.
         to_write, to_run: packages that writing and running a file need.
-        dynamic: whether height, width and batch may be open.
+        why_fixed: why height, width and batch cannot be open; empty: they can.
         weights: precisions in which weights can be stored.
+        float64: whether its graphs may compute in float64.
     """
 
     title: str
@@ -32,8 +33,9 @@ class Format:
     module: str
     to_write: tuple[str, ...]
     to_run: tuple[str, ...]
-    dynamic: bool = True
+    why_fixed: str = ""
     weights: tuple[str, ...] = ("float32",)
+    float64: bool = True
 
     def load(self) -> Any:
         """Import the module."""
@@ -56,8 +58,9 @@ FORMATS = {
         "litert_file",
         ("tensorflow", "ai_edge_litert"),
         ("ai_edge_litert",),
-        dynamic=False,
+        why_fixed="LiteRT's suppression needs known sizes",
         weights=("float32", "float16", "int8"),
+        float64=False,
     ),
     "openvino": Format(
         "OpenVINO",
@@ -65,7 +68,7 @@ FORMATS = {
         "openvino_file",
         ("onnx", "tf2onnx", "openvino"),
         ("openvino",),
-        dynamic=False,
+        why_fixed="OpenVINO cannot read the loop over the images of an open batch",
         weights=("float32", "float16"),
     ),
 }

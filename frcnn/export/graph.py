@@ -1,7 +1,8 @@
 """A detector as one TensorFlow function with named inputs and outputs, which all formats start from.
 
 Input ``images`` (B, H, W, 3) raw RGB, 0 to 255, padded at the right and the bottom; ``image_sizes``
-(B, 2) height and width without padding, pixels. Output ``boxes`` (B, M, 4) pixels of the input,
+(B, 2) height and width without padding, pixels. A graph that resizes takes ``images`` of any size
+without padding, and nothing else. Output ``boxes`` (B, M, 4) pixels of the input,
 ``scores`` (B, M) falling, ``labels`` (B, M) int32, -1 for padding, ``num_detections`` (B,) int32.
 
 The network is the one that is trained: the same layers, traced once more. Where a format lacks
@@ -19,10 +20,10 @@ import tensorflow as tf
 
 from frcnn.data.transforms import PADDING_RGB
 from frcnn.errors import ConfigError
+from frcnn.export import resizing
 from frcnn.export.metadata import Dtype, Metadata, Weights
 from frcnn.models.faster_rcnn import FasterRCNN
 
-INPUTS = ("images", "image_sizes")
 OUTPUTS = ("boxes", "scores", "labels", "num_detections")
 
 
@@ -33,11 +34,18 @@ class InputShape:
     Attributes:
         height, width: pixels; None: any.
         batch: images; None: any number.
+        resizes: whether images of any size are resized to these sides inside the file.
     """
 
     height: int | None
     width: int | None
     batch: int | None = 1
+    resizes: bool = False
+
+    @property
+    def room(self) -> tuple[int, int] | None:
+        """Height and width, None where they are open."""
+        return None if self.height is None or self.width is None else (self.height, self.width)
 
 
 class ExportedGraph(tf.Module):
@@ -48,6 +56,7 @@ class ExportedGraph(tf.Module):
         shape: of the input.
         dtype: of the input ``images``: ``"uint8"`` or ``"float32"``.
         kernels: function to a context in which the graph is traced, such as ``portable_kernels``.
+        float64: whether the format computes in it.
 
     Attributes:
         serve: the ``tf.function``.
@@ -63,6 +72,7 @@ class ExportedGraph(tf.Module):
         shape: InputShape,
         dtype: Dtype,
         kernels: Callable[[], AbstractContextManager],
+        float64: bool = True,
     ):
         super().__init__()
         detector = models.detector
@@ -75,6 +85,17 @@ class ExportedGraph(tf.Module):
             count = tf.reduce_sum(tf.cast(scores > 0.0, tf.int32), axis=1)
             return dict(zip(OUTPUTS, (boxes, scores, labels, count)))
 
+        def resize_and_serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            data, multiple = models.config.data, models.size_multiple
+            pixels, new = resizing.resize(images, data, multiple, shape.room, float64)
+            found = serve(pixels, tf.tile(new[None], (tf.shape(images)[0], 1)))
+            factors = new / tf.cast(tf.shape(images)[1:3], tf.float32)
+            return found | {"boxes": found["boxes"] / tf.tile(factors[::-1], (2,))}
+
+        if shape.resizes:
+            images = tf.TensorSpec((shape.batch, None, None, 3), dtype, "images")
+            self.serve = tf.function(resize_and_serve, input_signature=[images], autograph=False)
+            return
         images = tf.TensorSpec((shape.batch, shape.height, shape.width, 3), dtype, "images")
         sizes = tf.TensorSpec((shape.batch, 2), tf.float32, "image_sizes")
         self.serve = tf.function(serve, input_signature=[images, sizes], autograph=False)
@@ -105,7 +126,8 @@ def fixed_shape(models: FasterRCNN, size: tuple[int, int] | None) -> InputShape:
     if size is None:
         data = models.config.data
         short, long = min(data.short_side, data.long_side), data.long_side
-        return InputShape(*(-(-side // multiple) * multiple for side in (short, long)))
+        height, width = (-(-side // multiple) * multiple for side in (short, long))
+        return InputShape(height, width)
     for side in size:
         if side < multiple or side % multiple:
             raise ConfigError(
@@ -129,6 +151,7 @@ def describe(detector: Any, shape: InputShape, dtype: Dtype, weights: Weights) -
         height=shape.height,
         width=shape.width,
         batch=shape.batch,
+        resizes=shape.resizes,
         size_multiple=detector.models.size_multiple,
         dtype=dtype,
         weights=weights,

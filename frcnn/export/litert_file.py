@@ -16,7 +16,7 @@ import numpy as np
 from frcnn.backend import portable_kernels
 from frcnn.errors import WeightsError
 from frcnn.export import digests, metadata
-from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
+from frcnn.export.graph import OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import THREADS, Run
 from frcnn.files import safe_write, untrusted
@@ -76,7 +76,7 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
         raise WeightsError(f"{path} is not a whole LiteRT file: {reason}") from error
 
     def run(images: np.ndarray, image_sizes: np.ndarray) -> list[np.ndarray]:
-        found = runner(**dict(zip(INPUTS, (images, image_sizes))))
+        found = runner(**dict(zip(description.inputs, (images, image_sizes))))
         return [found[name] for name in OUTPUTS]
 
     return description, run

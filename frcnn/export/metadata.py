@@ -22,6 +22,7 @@ class Metadata(BaseModel):
         classes: names of the object classes, in the order of ``labels``.
         height, width: of the input, pixels; None: any multiple of ``size_multiple``.
         batch: images per call; None: any number.
+        resizes: whether the file resizes and pads images of any size to such an input itself.
         size_multiple: sides of the input are multiples of this, pixels.
         dtype: of the input ``images``.
         weights: precision of the stored weights.
@@ -39,6 +40,7 @@ class Metadata(BaseModel):
     height: int | None = Field(ge=1, le=2**14)
     width: int | None = Field(ge=1, le=2**14)
     batch: int | None = Field(ge=1, le=2**12)
+    resizes: bool = False
     size_multiple: int = Field(ge=1, le=2**12)
     dtype: Dtype
     weights: Weights
@@ -50,6 +52,11 @@ class Metadata(BaseModel):
     nms_iou: float
     max_detections: int
     config: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return ("images",) if self.resizes else ("images", "image_sizes")
 
     def full_config(self, path: object) -> Config:
         """Return all settings; ``path`` is the file, for messages."""

@@ -18,7 +18,7 @@ import numpy as np
 from frcnn.backend import portable_kernels
 from frcnn.errors import WeightsError
 from frcnn.export import digests, metadata, onnx_operations, onnx_weights
-from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
+from frcnn.export.graph import OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import THREADS, Run
 from frcnn.files import safe_write, untrusted
@@ -109,6 +109,6 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
     description = metadata.from_text(text, path)
 
     def run(images: np.ndarray, image_sizes: np.ndarray) -> list[np.ndarray]:
-        return session.run(list(OUTPUTS), dict(zip(INPUTS, (images, image_sizes))))
+        return session.run(list(OUTPUTS), dict(zip(description.inputs, (images, image_sizes))))
 
     return description, run

@@ -9,7 +9,7 @@ import numpy as np
 
 from frcnn.errors import WeightsError
 from frcnn.export import digests, metadata, onnx_file
-from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
+from frcnn.export.graph import OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import Run
 
@@ -76,7 +76,7 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
         raise WeightsError(f"{path} is not a whole OpenVINO model: {reason}") from error
 
     def run(images: np.ndarray, image_sizes: np.ndarray) -> list[np.ndarray]:
-        found = compiled(dict(zip(INPUTS, (images, image_sizes))))
+        found = compiled(dict(zip(description.inputs, (images, image_sizes))))
         return [found[name] for name in OUTPUTS]
 
     return description, run

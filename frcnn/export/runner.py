@@ -1,7 +1,7 @@
 """An exported file in the place of a network's ``detector``, so that ``Detector`` can use it.
 
 A file of fixed size holds images of one size, one or a few per call. Here a batch of any size is cut,
-shrunk where it is too large, padded, and run.
+shrunk where it is too large, padded, and run. A file that resizes itself gets whole images.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class FileModels:
         size_multiple: sides of images must be multiples of this, pixels.
         least_score: detections score above this; those below the file's own threshold are not in it.
         detector: this object, for ``detector.predict_on_batch``.
+        resizes: whether the file resizes images itself, so that they come as they are.
         box_classifier: None: an exported file classifies its own proposals only.
     """
 
@@ -43,6 +44,7 @@ class FileModels:
         self.description, self.run = description, run
         self.size_multiple = description.size_multiple
         self.least_score = description.score_threshold
+        self.resizes = description.resizes
 
     @property
     def detector(self) -> FileModels:
@@ -62,18 +64,32 @@ class FileModels:
         if self.description.dtype == "uint8" and images.dtype != np.uint8:
             images = np.clip(np.rint(images), 0, 255)
         scales = np.ones((len(images), 2), "float32")
-        if self.description.height is not None:
-            images, sizes, scales = self._fit(images, sizes)
-        images = images.astype(self.description.dtype, copy=False)
-        step = self.description.batch or len(images)
-        starts = range(0, len(images), step)
-        found = [self._run(images[at : at + step], sizes[at : at + step]) for at in starts]
+        if self.resizes:
+            batches = self._without_padding(images, sizes)
+        else:
+            if self.description.height is not None:
+                images, sizes, scales = self._fit(images, sizes)
+            batches = self._cut(images, sizes)
+        found = [self._run(*batch) for batch in batches]
         boxes, scores, labels = (np.concatenate(part) for part in zip(*found))
         scores = np.where(scores > self.least_score, scores, 0.0)
         return boxes / np.tile(scales, 2)[:, None], scores, labels
 
+    def _cut(self, images, sizes):
+        """Return a batch as pairs of images and sizes that one call takes."""
+        step = self.description.batch or len(images)
+        return [(images[at : at + step], sizes[at : at + step]) for at in range(0, len(images), step)]
+
+    def _without_padding(self, images, sizes):
+        """Return a batch as ``_cut`` does, without padding, in which the file would see an image."""
+        if (sizes == images.shape[1:3]).all():
+            return self._cut(images, sizes)
+        cropped = (image[:height, :width] for image, (height, width) in zip(images, sizes.astype(int)))
+        return [(image[None], size[None]) for image, size in zip(cropped, sizes)]
+
     def _run(self, images, sizes):
         """Run one call; the last is filled up with copies of its last image."""
+        images = images.astype(self.description.dtype, copy=False)
         missing = (self.description.batch or len(images)) - len(images)
         if missing:
             images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from frcnn.errors import WeightsError
 from frcnn.export import digests, metadata
-from frcnn.export.graph import INPUTS, OUTPUTS, ExportedGraph
+from frcnn.export.graph import OUTPUTS, ExportedGraph
 from frcnn.export.metadata import Metadata
 from frcnn.export.runner import Run
 
@@ -78,7 +78,7 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
     def run(images: np.ndarray, image_sizes: np.ndarray) -> list[np.ndarray]:
         # The function does not hold what it was loaded with.
         assert loaded is not None
-        found = signature(**dict(zip(INPUTS, map(tf.constant, (images, image_sizes)))))
+        found = signature(**dict(zip(description.inputs, map(tf.constant, (images, image_sizes)))))
         return [found[name].numpy() for name in OUTPUTS]
 
     return description, run

@@ -15,6 +15,8 @@ def table(report: Report, name: str) -> str:
     description, agreement = report.description, report.agreement
     fixed = description.height is not None
     size = f"{description.height}x{description.width}" if fixed else "any height, width and batch"
+    if description.resizes:
+        size = f"images of any size, resized inside to {size if fixed else 'what the settings say'}"
     rows = [
         ("format", f"{report.file_format.title}, {description.weights} weights"),
         ("input", f"{description.dtype}, {size}"),

@@ -12,8 +12,10 @@ from PIL import Image, ImageOps
 
 
 def network_input(path, about):
-    """Return images (1, H, W, 3), image_sizes (1, 2) and the factors of x and y from photo to input."""
+    """Return the file's inputs, a dict, and the factors of x and y from photo to input."""
     photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    if about["resizes"]:  # made with --resize
+        return {"images": np.asarray(photo, about["dtype"])[None]}, np.ones(4)
     short, long = sorted(photo.size)
     scale = min(about["short_side"] / short, about["long_side"] / long)
     if about["height"]:  # a fixed input
@@ -26,14 +28,14 @@ def network_input(path, about):
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
     images[:height, :width] = photo.resize((width, height), resample)
     factors = np.array([width / photo.width, height / photo.height] * 2)
-    return images[None], np.array([[height, width]], "float32"), factors
+    return {"images": images[None], "image_sizes": np.array([[height, width]], "float32")}, factors
 
 
 if __name__ == "__main__":
     session = onnxruntime.InferenceSession(sys.argv[1])
     about = json.loads(session.get_modelmeta().custom_metadata_map["frcnn"])
-    images, sizes, factors = network_input(sys.argv[2], about)
+    inputs, factors = network_input(sys.argv[2], about)
     names = ["boxes", "scores", "labels", "num_detections"]
-    boxes, scores, labels, count = session.run(names, {"images": images, "image_sizes": sizes})
+    boxes, scores, labels, count = session.run(names, inputs)
     for box, score, label in list(zip(boxes[0], scores[0], labels[0]))[: count[0]]:
         print(f"{about['classes'][label]} {score:.3f} {[round(float(x), 1) for x in box / factors]}")

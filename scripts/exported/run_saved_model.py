@@ -13,8 +13,10 @@ from PIL import Image, ImageOps
 
 
 def network_input(path, about):
-    """Return images (1, H, W, 3), image_sizes (1, 2) and the factors of x and y from photo to input."""
+    """Return the file's inputs, a dict, and the factors of x and y from photo to input."""
     photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    if about["resizes"]:  # made with --resize
+        return {"images": np.asarray(photo, about["dtype"])[None]}, np.ones(4)
     short, long = sorted(photo.size)
     scale = min(about["short_side"] / short, about["long_side"] / long)
     if about["height"]:  # a fixed input
@@ -27,15 +29,15 @@ def network_input(path, about):
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
     images[:height, :width] = photo.resize((width, height), resample)
     factors = np.array([width / photo.width, height / photo.height] * 2)
-    return images[None], np.array([[height, width]], "float32"), factors
+    return {"images": images[None], "image_sizes": np.array([[height, width]], "float32")}, factors
 
 
 if __name__ == "__main__":
     about = json.loads(pathlib.Path(sys.argv[1], "assets.extra", "frcnn.json").read_text())
-    images, sizes, factors = network_input(sys.argv[2], about)
+    inputs, factors = network_input(sys.argv[2], about)
     model = tf.saved_model.load(sys.argv[1])
     run = model.signatures["serving_default"]
-    found = run(images=tf.constant(images), image_sizes=tf.constant(sizes))
+    found = run(**{name: tf.constant(value) for name, value in inputs.items()})
     found = {name: value[0].numpy() for name, value in found.items()}
     rows = zip(found["boxes"], found["scores"], found["labels"])
     for box, score, label in list(rows)[: found["num_detections"]]:

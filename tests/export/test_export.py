@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from export.export_files import FILES, skip_without
 
 from frcnn.cli import evaluate, export, predict
 from frcnn.cli.common import run
@@ -19,33 +20,6 @@ from frcnn.errors import ConfigError, OutputError, WeightsError
 from frcnn.export import check, exporter, metadata, onnx_weights
 from frcnn.export.formats import FORMATS, files_of
 from frcnn.models.faster_rcnn import FasterRCNN
-
-NEEDS = {"onnx": "tf2onnx onnxruntime", "litert": "ai_edge_litert", "openvino": "tf2onnx openvino"}
-FILES = {
-    "saved_model": "detector.saved_model",
-    "onnx": "d.onnx",
-    "litert": "d.tflite",
-    "openvino": "d.xml",
-}
-
-
-def skip_without(name):
-    """Skip a test where a format's packages, the extra ``export``, are not installed."""
-    for package in NEEDS.get(name, "").split():
-        pytest.importorskip(package, reason=f"{package} is not installed: pip install frcnn[export]")
-
-
-@pytest.fixture(scope="module")
-def detector(small_config):
-    """Return a detector of random weights, most of whose scores pass the threshold."""
-    config = small_config.replace({"model.weights": "none", "data.classes": ("disc", "box", "star")})
-    return Detector(FasterRCNN.from_config(config), config, config.data.classes)
-
-
-@pytest.fixture(scope="module")
-def photos(shapes_folder):
-    """Return the paths of four images."""
-    return sorted(str(path) for path in (shapes_folder / "JPEGImages").iterdir())[:4]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +73,25 @@ def test_an_open_input_serves_any_batch_and_size(detector, photos, tmp_path, nam
 
 
 @pytest.mark.slow
+def test_a_pyramid_of_open_size_finds_the_same(small_config, photos, tmp_path):
+    skip_without("onnx")
+    values = {
+        "model.backbone": "mobilenet_v2_fpn",
+        "model.weights": "none",
+        "data.short_side": 96,  # one and a half cells of the coarsest level
+        "data.long_side": 160,
+        "data.classes": ("disc", "box", "star"),
+        "anchors.sizes": (16.0, 32.0, 64.0, 96.0, 128.0),
+        "anchors.size_per_level": True,
+    }
+    config = small_config.replace(values)
+    detector = Detector(FasterRCNN.from_config(config), config, config.data.classes)
+    report, _ = exporter.export(detector, "onnx", tmp_path / "d.onnx", photos, dynamic=True)
+    assert report.agreement.images > len(photos) and report.agreement.detections > 100
+    assert not report.faults()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["float16", "int8"])
 @pytest.mark.parametrize("name", ["onnx", "litert"])
 def test_smaller_weights_make_a_smaller_file(exported, detector, photos, tmp_path, name, weights):
@@ -143,6 +136,17 @@ def test_a_threshold_below_that_of_the_file_is_refused(exported, photos):
     with pytest.raises(ConfigError, match="below which it finds nothing") as raised:
         Detector.load(path, settings={"detection.score_threshold": least / 2})
     assert str(path) in str(raised.value)
+
+
+def test_a_default_threshold_gives_way_to_that_of_the_file(exported, saved):
+    _, path = exported("saved_model")
+    least = Detector.load(path).config.detection.score_threshold
+    for default, expected in ((least / 2, least), (0.9, 0.9)):
+        found = Detector.load(path, default_score=default)
+        assert found.config.detection.score_threshold == found.models.least_score == expected
+    chosen = {"detection.score_threshold": least + 0.1}
+    assert Detector.load(path, None, chosen, 0.9).models.least_score == least + 0.1
+    assert Detector.load(saved, default_score=0.7).config.detection.score_threshold == 0.7
 
 
 @pytest.mark.parametrize("name", ["onnx", "litert", "saved_model"])
@@ -239,7 +243,7 @@ def test_a_damaged_description_is_one_line():
 @pytest.mark.parametrize(
     "name, out, options, message",
     [
-        ("litert", "d.tflite", {"dynamic": True}, "fixed input"),
+        ("litert", "d.tflite", {"dynamic": True}, "has a fixed input, as LiteRT's .* --resize"),
         ("saved_model", "d", {"dynamic": True, "size": (64, 64)}, "give one of them"),
         ("saved_model", "d", {"weights": "int8"}, "float32 weights"),
         ("onnx", "d.tflite", {}, "ends in .onnx"),
