@@ -52,18 +52,19 @@ class Detector:
         settings: Mapping[str, Any] | None = None,
         default_score: float | None = None,
     ) -> Detector:
-        """Return the detector in a run directory, or in a file that ``save`` or export wrote.
+        """Load a detector from a run directory, or a file of ``save`` or ``frcnn export``.
 
         Args:
-            path: the run directory or the file; a file of ``frcnn export`` runs in its own runtime.
-            weights: which weight file of the run directory; None: ``best.weights.h5``.
-            settings: changes of what is detected: {key: value} of settings whose key begins with
-                ``detection.``, such as ``{"detection.score_threshold": 0.5}``.
-            default_score: score threshold if ``settings`` name none; a higher one of an exported file
-                holds. None: that of the run or the file.
+            path: the run directory or the file. An exported file runs in the runtime of its format.
+            weights: name of a weight file in the run directory; None: ``best.weights.h5``.
+            settings: {key: value} of settings of the section ``detection`` to change, such as
+                ``{"detection.score_threshold": 0.5}``. Of an exported file only this one can be changed.
+            default_score: score threshold if ``settings`` has none. For an exported file with a higher
+                threshold, that one is used. None: the threshold of the run or the file.
 
         Raises:
-            ConfigError, WeightsError: a file is missing, damaged or does not fit.
+            WeightsError: a file is missing, damaged or does not fit.
+            ConfigError: a setting cannot be changed, or the file has no config.
 
         Example::
 
@@ -71,9 +72,12 @@ class Detector:
         """
         others = [key for key in settings or {} if not key.startswith("detection.")]
         if others:
-            raise ConfigError(f"{others[0]} belongs to the weights; only detection.* can be changed")
+            raise ConfigError(f"{others[0]} is fixed by the weights; only detection.* can be changed")
         if weights and pathlib.Path(path).is_file():
-            raise ConfigError(f"{path} is a file of weights itself, in which {weights} cannot be chosen")
+            raise ConfigError(
+                f"{path} is a file, so no weights can be chosen in it: leave out {weights}, or give the "
+                "run directory"
+            )
         if exported := formats.load_models(pathlib.Path(path)):
             fixed = [key for key in settings or {} if key != "detection.score_threshold"]
             if fixed:
@@ -94,10 +98,10 @@ class Detector:
             raise WeightsError(f"{path} is not a training run or a saved detector: there is no {file}")
         text = in_weights.read(file)
         if text is None:
-            raise ConfigError(f"{file} is not a detector's file: it holds no config")
+            raise ConfigError(f"{file} is not a file of a detector: it has no config")
         config = Config().updated_from_json(text, f"the config in {file}")
         if not config.data.classes:
-            raise ConfigError(f"{file} is not a detector's file: its config names no class")
+            raise ConfigError(f"{file} is not a file of a detector: its config names no class")
         config = config.replace(_with_score(settings, default_score))
         built = FasterRCNN.from_config(config, len(config.data.classes) + 1, allow_random_frozen=True)
         detector_files.load(built, file)
@@ -245,7 +249,7 @@ class Detector:
             yield tiles.merge(found, windows, settings.nms_iou, settings.max_detections)
 
     def _input(self, pixels):
-        """Return an image's size as resized, its padded pixels, and its own size (height, width)."""
+        """Return an image's (height, width) after resizing, its padded pixels, and its own size."""
         if isinstance(self.models, FileModels) and self.models.resizes:
             return pixels.shape[:2], pixels, pixels.shape[:2]
         resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), self.config.data)
@@ -281,11 +285,13 @@ def to_image_pixels(
     Args:
         boxes, scores, labels: (B, M, E), (B, M), (B, M) arrays from ``FasterRCNN.detector``.
         image_sizes: (B, 2) height and width without padding, pixels of the network input.
-        original_sizes: (height, width) of each image's file; images at the end may have none.
+        original_sizes: (height, width) of each image before it was resized, pixels. Filling images at
+            the end of a batch have none.
 
     Returns:
-        A dict per image: ``boxes`` (M, 4) float32 pixels of the file, ``scores`` (M,) falling,
-        ``labels`` (M,) int32; and ``oriented`` (M, 5), with ``boxes`` around them, where E is 5.
+        One dict per image: ``boxes`` (M, 4) float32 in pixels of the original image, ``scores`` (M,) in
+        falling order, ``labels`` (M,) int32. For oriented boxes also ``oriented`` (M, 5); then ``boxes``
+        are the axis-aligned boxes around them.
     """
     results = []
     for row, (height, width) in enumerate(original_sizes):
@@ -308,5 +314,6 @@ def _with_score(settings, default):
 
 
 def _batches(numbers, size):
+    """Split numbers into lists of at most ``size``."""
     numbers = list(numbers)
     return [numbers[start : start + size] for start in range(0, len(numbers), size)]

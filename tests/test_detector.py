@@ -273,7 +273,7 @@ def test_settings_change_what_is_detected_and_nothing_else(saved):
     place = found["names"].index(name)
     assert changed["names"] == [name] and one.classes == built.classes
     np.testing.assert_allclose(changed["boxes"][0], found["boxes"][place], rtol=1e-5)
-    with pytest.raises(ConfigError, match="rpn.samples belongs to the weights"):
+    with pytest.raises(ConfigError, match="rpn.samples is fixed by the weights"):
         Detector.load(path, settings={"rpn.samples": 3})
     with pytest.raises(ConfigError, match="detection.classes names 'circel', .*did you mean 'circle'"):
         Detector.load(path, settings={"detection.classes": "circel"})
@@ -284,7 +284,7 @@ def test_what_is_no_run_and_no_detector_is_named(saved, tmp_path):
         with pytest.raises(WeightsError, match=f"{place} is not a training run or a saved detector"):
             Detector.load(place)
     saved[0].models.detector.save_weights(tmp_path / "a.weights.h5")
-    with pytest.raises(ConfigError, match="a.weights.h5 is not a detector's file: it holds no config"):
+    with pytest.raises(ConfigError, match="a.weights.h5 is not a file of a detector: it has no config"):
         Detector.load(tmp_path / "a.weights.h5")
     for text, says in (("{", "is not JSON"), ('{"rpn": {"size": 3}}', "no setting 'rpn.size'")):
         in_weights.write(tmp_path / "a.weights.h5", text)

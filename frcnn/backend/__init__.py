@@ -1,11 +1,11 @@
-"""What ``keras.ops`` lacks, for Keras' TensorFlow and JAX backends.
+"""Functions that ``keras.ops`` does not have, for Keras' TensorFlow and JAX backends.
 
-- ``choice``: which backend runs.
-- ``device``: setting up the device.
-- ``data_parallel``: one process on several devices.
+- ``choice``: the backend that Keras runs on.
+- ``device``: sets up the device.
+- ``data_parallel``: lets one process use several devices.
 - ``kernels``: operations, most of them TensorFlow's kernels.
 - ``compiling``: functions that are traced once.
-- ``undo``: gives variables their earlier values back.
+- ``undo``: restores earlier values of variables.
 
 TensorFlow is imported only if it is the backend, so that all model code runs with only JAX installed.
 

@@ -39,10 +39,10 @@ class OpenShapeFunction:
     differ in the last bits, so a resumed run would differ from an uninterrupted one.
 
     Args:
-        function: it takes positional arguments, which may be nested; an argument may be None.
-        shapes_of: function from the arrays among the arguments to their shapes; None: open size. It is
-            traced again only for other shapes.
-        jit_compile: whether XLA compiles it. Then all sizes must be given.
+        function: a function with positional arguments, which may be nested or None.
+        shapes_of: function from the list of all arrays in the arguments to their shapes, with None for
+            sizes that change from call to call. ``function`` is traced again only for other shapes.
+        jit_compile: whether XLA compiles it. Then no size may be None.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class OpenShapeFunction:
 
 
 def forward(model: keras.Model) -> Callable[[Tensor], Tensor]:
-    """Return a function from a Keras model's input to its output that keeps both on the device.
+    """Return a function from a Keras model's input to its output, which stays on the device.
 
     (``predict_on_batch`` copies the output to the host.)
     """

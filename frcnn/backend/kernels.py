@@ -29,9 +29,9 @@ def portable_kernels(roi_align: Callable | None = None) -> Iterator[None]:
     None of them supports ``CropAndResize`` and ``CombinedNonMaxSuppression``.
 
     Args:
-        roi_align: RoIAlign of the file's format; None: it has none. It takes features (B, h, w, K), RoIs
-            (N, 4) in cells, the image of each RoI (N,) int32, and then ``pool_size``, ``samples`` and
-            ``aligned`` of ``RoIAlign``; it returns (N, P, P, K).
+        roi_align: the RoIAlign operation of the file's format; None if the format has none. Its
+            arguments are features (B, h, w, K), RoIs (N, 4) in cells, the image of each RoI (N,) int32,
+            and ``pool_size``, ``samples`` and ``aligned`` of ``RoIAlign``. It returns (N, P, P, K).
     """
     portable, own = _portable.set(True), _roi_align.set(roi_align)
     try:
@@ -52,7 +52,7 @@ def has_native_crop() -> bool:
 
 
 def roi_align_of_format() -> Callable | None:
-    """Return the ``roi_align`` of ``portable_kernels`` that holds in the current context."""
+    """Return the ``roi_align`` that ``portable_kernels`` was given in the current context."""
     return _roi_align.get()
 
 
@@ -91,7 +91,7 @@ def native_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: 
 
 
 def padded_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_output: int) -> Tensor:
-    """Run greedy NMS on one image by an operation that ONNX, LiteRT and XLA also have.
+    """Apply greedy NMS to one image by an operation that ONNX, LiteRT and XLA also have.
 
     Args:
         boxes, scores, iou_threshold, max_output: as for ``native_nms``.

@@ -1,4 +1,4 @@
-"""``frcnn import``: turn weights that others trained into a detector's file."""
+"""``frcnn import``: make a detector file from weights of torchvision or keras-frcnn."""
 
 import argparse
 import math
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
         source = f"all layers of {arguments.file}"
     layers = initial.weighted_layers(detector.models.detector)
     count = sum(math.prod(weight.shape) for layer in layers for weight in layer.weights)
-    echo(f"{source} used: filled {len(layers)} layers, {count:,} weights")
+    echo(f"loaded {source}: {len(layers)} layers, {count:,} weights")
     echo(f"{len(detector.classes)} classes: {', '.join(detector.classes)}")
     detector.save(out, arguments.overwrite)
     echo(f"detector: {out}\nlook at it:  frcnn predict {out} IMAGE")

@@ -35,16 +35,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "predict",
         "Detect objects in images, videos and cameras; draw them or write them down.",
         EXAMPLES,
-        "The exit status is 1 if a source could not be read; the others are done. A picture that this "
-        "command drew of the same image is drawn again; other files are not replaced. Ctrl-C ends a "
-        "camera and completes the files.",
+        "If a source cannot be read, the others are still done, and the exit status is 1. Pictures of "
+        "an earlier frcnn predict of the same images are replaced, other files are not. Ctrl-C ends a "
+        "camera; the files are complete.",
     )
     parser.add_argument("run", metavar="RUN_OR_FILE", help="run directory, or the file of a detector")
     parser.add_argument(
         "sources",
         metavar="SOURCE",
         nargs="+",
-        help="image or video file; folder, without the folders in it; pattern in quotes, such as "
+        help="image or video file; folder, whose subfolders are not read; pattern in quotes, such as "
         "'photos/**/*.jpg'; camera:0",
     )
     parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
@@ -53,11 +53,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         (
             "--score",
             "X",
-            "a detection scores above this (default: 0.5, or what an exported file was made with if "
-            "that is more)",
+            "keep detections with a score above X (default: 0.5, or the score threshold of an exported "
+            "file if that is higher)",
         ),
         ("--nms-iou", "X", "IoU above which NMS removes a box of the same class (default: the run's)"),
-        ("--max-detections", "N", "detections per image (default: the run's)"),
+        ("--max-detections", "N", "largest number of detections per image (default: the run's)"),
         ("--classes", "A,B", "names of the classes to detect (default: all)"),
     ):
         found.add_argument(flag, metavar=metavar, help=text)
@@ -65,35 +65,36 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--tile",
         type=int,
         metavar="N",
-        help="cut larger images into tiles of N pixels, for small objects (default: off)",
+        help="cut larger images into tiles of N x N pixels, to find small objects (default: off)",
     )
     found.add_argument(
         "--overlap",
         type=float,
         default=0.2,
         metavar="X",
-        help="share of a tile that its neighbour repeats (default: 0.2)",
+        help="share of a tile that it has in common with its neighbour (default: 0.2)",
     )
     found.add_argument(
         "--batch-size", type=int, default=1, metavar="N", help="images per batch (default: 1)"
     )
     found.add_argument(
-        "--max-frames", type=int, metavar="N", help="per video or camera, at most (default: all)"
+        "--max-frames", type=int, metavar="N", help="most frames per video or camera (default: all)"
     )
     results = parser.add_argument_group("results")
     results.add_argument(
         "--save",
         default="drawn",
         metavar="A,B",
-        help="drawn (pictures, videos), jsonl, csv, coco, voc, yolo (default: drawn)",
+        help="formats of the results: drawn (pictures, videos), jsonl, csv, coco, voc, yolo "
+        "(default: drawn)",
     )
     results.add_argument(
-        "--out", metavar="DIR", help="folder for them (default: predictions, in RUN or beside FILE)"
+        "--out", metavar="DIR", help="folder for results (default: predictions, in RUN or beside FILE)"
     )
     results.add_argument(
         "--coco-ids",
         metavar="JSON",
-        help="COCO file whose ids of images and categories --save coco takes (default: from 1)",
+        help="COCO file; --save coco uses its ids of images and categories (default: from 1)",
     )
     results.add_argument(
         "--overwrite", action="store_true", help="replace results of an earlier command (default: off)"

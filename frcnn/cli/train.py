@@ -40,8 +40,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     data_settings(data, splits)
     setting(data, "--batch-size", "data.batch_size", "images per step and process")
-    setting(data, "--short-side", "data.short_side", "of the resized image, pixels")
-    setting(data, "--long-side", "data.long_side", "of the resized image at most, pixels")
+    setting(data, "--short-side", "data.short_side", "short side of the resized image, pixels")
+    setting(data, "--long-side", "data.long_side", "longest long side of a resized image, pixels")
     model = parser.add_argument_group("model")
     setting(model, "--backbone", "model.backbone", ", ".join(configs.BACKBONES))
     setting(model, "--weights", "model.weights", "imagenet, none, a file, or a run directory", "FILE")
@@ -57,7 +57,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     setting(training, "--lr", "optimizer.learning_rate", "learning rate of both sub-models")
     setting(training, "--optimizer", "optimizer.name", "sgd, as in the paper, or adam")
-    setting(training, "--seed", "train.seed", "of everything random")
+    setting(training, "--seed", "train.seed", "seed of all random numbers")
     training.add_argument(
         "--find-lr",
         action="store_true",
@@ -75,13 +75,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     run.add_argument(
         "--resume",
         action="store_true",
-        help="continue the run in --out from its newest checkpoint, with its settings; start a new one "
-        "where there is none (default: off)",
+        help="continue the run in --out from its newest checkpoint, with its settings; if there is no "
+        "run, start one (default: off)",
     )
     run.add_argument(
         "--allow-config-change",
         action="store_true",
-        help="resume though settings or data have changed (default: off)",
+        help="resume even if settings or data have changed (default: off)",
     )
     setting(run, "--profile", "log.profile_steps", "steps to profile, for TensorBoard", "STEPS")
     run.add_argument(
@@ -89,8 +89,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar="N",
-        help="train with N processes on this machine, one per GPU or share of the CPU (default: 0, one "
-        "process, without a launcher)",
+        help="train with N processes on this machine, each with a GPU or a part of the CPU's cores "
+        "(default: 0, which is one process without a launcher)",
     )
     settings = parser.add_argument_group("settings")
     any_setting(settings)
@@ -114,9 +114,9 @@ def main(argv: list[str] | None = None) -> int | None:
         base = run_directory.read_config(pathlib.Path(arguments.out))
         asked = run_directory.read_asked(pathlib.Path(arguments.out))
     elif arguments.allow_config_change:
-        raise ConfigError("--allow-config-change goes with --resume")
+        raise ConfigError("--allow-config-change needs --resume")
     if arguments.find_lr and (arguments.resume or arguments.workers_per_node):
-        raise ConfigError("--find-lr does not go with --resume and --workers-per-node")
+        raise ConfigError("--find-lr cannot be used with --resume or --workers-per-node")
     found = take_folder(arguments, SHORT_NAMES, arguments.train_split, arguments.val_split)
     settings = settings_of(arguments, SHORT_NAMES, base, arguments.out)
     config, asked = settings.config, asked | settings.asked
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int | None:
         )
     if arguments.workers_per_node and not lifeline.is_worker():
         given = sys.argv[1:] if argv is None else argv
-        # All processes need the same folder, and the time is not the same for all.
+        # All processes need the same folder. Its default name has the time, which differs among them.
         command = [sys.executable, "-m", "frcnn", "train", *given]
         command += [] if arguments.out else ["--out", out]
         path = os.environ.get("PYTHONPATH")
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int | None:
                 train.train(config, out, make_trainer=lr_finder.LearningRateFinder, asked=asked)
                 return None
             train.train(config, out, arguments.resume, arguments.allow_config_change, asked=asked)
-    except Interrupted as stop:  # as asked for: whoever asked is to see success
+    except Interrupted as stop:  # the user asked for it, so the status is that of success
         print(stop)
         return None
     echo(

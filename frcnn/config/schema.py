@@ -117,9 +117,7 @@ class Config(_Sections):
                 "initial weights"
             )
         if self.train.ema and self.train.schedule == "four-step":
-            problems.append(
-                "train.ema does not go with train.schedule four-step, which has two networks"
-            )
+            problems.append("train.ema must be 0 with train.schedule=four-step, which has two networks")
         try:
             conv_tiles.parse(self.train.conv_tiles)
             class_weights.parse(self.loss.class_weights)

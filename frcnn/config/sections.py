@@ -45,10 +45,12 @@ class DataConfig(Section):
 
     dataset: Literal["voc", "shapes", "python"] = setting(
         "voc",
-        "voc: labelled images of any format in dir; shapes: drawn; python: objects given to frcnn.train",
+        "voc: labelled images of any format in dir; shapes: drawn images; python: Python objects "
+        "given to "
+        "frcnn.train",
     )
-    dir: Text = setting("data", "folder of labelled images, or folder in which VOCdevkit lies")
-    format: Format = setting("auto", "format of the labels in dir; auto: found by looking")
+    dir: Text = setting("data", "folder of labelled images, or folder that contains VOCdevkit")
+    format: Format = setting("auto", "format of the labels in dir; auto: recognise it")
     year: Text = setting(
         "", "year of the VOC devkit: 2007 (also if empty), 2012 or 07+12; empty for a VOC folder"
     )
@@ -56,8 +58,8 @@ class DataConfig(Section):
     val_split: Text = setting("test", "split to validate on")
     classes: ClassNames = setting(
         (),
-        "names of the object classes, in order; objects of others are dropped and counted; empty: the "
-        "devkit's 20, or those in the training split",
+        "names of the object classes, in the order of the labels; objects of other classes are dropped "
+        "and counted; empty: the devkit's 20, or those in the training split",
         max_length=2**14,
     )
     rename: Renames = setting(
@@ -65,8 +67,8 @@ class DataConfig(Section):
     )
     on_bad_data: Literal["error", "skip", "clip"] = setting(
         "error",
-        "stop at an image or annotation with a fault, or skip it and list it; clip: skip, but clip "
-        "boxes that reach out of the image by a little",
+        "error: stop if an image or annotation has a fault; skip: skip the image and list the fault; "
+        "clip: as skip, but clip boxes that reach out of the image by a little",
     )
     short_side: Whole = setting(600, "short side of a resized image, pixels", ge=1, le=2**14)
     # keras-frcnn has no limit of the long side.
@@ -76,9 +78,9 @@ class DataConfig(Section):
     batch_size: Whole = setting(1, "images per batch and process", ge=1, le=2**12)
     pad_multiple: Whole = setting(
         0,
-        "pad sides to multiples of this, pixels, and boxes to the most of any image: few shapes, "
-        "few graphs; 0: the network's own multiple, or a larger one for XLA (JAX, train.xla), which "
-        "compiles for each shape",
+        "pad sides to multiples of this, pixels, and the number of boxes to the most of any image, so "
+        "that there are few shapes to compile; 0: the network's own multiple, or a larger one for XLA "
+        "(JAX, train.xla), which compiles once per shape",
         ge=0,
         le=2**12,
     )
@@ -94,20 +96,21 @@ class DataConfig(Section):
         "pixels; not with augment",
     )
     uint8_images: Switch = setting(
-        True, "round resized images to whole numbers 0 to 255: a quarter of the memory"
+        True, "round the pixels of resized images to whole numbers: a quarter of the memory"
     )
     flip: Number = setting(0.5, "probability of a horizontal flip", ge=0, le=1)
     repeat_threshold: Number = setting(
         0.0,
-        "images with a class that fewer than this share of the images have come several times in an "
-        "epoch (Gupta et al. 2019, LVIS); 0: off",
+        "a class is rare if a smaller share of the images than this has it; images with rare classes "
+        "come "
+        "several times in an epoch (Gupta et al. 2019, LVIS); 0: off",
         ge=0,
         le=1,
     )
-    loader_threads: Whole = setting(2, "threads that prepare batches ahead of the step", ge=1, le=2**10)
-    prefetch: Whole = setting(4, "batches that are prepared ahead of the step", ge=1, le=2**12)
+    loader_threads: Whole = setting(2, "number of threads that prepare batches", ge=1, le=2**10)
+    prefetch: Whole = setting(4, "number of batches prepared in advance", ge=1, le=2**12)
     cache_mib: Whole = setting(
-        0, "memory for resized images, MiB, so that they are decoded once; 0: none", ge=0, le=2**24
+        0, "memory of the cache of resized images, MiB; 0: no cache", ge=0, le=2**24
     )
 
 
@@ -238,7 +241,7 @@ class DetectionConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """One optimizer for each sub-model, both made alike. Ren et al. 2015, section 3.2."""
+    """The optimizers: one for each sub-model, with the same settings. Ren et al. 2015, section 3.2."""
 
     name: Literal["sgd", "adam"] = setting(
         "sgd", "the optimizer; adam decays weights as AdamW does (Loshchilov & Hutter 2019)"
@@ -252,15 +255,20 @@ class OptimizerConfig(Section):
         le=2**16,
     )
     momentum: Number = setting(0.9, "momentum (sgd)", ge=0, lt=1)
-    bias_lr_factor: Number = setting(2.0, "times the learning rate, for biases (sgd)", ge=0, le=1e4)
-    weight_decay: Number = setting(5e-4, "decay of kernels; biases and scales have none", ge=0, le=1e4)
+    bias_lr_factor: Number = setting(2.0, "factor of the learning rate of biases (sgd)", ge=0, le=1e4)
+    weight_decay: Number = setting(
+        5e-4, "weight decay of kernels; biases and parameters of normalization have none", ge=0, le=1e4
+    )
     clip_norm: Number = setting(
-        100.0, "largest norm of all gradients of a sub-model together; 0: no limit", ge=0, le=1e12
+        100.0,
+        "clip gradients to this norm, all gradients of a sub-model together; 0: off",
+        ge=0,
+        le=1e12,
     )
     warmup_steps: Whole = setting(
         100, "steps over which the learning rate rises from 0", ge=0, le=UNBOUNDED
     )
-    # With N times as many images per step there are N times fewer steps: each goes N times as far.
+    # With N times as many images per step, there are N times fewer steps.
     lr_scaling: Literal["linear", "none"] = setting(
         "linear",
         "linear: N times lr_images images per step, by larger batches, processes or devices, use N "
@@ -268,19 +276,22 @@ class OptimizerConfig(Section):
     )
     lr_scaling_warmup: Number = setting(
         5 / 90,
-        "share of the run over which the rate rises to N times (Goyal et al. 2017, section 2.2)",
+        "share of the run in which this factor rises from 1 to N (Goyal et al. 2017, section 2.2)",
         ge=0,
         le=1,
     )
     decay: Literal["steps", "cosine"] = setting(
         "steps",
-        "course of the rate after the warm-up; cosine: half a cosine down to 0 at the end of the run "
-        "(Loshchilov & Hutter 2017)",
+        "learning rate after the warm-up; steps: decay_at and decay_factor; cosine: half a cosine "
+        "down to 0 "
+        "at the end of the run (Loshchilov & Hutter 2017)",
     )
     decay_at: List[Share] = setting(
-        (0.75,), "steps: shares of the run after which the rate falls", max_length=1000
+        (0.75,), "decay=steps: shares of the run after which the learning rate falls", max_length=1000
     )
-    decay_factor: Number = setting(0.1, "steps: what the rate is multiplied by then", ge=0, le=1e4)
+    decay_factor: Number = setting(
+        0.1, "decay=steps: factor of the learning rate at each of them", ge=0, le=1e4
+    )
 
 
 class LossConfig(Section):

@@ -21,33 +21,36 @@ class TrainConfig(Section):
     )
     conv_tiles: List[Text] = setting(
         ("auto",),
-        "on a CPU: 3x3 convolutions that go by tiles, as CHANNELS:TILES, the least of both, such as "
-        "64:256,128:64; auto: what is faster on this machine, measured once",
+        "3x3 convolutions that use Winograd tiles on a CPU: those with at least CHANNELS channels and "
+        "TILES "
+        "tiles, such as 64:256,128:64; auto: those that are faster on this machine, measured once",
         max_length=64,
     )
     # 16 epochs of VOC 2007's 5011 trainval images: the paper's 80,000 steps.
-    epochs: Whole = setting(16, "epochs", ge=1, le=UNBOUNDED)
+    epochs: Whole = setting(16, "number of epochs", ge=1, le=UNBOUNDED)
     steps_per_epoch: Whole = setting(
-        0, "steps per epoch; 0: once through the training split", ge=0, le=UNBOUNDED
+        0, "steps per epoch; 0: as many as the training split has batches", ge=0, le=UNBOUNDED
     )
-    seed: Whole = setting(0, "seed of everything random", ge=0, le=2**32 - 1)
+    seed: Whole = setting(0, "seed of all random numbers", ge=0, le=2**32 - 1)
+    deterministic: Switch = setting(
+        False, "the same seed gives bit-identical results on a GPU as well; this is slower"
+    )
     xla: Switch = setting(
         False,
-        "TensorFlow: compile each training step as one program, for each image shape; JAX always does",
+        "TensorFlow: compile each training step with XLA, once per image shape; JAX always does",
     )
-    deterministic: Switch = setting(False, "the same seed gives the same bits on a GPU, too, but slower")
     max_nonfinite_steps: Whole = setting(
         10,
-        "steps in a row, skipped for a loss or gradient that is not finite, that end the run",
+        "end the run after this number of skipped steps in a row (loss or gradient not finite)",
         ge=1,
         le=UNBOUNDED,
     )
     log_every: Whole = setting(
-        10, "steps between logged scalars; the first step is logged, too", ge=1, le=UNBOUNDED
+        10, "steps between logged scalars; the first step is also logged", ge=1, le=UNBOUNDED
     )
     validate_every: Whole = setting(1, "epochs between validations", ge=1, le=UNBOUNDED)
     patience: Whole = setting(
-        0, "end the run when mAP has not risen for so many validations; 0: never", ge=0, le=UNBOUNDED
+        0, "end the run if mAP has not risen in this number of validations; 0: never", ge=0, le=UNBOUNDED
     )
     ema: Number = setting(
         0.0,
@@ -58,7 +61,7 @@ class TrainConfig(Section):
     )
     best_weights: Literal["auto", "mAP", "last"] = setting(
         "auto",
-        "best.weights.h5 holds the weights of the best mAP or the last; auto: the last if "
+        "best.weights.h5 has the weights with the best mAP or the last ones; auto: the last if "
         "validation is on a test split",
     )
 

@@ -1,15 +1,16 @@
-"""Batches, prepared by background threads ahead of the training step.
+"""The loader: background threads prepare the batches before the training steps need them.
 
-Threads suffice: decoding, resizing and anchor matching do not hold Python's global lock.
+Threads are enough, because decoding, resizing and anchor matching do not hold Python's global lock.
 
 Each image has its own random generator in each epoch (``frcnn.rng``). So the same seed gives the same
-batches in the same order with any number of threads, and an image does not depend on its batch.
+batches in the same order with any number of threads, and the random changes of an image do not depend on
+the other images of its batch.
 
 If several processes train together, each takes an equal share of every batch. All shares have the same
-shapes: the same number of images, padded to one size, and the number of boxes that the whole batch
-needs. If a share has too few images, at the end of an epoch or because an image cannot be decoded, it is
-filled up with filling images: size 0, no box, weight 0. So every process has a batch in every step. If
-several devices of a process divide its share, it is filled up to a multiple of their number.
+shapes: the number of images, the padded size and the number of boxes G are those that the whole batch
+needs. A share has too few images at the end of an epoch, or if an image cannot be decoded. Then filling
+images are added, with size 0, no box and weight 0. So every process has a batch in every step. If a
+process has several devices, there are so many filling images that each device gets the same number.
 
 The reader of a data set checks only the headers of the images. An image that cannot be decoded is found
 here. With ``on_bad_data`` "skip" the loader skips and reports it.
@@ -44,7 +45,7 @@ BOX_MULTIPLE = 8
 
 
 class DataLoader:
-    """Supplies a data set's batches, epoch by epoch.
+    """Yields the batches of a data set, epoch by epoch.
 
     Args:
         dataset: images and boxes.
@@ -52,16 +53,18 @@ class DataLoader:
         multiple: image sides are padded to a multiple of this, pixels.
         seed: seed of the order and of all random changes of images.
         training: whether to shuffle and flip. If not, the order is that of the data set.
-        make_targets: function of (Batch, list of a generator per image), such as an
-            ``AnchorTargetCreator``. It runs in the threads; its result becomes ``Batch.targets``.
-        on_skip: function of (data set's name, image's name, fault), called each time that an image is
-            skipped.
-        cache: of resized images; loaders with the same ``config`` may share it. None: none.
-        share: (index, count): supply the share of this index, out of ``count`` equal shares of each
-            batch. A whole batch has ``count * devices * config.batch_size`` images.
-        devices: number of devices that divide a share evenly among them.
-        augment: the settings ``augment``, for training; None: only ``config.flip`` changes images.
-        box_kind: as ``box.kind`` has it.
+        make_targets: function of (Batch, list of one random generator per image), such as an
+            ``AnchorTargetCreator``. It runs in the threads. Its result becomes ``Batch.targets``.
+        on_skip: function of (name of the data set, name of the image, fault), called each time that an
+            image is skipped.
+        cache: cache of the resized images; loaders with the same ``config`` may share one. None: no
+            cache.
+        share: (index, count): each batch is divided into ``count`` equal shares, and this loader yields
+            the share with this index. A whole batch has ``count * devices * config.batch_size`` images.
+        devices: number of devices of this process, among which a share is divided evenly.
+        augment: the section ``augment`` of the settings, for training; None: images are only flipped
+            (``config.flip``).
+        box_kind: value of the setting ``box.kind``.
 
     Example:
         >>> loader = DataLoader(dataset, config.data, multiple=32)
@@ -100,7 +103,7 @@ class DataLoader:
         if training and config.repeat_threshold:
             self.factors = repeats.repeat_factors(dataset, config.repeat_threshold)
         self.min_boxes = 1  # G, before padding
-        if config.pad_multiple:  # for few shapes: the most boxes of any image, in all batches
+        if config.pad_multiple:  # G of all batches is that of the image with the most boxes: few shapes
             counts = [int((~sample.difficult).sum()) for sample in dataset.samples]
             self.min_boxes = max([1, *counts])
             if self.augmenter is not None and self.augmenter.config.mosaic:
@@ -117,7 +120,7 @@ class DataLoader:
         return -(-images // self.batch_size)
 
     def _order(self, number):
-        """Return the indices of an epoch's images, and how often each has come before in the epoch."""
+        """Return (M,) indices of an epoch's images, and (M,) how often each has come before in it."""
         order = np.arange(len(self.dataset))
         if self.training:
             rng = rng_module.generator(self.seed, rng_module.ORDER, number)
@@ -126,27 +129,28 @@ class DataLoader:
         return order, repeats.repetitions(order)
 
     def stream(self, number: int = 0, first: int = 0) -> Iterator[Batch]:
-        """Yield batches for ever, epoch after epoch. Arguments and errors: see ``epoch``."""
+        """Yield batches without end, epoch after epoch. Arguments and errors: see ``epoch``."""
         while True:
             yield from self.epoch(number, first)
             number, first = number + 1, 0
 
     def epoch(self, number: int = 0, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch, prepared ahead by background threads.
+        """Yield the batches of one epoch, which background threads prepare.
 
-        Each image comes once, or its factor times (``frcnn.data.repeats``).
+        Each image comes once, or several times with ``data.repeat_threshold`` (``frcnn.data.repeats``).
 
         Args:
-            number: of the epoch, from 0.
-            first: the batch to begin with, from 0.
+            number: number of the epoch, from 0.
+            first: the first batch to yield, from 0.
 
         Raises:
-            DataError: an image cannot be decoded and ``on_bad_data`` is ``"error"``, or none can.
+            DataError: an image cannot be decoded and ``on_bad_data`` is ``"error"``, or no image of the
+                epoch can be decoded.
         """
         order, repetitions = self._order(number)
         size = self.batch_size
         positions = [(number, index) for index in range(first, len(self))]
-        # OpenCV's own threads, one pool per process, would compete with these.
+        # One thread for OpenCV: its own pool of threads would compete with these.
         pool = concurrent.futures.ThreadPoolExecutor(
             self.config.loader_threads, initializer=cv2.setNumThreads, initargs=(1,)
         )
@@ -175,27 +179,31 @@ class DataLoader:
             raise DataError(f"no image of {self.dataset.name} can be decoded: {name}: {fault}")
 
     def _batch(self, whole, repetitions, position):
-        """Return this process' share of the batch of the samples at ``whole``, an array of indices.
+        """Make this process's share of a batch.
 
-        ``repetitions`` says how often each has come before in the epoch.
+        Args:
+            whole: indices in the data set of the images of the whole batch.
+            repetitions: how often each of them has come before in the epoch.
+            position: (epoch, batch in the epoch).
 
         Returns:
-            The ``Batch``, or None if it has no image and there is one process only; and {name: fault} of
-            the images that cannot be decoded.
+            The ``Batch``; None if there is one process and no image can be decoded.
+            {name: fault} of the images that cannot be decoded.
         """
         size = -(-len(whole) // (self.shares * self.devices)) * self.devices
         own = range(self.share * size, min((self.share + 1) * size, len(whole)))
         kept, generators, examples, faults = [], [], [], {}
-        # The first time in an epoch, an image has the generators that it has without repetitions.
-        places = [(position[0], *([again] if again else [])) for again in repetitions.tolist()]
+        # Each repetition has a generator of its own. The first time in an epoch, an image has the same
+        # generator as without repetitions.
+        visits = [(position[0], *([count] if count else [])) for count in repetitions.tolist()]
         plans = None
         if self.augmenter is not None:
-            plans = [self.augmenter.plan(int(index), *place) for index, place in zip(whole, places)]
+            plans = [self.augmenter.plan(int(index), *visit) for index, visit in zip(whole, visits)]
         for row in own:
             sample = self.dataset.samples[whole[row]]
-            epoch, *again = places[row]
-            place = epoch, int(whole[row]), *again
-            generator = rng_module.generator(self.seed, rng_module.IMAGES, *place)
+            epoch, *count = visits[row]
+            identity = epoch, int(whole[row]), *count
+            generator = rng_module.generator(self.seed, rng_module.IMAGES, *identity)
             try:
                 examples.append(self._example(sample, generator, plans and plans[row]))
             except DataError as error:
@@ -209,13 +217,14 @@ class DataLoader:
         rows = np.array(kept, int)
         if self.shares * self.devices > 1:
             missing = size - len(kept)
-            examples += [self._no_image()] * missing
+            examples += [self._filling()] * missing
             generators += [np.random.default_rng(0)] * missing
             rows = np.pad(rows, (0, missing))
         if not examples:
             return None, faults
         images, boxes, labels = zip(*examples)
-        # From the headers of the whole batch, so that all shares have one shape, whatever is decoded.
+        # From the headers of all images of the batch, so that all shares have the same shape even if an
+        # image cannot be decoded.
         counts, resized = self._most_boxes_and_sizes(whole, plans)
         most = -(-max(self.min_boxes, *counts) // BOX_MULTIPLE) * BOX_MULTIPLE
         gt_boxes = np.zeros((len(images), most, boxes[0].shape[1]), "float32")
@@ -242,14 +251,14 @@ class DataLoader:
             batch = dataclasses.replace(batch, targets=self.make_targets(batch, generators))
         return batch, faults
 
-    def _no_image(self):
-        """Return image, boxes and labels of filling."""
+    def _filling(self):
+        """Return image, boxes and labels of a filling image."""
         image = np.zeros((0, 0, 3), "uint8" if self.config.uint8_images else "float32")
         size = 4 if self.box_kind == "axis_aligned" else 5
         return image, np.zeros((0, size), "float32"), np.zeros(0, "int32")
 
     def _most_boxes_and_sizes(self, whole, plans):
-        """Return the most boxes and the (width, height) that each image of a whole batch may have."""
+        """Return, for each image of a whole batch, the most boxes and the (width, height)."""
         if plans is not None:
             return [plan.most_boxes for plan in plans], [plan.size for plan in plans]
         members = [self.dataset.samples[index] for index in whole]
@@ -259,7 +268,7 @@ class DataLoader:
         ]
 
     def _example(self, sample, generator, plan):
-        """Return image, boxes and labels; boxes marked difficult are left out."""
+        """Return image, boxes and labels of a sample, without the boxes marked difficult."""
         if plan is not None:
             example = self.augmenter(plan, bool(generator.random() < self.config.flip))
             used = ~example.difficult
@@ -270,19 +279,23 @@ class DataLoader:
         return image, boxes, sample.labels[~sample.difficult]
 
     def _resized(self, sample):
-        """Return image and boxes, resized, before anything random."""
+        """Return the resized image and its boxes, without random changes."""
         boxes, whole = sample.boxes_of(self.box_kind)[~sample.difficult], (sample.width, sample.height)
         halves = self.config.half_jpeg and transforms.resized_size(*whole, self.config)[1] < 0.5
         return transforms.resize(self._loaded(sample, halves), boxes, self.config, whole)
 
     def _whole(self, sample):
-        """Return the image as it is in the file, from the cache where it is there."""
+        """Return the image in the size of its file, from the cache if it is there."""
         if sample.pixels is not None:
             return self._loaded(sample)
         return self.cache.get(sample, lambda: (self._loaded(sample), np.empty(0)), resized=False)[0]
 
     def _loaded(self, sample, halves=False):
-        """Return the image as it is in the file; with ``halves`` a JPEG at half its size."""
+        """Return the image in the size of its file, or a JPEG at half its size if ``halves``.
+
+        Raises:
+            DataError: it cannot be decoded, or its size has changed.
+        """
         image = transforms.load(sample.path, halves) if sample.pixels is None else sample.pixels
         height, width = image.shape[:2]
         sizes = [(sample.width, sample.height)]
@@ -290,7 +303,7 @@ class DataLoader:
             sizes.append((-(-sample.width // 2), -(-sample.height // 2)))
         if (width, height) not in sizes:
             raise DataError(
-                f"the image {sample.path} has become {width}x{height} pixels, and was "
+                f"the image {sample.path} has {width}x{height} pixels now, but had "
                 f"{sample.width}x{sample.height} when the data set was read"
             )
         return image

@@ -5,7 +5,9 @@ from __future__ import annotations
 from frcnn.backend import IS_TENSORFLOW, computes_on_cpu
 from frcnn.logging.writer import RunLogger
 
-WARM_UP = 10  # steps before, in which graphs are traced and files are read for the first time
+WARM_UP = (
+    10  # steps before the profile, in which graphs are traced and files are read for the first time
+)
 
 
 class StepProfiler:
@@ -58,7 +60,7 @@ class StepProfiler:
         self._is_on = True
 
     def stop(self, step: int = 0) -> None:
-        """End the profile, if it is on, and write it."""
+        """End the profile if one has begun, and write it."""
         if not self._is_on:
             return
         self._is_on = False

@@ -21,12 +21,12 @@ from frcnn.text import shown
 
 @dataclasses.dataclass
 class Summary:
-    """What was done.
+    """Summary of a prediction.
 
     Attributes:
-        pictures: images and frames that were looked at.
-        detections: in all of them.
-        faults: one per source that could not be read, or not to its end.
+        pictures: number of images and frames.
+        detections: number of detections in all of them.
+        faults: a message for each source that could not be read, or not to its end.
         seconds: from the first image to the last.
         stopped: ``stop`` ended it before the last source.
     """
@@ -61,8 +61,8 @@ def predict(
 
     Args:
         detector: the detector.
-        sources: of ``frcnn.prediction.sources.find``.
-        sinks: take the results; they are closed at the end.
+        sources: result of ``frcnn.prediction.sources.find``.
+        sinks: get the results; they are closed at the end.
         batch_size, tile, overlap: as of ``Detector.predict``.
         max_frames: per video or camera, at most.
         report: called with a line per image or video.

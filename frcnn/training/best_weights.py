@@ -1,4 +1,4 @@
-"""Which weights of a run are the best, ``best.weights.h5``."""
+"""The best weights of a run, ``best.weights.h5``."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from frcnn.training.schedule import Schedule
 
 
 class BestWeights:
-    """Saves the weights with the best validation mAP, or the last ones.
+    """Saves the weights with the best validation mAP, or the last weights.
 
-    With the setting "auto", a test split does not choose: weights that are chosen by its mAP have a
-    better mAP there than on other images. The paper takes the last weights.
+    The setting ``train.best_weights`` decides. With "auto" the last weights are saved if the run
+    validates on a test split: weights that are chosen by their mAP on the test split have a better mAP
+    there than on other images. The paper takes the last weights.
 
     Args:
-        config: ``train.best_weights`` is used.
+        config: the settings of the run.
         val_set: data set to validate on.
 
     Attributes:
         by: "mAP" or "last".
-        why: a sentence that says which weights the file will hold, and why.
+        why: a sentence that says which weights are saved, and why.
     """
 
     def __init__(self, config: Config, val_set: Dataset):
-        self.by, split = config.train.best_weights, config.data.val_split
-        why = f"by train.best_weights={self.by}"
+        self.by = config.train.best_weights
+        why = f"as train.best_weights={self.by}"
         if self.by == "auto":
-            self.by = "last" if split.lower().startswith("test") else "mAP"
-            article = "a" if self.by == "last" else "no"
+            is_test = _is_test_split(config, val_set)
+            self.by = "last" if is_test else "mAP"
+            article = "a" if is_test else "no"
             why = f"as {val_set.name} is {article} test split (train.best_weights=auto)"
-        chosen = {"mAP": "the weights of the best mAP", "last": "the last weights, whatever their mAP"}
+        chosen = {"mAP": "the weights with the best mAP", "last": "the last weights, whatever their mAP"}
         self.why = f"best.weights.h5: {chosen[self.by]}, {why}"
 
     def save_if_best(
@@ -42,8 +44,8 @@ class BestWeights:
     ) -> None:
         """Save the weights at the end of an epoch, if they are the best so far.
 
-        Without an mAP to compare (no object in the validation split) the last weights are the best.
-        Weights of a later phase of the schedule are better than those of an earlier one.
+        If there is no mAP, because the validation split has no object, the last weights are the best.
+        Weights of a later phase of the schedule count as better than those of an earlier phase.
         """
         mean_ap = 0.0 if self.by == "last" or result is None else float(result.mean_ap)
         score = [schedule.phase, 0.0 if np.isnan(mean_ap) else mean_ap]
@@ -59,7 +61,7 @@ class BestWeights:
             writer.save_weights(name)
 
     def replace_lost(self, writer: RunWriter, schedule: Schedule) -> None:
-        """Write missing weight files of a finished run again, where the checkpoint has them."""
+        """Write missing weight files of a finished run again, if the checkpoint has these weights."""
         for name in ("last", "best", "ema") if schedule.average else ("last", "best"):
             if (writer.run_dir / f"{name}.weights.h5").is_file():
                 continue
@@ -68,6 +70,14 @@ class BestWeights:
             elif name == "ema" or self.by == "last":
                 self._save(writer, schedule, name)
             else:
-                print("best.weights.h5 is missing; the checkpoint has the last weights, not these")
+                print("best.weights.h5 is missing; the checkpoint has only the last weights")
                 continue
             print(f"{name}.weights.h5 was missing: written again from the checkpoint")
+
+
+def _is_test_split(config: Config, val_set: Dataset) -> bool:
+    """Return whether a run validates on a test split, by the name of the split."""
+    split = config.data.val_split
+    if config.data.dataset == "python":
+        split = val_set.name.rpartition(" ")[2]  # the setting is not about these data
+    return split.lower().startswith("test")

@@ -21,15 +21,15 @@ Tensor = Any
 def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total_steps: int) -> None:
     """Compile ``rpn`` and ``classifier``, each with its losses, its metrics and its own optimizer.
 
-    ``train_on_batch`` then takes a ``sample_weight``: one array (B,) with a weight per image, or a list
-    with an array per output (shapes: ``frcnn.ops.losses``). Keras takes no ``class_weight`` for models
-    with several outputs: set ``loss.class_weights`` instead.
+    After this ``train_on_batch`` accepts a ``sample_weight``: one array (B,) with a weight per image, or
+    a list with one array per output (shapes: ``frcnn.ops.losses``). Keras does not accept
+    ``class_weight`` for models with several outputs: set ``loss.class_weights`` instead.
 
     Args:
-        model: network of any backbone.
-        config: the sections ``optimizer`` and ``loss``, ``train.precision`` and
-            ``data.batch_size``. Default: the model's.
-        total_steps: of the training, which the learning rate's warm-up and decay depend on.
+        model: the network.
+        config: settings, of which ``optimizer``, ``loss``, ``train.precision`` and ``data.batch_size``
+            are used. Default: those of the model.
+        total_steps: number of training steps; warm-up and decay of the learning rate depend on it.
 
     Example:
         >>> config = preset("shapes").replace({"model.preprocessing": "tf"})
@@ -41,7 +41,7 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
     class_terms = classifier_terms(model, config)
     for sub_model, terms, metrics, undecayed in (
         (model.rpn, rpn_terms(model, config.loss.rpn), None, ()),
-        # The shared layers decay once per step, with the RPN.
+        # Weight decay of the shared layers is applied once per step, by the RPN's optimizer.
         (
             model.classifier,
             class_terms,

@@ -40,14 +40,14 @@ class CurveWarnings:
         val_means: Mapping[str, float],
         result: VocAp | None,
     ) -> list[str]:
-        """Return a sentence for each new trouble.
+        """Return one sentence for each new problem.
 
         Args:
             epoch: number of epochs that have been trained.
-            phase: of the schedule; each has a loss of its own.
+            phase: phase of the schedule; losses of different phases are not compared.
             means: {tag: mean} of the epoch's training steps.
             val_means: {tag: mean} of the validation; empty without one.
-            result: of the validation, None without one.
+            result: AP of the validation; None without one.
         """
         if phase != self._phase:
             self._phase, self._best = phase, {}

@@ -1,7 +1,7 @@
 """Optimizers of the sub-models.
 
-Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4. Biases learn at twice the
-rate, as in the authors' code.
+Ren et al. 2015, section 3.2: SGD with momentum 0.9 and weight decay 5e-4. The learning rate of biases is
+twice as high, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -161,17 +161,17 @@ def make(
     Each sub-model needs its own: Keras refuses an optimizer that was built for other variables.
 
     Args:
-        config: the settings ``optimizer``.
+        config: the section ``optimizer`` of the settings.
         rate: the learning rate: a number, or a Keras schedule (``frcnn.training.learning_rate``).
         variables: the sub-model's trainable variables.
-        precision: dtype policy of the layers. With ``mixed_float16`` losses are scaled up, because
+        precision: dtype policy of the layers. With ``mixed_float16`` the loss is scaled up, because
             float16 rounds gradients below 6e-8 to 0.
-        undecayed: variables that do not decay here, because another optimizer decays them.
+        undecayed: variables without weight decay here, because another optimizer applies it.
     """
     clip = {"clip_norm": config.clip_norm}
     if config.name == "sgd":
-        # Here the decay is not part of the gradient that momentum accumulates. In the paper it is,
-        # which in the long run multiplies the decay by 1 / (1 - momentum).
+        # Here weight decay is not part of the gradient that momentum accumulates. In the paper it is,
+        # which multiplies its effect over many steps by 1 / (1 - momentum).
         decay = config.weight_decay / (1.0 - config.momentum)
         optimizer = MomentumSgd(rate, config.momentum, decay, config.bias_lr_factor, undecayed, **clip)
     else:

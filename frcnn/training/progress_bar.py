@@ -52,12 +52,12 @@ class ProgressBar:
         self._bar = tqdm(total=steps, initial=done, desc=title, dynamic_ncols=True, **shown)
 
     def step(self, state: RunState) -> None:
-        """Show the state after a step."""
+        """Show the run state after a step."""
         self._bar.set_postfix_str(self.text(state), refresh=False)
         self._bar.update()
 
     def text(self, state: RunState) -> str:
-        """Return what stands behind the bar."""
+        """Return the text after the bar."""
         rate = (state.step - self._first) / max(time.perf_counter() - self._started, 1e-9)
         parts = [f"{name} {state.means.get(tag, float('nan')):.3f}" for tag, name in LOSSES.items()]
         if not math.isnan(self._mean_ap):
@@ -82,7 +82,7 @@ def duration(seconds: float) -> str:
 
 
 def memory() -> str:
-    """Return the largest memory so far: of the GPU, else of the process; empty where unknown."""
+    """Return the peak memory as text: of the GPU, without a GPU of the process; "" if not known."""
     device = peak_device_memory()
     if device:
         return f"GPU {device / GIB:.1f} GiB"
@@ -90,7 +90,7 @@ def memory() -> str:
         import resource
     except ImportError:  # Windows
         return ""
-    # In KiB, on macOS in bytes.
+    # ru_maxrss is in KiB; on macOS it is in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB:.1f} GiB"
 

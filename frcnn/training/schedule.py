@@ -33,9 +33,8 @@ from frcnn.training.weight_average import WeightAverage
 
 Tensor = Any
 
-# JAX can only compile with XLA; otherwise it runs op by op. With TensorFlow, XLA has no kernel for the
-# fastest NMS and for crop_and_resize, and compiles again for every image shape; ``train.xla`` asks for
-# it.
+# JAX without XLA would run op by op. With TensorFlow, XLA has no kernel for the fastest NMS and for
+# crop_and_resize, and compiles again for every image shape. So it is used only with ``train.xla``.
 USE_XLA = not IS_TENSORFLOW
 
 
@@ -50,16 +49,17 @@ class Schedule(abc.ABC):
         total_steps: number of steps of the run; the learning rate depends on it.
 
     Attributes:
-        steps_done: number of training steps so far; it alone seeds the next step's random numbers.
+        steps_done: number of training steps so far. The random numbers of a step depend only on it and
+            on the run's seed.
         step_models: the models that a training step runs.
-        optimizers: {sub-model: the Keras optimizer that trains it}.
-        phase: number of the part of the run, from 1; only ``four-step`` has more than one. Weights of a
-            later phase count as better than those of an earlier phase.
-        has_one_network: whether validation uses ``models`` alone. It is False where proposals come from
-            a second network, in phase 2 of ``four-step``.
+        optimizers: {"rpn" or "classifier": the Keras optimizer that trains it}.
+        phase: current phase of the run, from 1. Only ``four-step`` has more than one. Weights of a later
+            phase count as better than those of an earlier phase.
+        has_one_network: False while the proposals come from a second network, in phase 2 of
+            ``four-step``; otherwise True.
         average: ``WeightAverage`` of the network's weights; None without ``train.ema``.
-        outputs: of the last step, on the device. After a training step: ``rois`` and ``y_class``.
-            After a validation step: all outputs of ``validation_step_model``.
+        outputs: {name: tensor} of the last step, on the device. After a training step it has ``rois``
+            and ``y_class``, after a validation step all outputs of ``validation_step_model``.
     """
 
     phase = 1
@@ -88,15 +88,16 @@ class Schedule(abc.ABC):
 
         Returns:
             {TensorBoard tag: value}: losses, accuracy, proposal statistics, learning rates, seconds, and
-            the number of graphs traced so far. The values stay on the device until one is asked for.
+            the number of graphs traced so far. The values stay on the device until one of them is read.
         """
         rng = rng_module.generator(self.config.train.seed, rng_module.ROIS, self.steps_done)
         if self._undo is None:
             self._undo = Undo(self._undone_variables())
         self._undo.keep()
-        # Once, though several models take them.
+        # Copied to the device once, though several models take the images.
         images = batch_to_device(batch.images)
         logs, of_host = self._train(batch, images, rng)
+        # The last sub-model that was updated: ``applied`` of it is 0 if any part of the step failed.
         *_, applied = (own["applied"] for own in logs.values() if "applied" in own)
         self._undo.restore_unless(applied)
         if self.average:
@@ -177,7 +178,7 @@ class Schedule(abc.ABC):
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return {name: variable} of everything that training changes."""
-        # The detector holds every layer; layers hold dropout's state beside their weights.
+        # The detector contains all layers. Their variables are the weights and the state of dropout.
         groups = {"model": self.models.detector.variables}
         if self.average:
             groups["average"] = [*self.average.averages, self.average.count]
@@ -211,7 +212,7 @@ class Schedule(abc.ABC):
     def sync_batch_norm(self) -> None:
         """Replace the statistics of batch normalization by their mean over all processes.
 
-        Each process has updated them with its own images only. Frozen layers do not change theirs.
+        Each process has updated them with its own images only. Those of frozen layers do not change.
         """
         variables = self._statistics()
         if self.average:
@@ -261,8 +262,8 @@ class Schedule(abc.ABC):
             "image_sizes": batch.image_sizes,
             "gt_boxes": batch.gt_boxes,
             "gt_labels": batch.gt_labels,
-            # Each process draws for the whole batch and takes the rows of its own images, so that any
-            # number of processes samples the same RoIs.
+            # Each process draws random orders for the whole batch and takes those of its own images. So
+            # the sampled RoIs do not depend on the number of processes.
             "order": random_order(rng, batch.total, count)[batch.rows],
             "cells": batch.targets.cells,
         }

@@ -1,4 +1,7 @@
-"""A Keras model that runs training or validation steps, and the logs that it leaves on the device.
+"""A Keras model that runs training and validation steps, and the logs of a step.
+
+The logs of a step are the numbers that belong to it, such as losses. They stay on the device until they
+are read, so that the host can prepare the next step meanwhile.
 
 B: images.
 """
@@ -20,10 +23,10 @@ Tensor = Any
 
 
 class StepLogs:
-    """The logs of one step, {name: number}, in one array on the device until ``read``.
+    """The logs of one step, {name: number}, as one array on the device.
 
     Args:
-        names: of the numbers.
+        names: names of the numbers.
         values: (len(names),) float32 on the device.
 
     Example:
@@ -43,36 +46,40 @@ class StepLogs:
         return name in self.names
 
     def read(self) -> dict[str, float]:
-        """Return the numbers, once the device has them."""
+        """Wait until the step is done, and return {name: number}."""
         return dict(zip(self.names, ops.convert_to_numpy(self.values).tolist()))
 
 
 class StepModel(keras.Model):
-    """A functional model, dict to dict, that is trained on a sum of losses.
+    """A functional Keras model, from a dict to a dict, that is trained on a sum of losses.
 
-    Keras' ``train_on_batch`` and ``test_on_batch`` turn logs into floats, for which the host waits. So
-    a compiled step hands its logs to ``run`` instead, and these two return an empty dict.
+    Call ``run`` for each step. ``train_on_batch`` and ``test_on_batch`` of Keras would convert the logs
+    to floats, for which the host has to wait. So here the compiled functions take logs and outputs out
+    of the result before Keras sees it, and keep them for ``run``.
 
-    With several processes, each works on its share of the batch. All get the logs of the whole batch,
-    and the gradients of the shares add up to that of the whole.
+    If several processes train together, each computes the losses of its share of the batch, scaled so
+    that the sum over the processes is the loss of the whole batch. The optimizer adds up the gradients,
+    and the logs are those of the whole batch in every process.
 
     Attributes:
-        traces: how often a step was traced for new shapes.
+        terms: the losses.
+        traces: number of times that a step was traced.
     """
 
-    train_function: Any  # Keras sets both to None before the first step
+    train_function: Any  # the compiled steps; Keras sets them to None before the first step
     test_function: Any
 
     def compile(
         self, optimizer: Any, terms: Sequence[LossTerm], jit_compile: bool = False, **options: Any
     ) -> None:
-        """Set what is learnt.
+        """Set the losses and the optimizer.
 
         Args:
-            optimizer: Keras optimizer, built for ``trainable_variables``; None: the model only tests.
+            optimizer: Keras optimizer, built for ``trainable_variables``; None: the model is never
+                trained.
             terms: the losses.
             jit_compile: whether XLA compiles the steps.
-            options: of ``keras.Model.compile``.
+            options: further arguments of ``keras.Model.compile``.
         """
         # Keras refuses XLA for a model with layers whose fastest kernels XLA lacks. ``on_batches``
         # traces others in their place.
@@ -80,8 +87,9 @@ class StepModel(keras.Model):
         self.uses_xla = jit_compile
         self.terms = tuple(terms)
         self.traces = 0
-        # Keras must not track these.
-        self._last = types.SimpleNamespace(outputs={}, logs=None, names={})
+        # Logs and outputs of the latest step, and {"train" or "test": names of its logs}. They are in a
+        # namespace because Keras would wrap a dict that is an attribute of a model.
+        self._latest = types.SimpleNamespace(logs=None, outputs={}, names={})
 
     def run(
         self,
@@ -94,18 +102,23 @@ class StepModel(keras.Model):
         """Run one step, without waiting for its numbers.
 
         Args:
-            inputs: by the names of the inputs.
-            targets: ``y_true`` of each loss that is fed, by the name of the prediction.
+            inputs: {name of the input: array}.
+            targets: {name of the prediction: its ``y_true``}, for all losses whose ``y_true`` is not an
+                output of the model (``LossTerm.target``).
             sample_weight: (B,) weights of the images.
             learn: whether to update the weights.
-            only_if: a number on the device: unless it is above 0, the step does not update the weights.
+            only_if: a number on the device. If it is 0, the weights are not updated.
 
         Returns:
-            logs: ``<sub-model>_loss``, ``<prediction>_loss`` and ``<prediction>_accuracy``, and the sum
-            over the batch of each output that has one number per image. Of a step that learns, also
-            ``applied`` (1.0, or 0.0 where the update was skipped), its ``learning_rate`` and, unless
-            losses are scaled, ``gradient_norm``.
-            outputs: all other outputs, predictions among them. They stay on the device.
+            logs: a ``StepLogs`` with
+
+            - ``rpn_loss`` and ``classifier_loss``, those that the model has: weighted sums of losses;
+            - ``<prediction>_loss`` of each loss, and ``<prediction>_accuracy`` of class scores;
+            - the sum over the batch of each output of shape (B,), under the name of the output;
+            - if ``learn``: ``applied`` (1.0, or 0.0 if the update was skipped), ``learning_rate`` and,
+              except with ``mixed_float16``, ``gradient_norm``.
+
+            outputs: {name: tensor} of all outputs with two axes or more, on the device.
         """
         if only_if is not None:
             # A number per image, as all arrays of a batch are divided among the devices.
@@ -113,12 +126,18 @@ class StepModel(keras.Model):
             targets = targets | {"only_if": per_image}
         on_batch = self.train_on_batch if learn else self.test_on_batch
         on_batch(inputs, targets, sample_weight=sample_weight, return_dict=True)
-        return self._last.logs, self._last.outputs
+        return self._latest.logs, self._latest.outputs
 
     def reset_metrics(self) -> None:
-        """Do nothing: all logs are a step's own, so there is nothing to reset."""
+        """Do nothing. Keras calls this before each step, but no metric has a state here."""
 
     def train_step(self, *arguments: Any) -> Any:
+        """Compute one training step. Keras traces it.
+
+        Returns:
+            The result of ``_packed``; on JAX a pair of it and the new state, which Keras' JAX trainer
+            passes from step to step.
+        """
         optimizer = self.optimizer
         state = None if IS_TENSORFLOW else arguments[0]
         before = _iterations(optimizer, state)
@@ -133,15 +152,25 @@ class StepModel(keras.Model):
         return packed if IS_TENSORFLOW else (packed, state)
 
     def test_step(self, *arguments: Any) -> Any:
+        """Compute one step without an update. Returns: as ``train_step``."""
         result = super().test_step(*arguments)
         if IS_TENSORFLOW:
             return self._packed(result, "test")
         return self._packed(result[0], "test"), result[1]
 
     def _packed(self, logs, kind):
-        """Put all numbers of a step into one array, so that one read gets them."""
+        """Put all logs of a step into one array, so that the host reads them at once.
+
+        Args:
+            logs: the result of ``compute_metrics``, and more logs.
+            kind: "train" or "test".
+
+        Returns:
+            {"values": (number of logs,) float32, "outputs": {name: tensor}}. The names of the logs are
+            kept when the step is traced.
+        """
         outputs = logs.pop("outputs")
-        self._last.names[kind] = list(logs)  # while the step is traced
+        self._latest.names[kind] = list(logs)
         values = ops.stack([ops.cast(own, "float32") for own in logs.values()])
         return {"values": values, "outputs": outputs}
 
@@ -151,7 +180,7 @@ class StepModel(keras.Model):
                 self.train_function = on_batches(self, self.train_step, self.uses_xla)
             else:
                 super().make_train_function(force)
-            self.train_function = self._taking_logs(self.train_function, "train")
+            self.train_function = self._keeping_logs(self.train_function, "train")
 
     def make_test_function(self, force: bool = False) -> None:
         if force or self.test_function is None:
@@ -159,41 +188,66 @@ class StepModel(keras.Model):
                 self.test_function = on_batches(self, self.test_step, self.uses_xla)
             else:
                 super().make_test_function(force)
-            self.test_function = self._taking_logs(self.test_function, "test")
+            self.test_function = self._keeping_logs(self.test_function, "test")
 
-    def _taking_logs(self, function: Callable, kind: str) -> Callable:
-        """Return a compiled step that keeps logs and outputs for ``run``, so that Keras reads none."""
+    def _keeping_logs(self, function: Callable, kind: str) -> Callable:
+        """Wrap a compiled step: take logs and outputs out of its result, and keep them for ``run``.
+
+        Keras gets an empty dict, so it reads nothing from the device.
+        """
 
         def on_batch(*arguments):
             result = function(*arguments)
-            logs = result if IS_TENSORFLOW else result[0]  # JAX returns the state, too
-            self._last.logs = StepLogs(self._last.names[kind], logs.pop("values"))
-            self._last.outputs = logs.pop("outputs")
+            packed = result if IS_TENSORFLOW else result[0]  # JAX also returns the state
+            self._latest.logs = StepLogs(self._latest.names[kind], packed.pop("values"))
+            self._latest.outputs = packed.pop("outputs")
             return result
 
         return on_batch
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        values, by_sub_model = {}, {}
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: dict[str, Tensor] | None = None,
+        y_pred: dict[str, Any] | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Return the loss of a step, NaN if the update must be skipped. Keras calls it.
+
+        It also adds {log: value} of all losses to ``y_pred``, under the name "losses".
+        """
+        assert y is not None and y_pred is not None
+        values: dict[str, Tensor] = {}
+        by_sub_model: dict[str, Tensor] = {}
         for term in self.terms:
             y_true = _y_true(term, y, y_pred)
             values[term.output] = term.loss(y_true, y_pred[term.output], sample_weight)
         if num_processes() > 1:
-            values = self._shares_of_whole(values, y, y_pred)
+            values = self._scaled_to_whole_batch(values, y, y_pred)
         for term in self.terms:
             weighted = term.weight * values[term.output]
             by_sub_model[term.sub_model] = by_sub_model.get(term.sub_model, 0.0) + weighted
-        # Only y_pred goes from here to compute_metrics on both backends.
+        # compute_metrics gets the same y_pred. No other way to pass them works on both backends.
         y_pred["losses"] = {f"{name}_loss": value for name, value in (values | by_sub_model).items()}
         loss = sum(by_sub_model.values())
-        # An infinite loss may have a finite gradient. NaN has not, so the optimizer skips the step.
-        is_sound = ops.isfinite(loss)
+        # An infinite loss may have a finite gradient. A NaN makes all gradients NaN, so the optimizer
+        # skips the update.
+        may_update = ops.isfinite(loss)
         if "only_if" in y:
-            is_sound = is_sound & (y["only_if"][0] > 0)
-        return loss * ops.where(is_sound, 1.0, float("nan"))
+            may_update = may_update & (y["only_if"][0] > 0)
+        return loss * ops.where(may_update, 1.0, float("nan"))
 
-    def _shares_of_whole(self, values, y, y_pred):
-        """Scale the losses of this process so that they add up to those of the whole batch."""
+    def _scaled_to_whole_batch(self, values, y, y_pred):
+        """Scale the losses of this process, so that their sum over all processes is the batch's loss.
+
+        Each loss was divided by the number of anchors or RoIs of this process. It is multiplied by this
+        number, and divided by the number of all processes.
+
+        Args:
+            values: {prediction: loss}.
+            y, y_pred: as Keras passes them.
+        """
         counts = {}
         for term in self.terms:
             if term.normalizer not in counts:
@@ -206,8 +260,15 @@ class StepModel(keras.Model):
             for term in self.terms
         }
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        self.traces += 1  # this line runs in Python, so only while a graph is traced
+    def compute_metrics(
+        self,
+        x: Any,
+        y: dict[str, Tensor],
+        y_pred: dict[str, Any],
+        sample_weight: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Return {name: number} of the logs, and under "outputs" the outputs. Keras calls it."""
+        self.traces += 1  # Python runs this line only while a graph is traced
         logs = dict(y_pred["losses"])
         known = {"losses", *(term.output for term in self.terms)}
         others = {name: value for name, value in y_pred.items() if name not in known}
@@ -218,7 +279,7 @@ class StepModel(keras.Model):
             logs |= {"correct": ops.sum(correct * exists), "rois": ops.sum(exists)}
         if num_processes() > 1:
             names = sorted(logs)
-            # In one message, as the delay of a message counts more than its length.
+            # All in one message: its delay takes longer than its few bytes.
             (sums,) = all_reduce_sum([ops.stack([ops.cast(logs[name], "float32") for name in names])])
             logs = dict(zip(names, ops.unstack(sums, len(names))))
         for term in with_accuracy:
@@ -229,17 +290,19 @@ class StepModel(keras.Model):
 
 
 def _iterations(optimizer, state):
-    """Return how many updates an optimizer has applied, in a step that is traced.
+    """Return the number of updates that an optimizer has applied, as a tensor of the traced step.
 
     Args:
-        state: of Keras' JAX trainer: trained variables, others, the optimizer's, metrics'. None with
-            TensorFlow.
+        optimizer: Keras optimizer.
+        state: state of Keras' JAX trainer: lists of the trainable variables, the other variables, the
+            optimizer's and the metrics' variables. None with TensorFlow.
     """
     if state is None:
-        return ops.convert_to_tensor(optimizer.iterations) + 0  # the value at this place in the graph
+        return ops.convert_to_tensor(optimizer.iterations) + 0  # + 0 makes a copy of the current value
     index = [id(own) for own in optimizer.variables].index(id(optimizer.iterations))
     return state[2][index]
 
 
 def _y_true(term: LossTerm | LossNormalizer, y: dict, y_pred: dict) -> Tensor:
+    """Return the ``y_true`` of a loss: an output of the model, or one of the targets."""
     return y_pred[term.target] if term.target else y[term.output]

@@ -36,7 +36,7 @@ def train(
     datasets: tuple[Dataset, Dataset] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> VocAp | None:
-    """Train as a config says and return the validation ``VocAp`` of the last epoch.
+    """Train with the settings of a config.
 
     It writes to ``run_dir``: ``config.json`` (the settings that were asked for), ``resolved.json`` (all
     settings of the run), ``train/`` and ``validation/`` (TensorBoard), ``metrics.csv``,
@@ -53,16 +53,20 @@ def train(
         make_trainer: constructor that is called in place of ``Trainer``, for tests.
         asked: {key: value} for ``config.json``; None: all settings.
         datasets: the training and the validation set; None: those that ``config`` names.
-        callbacks: as ``frcnn.train`` takes them.
+        callbacks: as for ``frcnn.train``.
+
+    Returns:
+        The ``VocAp`` of the last validation; None if there was none, or if the run was already finished.
 
     Raises:
-        FrcnnError: data, weights, settings or folder do not serve, or the training does not hold.
-        Interrupted: a signal asked for it (``frcnn.runs.signals``); ``resume`` goes on.
+        FrcnnError: data, weights, settings or run directory cannot be used, or the training diverges.
+        Interrupted: a signal stopped the run (``frcnn.runs.signals``); it can be resumed.
     """
     run_dir = pathlib.Path(run_dir)
     preflight.check(run_dir, resume)
     before = run_directory.read_config(run_dir)
-    # The checkpoint has all weights. Only later phases of four-step start from the initial ones again.
+    # A checkpoint has all weights, so the initial weights are not needed. Only four-step uses them
+    # again, in later phases.
     has_checkpoint = bool(checkpoints.list_checkpoints(run_dir / "checkpoints"))
     restores = has_checkpoint and config.train.schedule != "four-step"
     print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
@@ -82,13 +86,13 @@ def train(
             place = "" if datasets else f"{build.folder(config.data)}: "
             echo(f"{use} data: {place}{dataset.summary()}")
             if not len(dataset):
-                raise DataError(f"{dataset.name} has no image to work with")
+                raise DataError(f"{dataset.name} has no image")
         if not train_set.classes:
             raise DataError(f"{train_set.name} has no object, so there is no class to learn")
-        # After the data, so that nothing is downloaded for a run that cannot start.
+        # After the data are read, so that nothing is downloaded for a run that cannot start.
         weight_file = None if restores else initial.find_or_download(config.model)
     asked = {key: config.get(key) for key in KEYS} if asked is None else asked
-    if restores and before is not None:  # the values that these settings got from the weight file
+    if restores and before is not None:  # the first start took the values of "auto" from the weight file
         resolved = {key: before.get(key) for key in ("model.preprocessing", "model.variant")}
         config = config.replace({key: own for key, own in resolved.items() if config.get(key) == "auto"})
     config = resolve(config, train_set.classes, weight_file)
@@ -119,12 +123,12 @@ def resolve(config: Config, classes: Sequence[str], weight_file: str | os.PathLi
     ``data.pad_multiple`` if it is 0.
 
     Args:
-        config: ``Config`` as it was asked for.
-        classes: the names of the classes that the training split has.
-        weight_file: path of the weights to start from, None without.
+        config: the settings that were asked for.
+        classes: names of the classes of the training split.
+        weight_file: file of the initial weights; None: no pretrained weights.
 
     Raises:
-        ConfigError: ``model.preprocessing`` or ``model.variant`` is not what the weights want.
+        ConfigError: ``model.preprocessing`` or ``model.variant`` is not what the weights need.
         WeightsError: the weights are not for this backbone.
     """
     values = {"data.classes": classes, "data.pad_multiple": pad_multiple(config)}
@@ -132,10 +136,10 @@ def resolve(config: Config, classes: Sequence[str], weight_file: str | os.PathLi
 
 
 def _with_conv_tiles(config: Config, before: Config | None, group: process_group.ProcessGroup) -> Config:
-    """Return a config that says which convolutions go by tiles; print where that comes from.
+    """Set ``train.conv_tiles``, the table of ``frcnn.layers.conv_ways``, and print where it comes from.
 
-    A run that goes on keeps its choice, and all processes have that of the first, so that the same run
-    gives the same numbers to the last bit.
+    A resumed run keeps its table, and all processes have the table of the main process, so that a run
+    gives bit-identical numbers.
     """
     if conv_tiles.parse(config.train.conv_tiles) is not None:
         return config
@@ -149,11 +153,12 @@ def _with_conv_tiles(config: Config, before: Config | None, group: process_group
 
 
 def pad_multiple(config: Config) -> int:
-    """Return ``data.pad_multiple``, or what is taken where it is 0.
+    """Return ``data.pad_multiple``; if it is 0, a value that suits the compiler.
 
-    XLA compiles every step for every shape, and gets a tenth of the short side. At 600 x 1000 a network
-    of stride 16 or 32 makes that 64: 13 shapes for all but the slimmest images, and a tenth more pixels.
-    Twice the multiple would make it 7, and a fifth. Without XLA, TensorFlow leaves shapes open.
+    XLA compiles each step once per image shape. So it gets a tenth of the short side. At 600 x 1000 and
+    stride 16 or 32 this becomes 64: there are 13 shapes, except for very narrow images, and a tenth more
+    pixels. With twice the value there would be 7 shapes and a fifth more pixels. TensorFlow without XLA
+    compiles once for all shapes and needs no padding: 0.
     """
     if config.data.pad_multiple or (backend.IS_TENSORFLOW and not config.train.xla):
         return config.data.pad_multiple

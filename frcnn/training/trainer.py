@@ -113,7 +113,7 @@ class Trainer:
         self.curve_warnings = CurveWarnings(self.classes, config.train.epochs)
         profiled = config.log.profile_steps if self.group.is_main else 0
         self.profiler = StepProfiler(self.writer.logger, profiled)
-        self.mean_ap = float("nan")  # of the last validation
+        self.mean_ap = float("nan")  # mAP of the last validation
         self.callbacks: tuple[Any, ...] = ()
         self.stopping = False
 
@@ -138,7 +138,7 @@ class Trainer:
         """
         started, result, progress = time.perf_counter(), None, self.progress
         if progress.epoch >= self.config.train.epochs or self._has_stopped_early():
-            echo(f"{self.run_dir} has been trained to its end: {progress.step} steps")
+            echo(f"the run in {self.run_dir} is finished: {progress.step} steps")
             self.best_weights.replace_lost(self.writer, self.schedule)
             return None
         echo("\n".join([self.best_weights.why, *(f"warning: {text}" for text in self.warnings)]))
@@ -283,9 +283,9 @@ class Trainer:
         return bool(self.callbacks) and self.group.any(self.stopping)
 
     def _has_stopped_early(self):
-        """Return whether mAP has not risen for ``train.patience`` validations; print so."""
+        """Return whether mAP has not risen for ``train.patience`` validations, and print it if so."""
         patience, metrics = self.config.train.patience, self.run_dir / run_directory.METRICS
-        # The main process alone writes that file.
+        # Only the main process writes that file.
         if not patience or not self.group.any(
             self.group.is_main and early_stopping.is_over(metrics, patience)
         ):

@@ -26,28 +26,28 @@ def validate(
     after_batch: Callable[[], None] = lambda: None,
     visual_log: VisualLog | None = None,
 ) -> tuple[dict[str, float], VocAp]:
-    """Compute losses and mAP on a split, once through it, over all processes.
+    """Compute the losses and the mAP on all images of a split, in all processes together.
 
     With ``train.ema`` they are those of the averaged weights.
 
     Args:
-        schedule: its network is validated.
-        loader: of the split, with RPN targets.
-        config: of the run.
+        schedule: the schedule whose network is validated.
+        loader: loader of the split, with RPN targets.
+        config: the settings of the run.
         classes: names of the object classes.
-        after_batch: called after each batch; what it raises ends the validation.
-        visual_log: gets the images and detections.
+        after_batch: called after each batch. An error that it raises ends the validation.
+        visual_log: gets the images and detections; None: nothing is drawn.
 
     Returns:
-        The means of the scalars of the validation steps, with the best F1 where ``visual_log`` has it,
-        and the AP.
+        {TensorBoard tag: mean over the images}, and the scalars of ``VisualLog.finish``.
+        The AP.
     """
     with schedule.averaged_weights():
         return _validate(schedule, loader, config, classes, after_batch, visual_log)
 
 
 def _validate(schedule, loader, config, classes, after_batch, visual_log):
-    # The same RoIs every time, so that validation losses differ by the weights alone.
+    # The same random numbers every time, so that validation losses differ only because of the weights.
     rng = rng_module.generator(config.train.seed, rng_module.VALIDATION_ROIS)
     means, indices, detections = RunningMean(), [], []
     options = {"leave": False, "unit": "batch", "disable": loader.share > 0}

@@ -440,7 +440,7 @@ def test_what_is_left_out_is_said_unless_it_is_recorded(root, capsys):
 def test_an_image_that_changed_since_it_was_read_is_a_fault(root):
     train, _ = build.load(config(root))
     picture(size=(60, 30)).save(root / "JPEGImages" / "b.jpg")
-    with pytest.raises(DataError, match="b.jpg has become 60x30 pixels, and was 40x30"):
+    with pytest.raises(DataError, match="b.jpg has 60x30 pixels now, but had 40x30"):
         list(DataLoader(train, config(root), 8).epoch())
 
 

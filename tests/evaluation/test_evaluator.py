@@ -162,7 +162,10 @@ def test_a_detector_of_shapes_is_scored_on_the_folder_that_is_named(script):
     [
         ("nothing", "nothing is not a training run or a saved detector"),
         ("RUN --weights other.h5", "other.h5"),
-        ("RUN/last.weights.h5 --weights other.h5", "is a file of weights itself, in which other.h5"),
+        (
+            "RUN/last.weights.h5 --weights other.h5",
+            "is a file, so no weights can be chosen in it: leave out other.h5",
+        ),
         ("RUN --split other", "the splits there are: train, val"),
         ("RUN --data-dir nowhere", "no VOC2007 in nowhere"),
         ("RUN --batch-size 0", "data.batch_size must be a whole number from 1"),

@@ -256,7 +256,7 @@ def test_a_run_that_stopped_as_asked_has_done_no_wrong(script, monkeypatch, caps
         ("--optimizer sdg", "optimizer.name must be one of sgd, adam, not 'sdg'"),
         ("--config missing.json", "there is no config file missing.json"),
         ("--resume", "--resume needs the run directory: --out RUN"),
-        ("--allow-config-change", "--allow-config-change goes with --resume"),
+        ("--allow-config-change", "--allow-config-change needs --resume"),
     ],
 )
 def test_bad_settings(error_of, line, says):

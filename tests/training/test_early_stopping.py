@@ -53,7 +53,7 @@ def test_a_run_stops_and_a_resumed_one_stops_at_the_same_epoch(small_config, tmp
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
         assert train_module.train(config, tmp_path / "run", resume=True) is None
-    assert "trained to its end: 4 steps" in told.getvalue()
+    assert "is finished: 4 steps" in told.getvalue()
     assert (tmp_path / "run" / "metrics.csv").read_text().splitlines() == lines
 
 

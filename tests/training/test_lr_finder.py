@@ -52,7 +52,7 @@ def test_the_command_suggests_a_rate(small_config, tmp_path, capsys, monkeypatch
 
 @pytest.mark.parametrize("option", ["--resume --out {}", "--workers-per-node 2"])
 def test_it_is_a_run_of_its_own(tmp_path, option):
-    with pytest.raises(ConfigError, match="--find-lr does not go with --resume"):
+    with pytest.raises(ConfigError, match="--find-lr cannot be used with --resume"):
         train.main(f"--find-lr {option.format(tmp_path)}".split())
 
 

@@ -505,11 +505,11 @@ def test_without_objects_to_find_the_last_weights_are_the_best(counted):
             "auto",
             "val",
             1.0,
-            "the weights of the best mAP, as some is no test split (train.best_weights=auto)",
+            "the weights with the best mAP, as some is no test split (train.best_weights=auto)",
         ),
         ("auto", "test_a", 2.0, "the last weights, whatever their mAP, as some is a test split"),
-        ("mAP", "test_a", 1.0, "the weights of the best mAP, by train.best_weights=mAP"),
-        ("last", "val", 2.0, "the last weights, whatever their mAP, by train.best_weights=last"),
+        ("mAP", "test_a", 1.0, "the weights with the best mAP, as train.best_weights=mAP"),
+        ("last", "val", 2.0, "the last weights, whatever their mAP, as train.best_weights=last"),
     ],
 )
 def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, split, steps, says):
@@ -519,6 +519,17 @@ def test_nothing_is_chosen_by_its_map_on_a_test_split(counted, folder, best, spl
     assert steps_behind(run, "best.weights.h5") == steps
     config = Config().replace({"train.best_weights": best, "data.val_split": split})
     assert says in BestWeights(config, Dataset("some", (), ())).why
+
+
+@pytest.mark.parametrize(
+    "name, by",
+    [("validation data", "mAP"), ("my data", "mAP"), ("VOC2007 test", "last"), ("test", "last")],
+)
+def test_python_data_are_a_test_split_only_by_their_own_name(name, by):
+    """``data.val_split`` is "test" by default, and does not name data that are Python objects."""
+    config = Config().replace({"data.dataset": "python"})
+    best = BestWeights(config, Dataset(name, (), ()))
+    assert best.by == by and f"as {name} is " in best.why
 
 
 def test_a_run_that_goes_on_with_the_last_weights_forgets_a_better_map(counted):

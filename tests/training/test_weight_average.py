@@ -86,5 +86,5 @@ def test_a_run_validates_and_saves_the_average(small_config, tmp_path):
 
 
 def test_it_goes_with_one_network():
-    with pytest.raises(ConfigError, match="train.ema does not go with train.schedule four-step"):
+    with pytest.raises(ConfigError, match="train.ema must be 0 with train.schedule=four-step"):
         Config().replace({"train.ema": 0.9, "train.schedule": "four-step"})
