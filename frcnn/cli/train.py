@@ -39,7 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         ("--val-split", "data.val_split", "split to validate on"),
     )
     data_settings(data, splits)
-    setting(data, "--batch-size", "data.batch_size", "images per step and process")
+    setting(data, "--batch-size", "data.batch_size", "images per step and device")
     setting(data, "--short-side", "data.short_side", "short side of the resized image, pixels")
     setting(data, "--long-side", "data.long_side", "longest long side of a resized image, pixels")
     model = parser.add_argument_group("model")

@@ -75,7 +75,7 @@ class DataConfig(Section):
     long_side: Whole = setting(
         1000, "longest side of a resized image, pixels; it limits short_side", ge=1, le=2**20
     )
-    batch_size: Whole = setting(1, "images per batch and process", ge=1, le=2**12)
+    batch_size: Whole = setting(1, "images per step and device", ge=1, le=2**12)
     pad_multiple: Whole = setting(
         0,
         "pad sides to multiples of this, pixels, and the number of boxes to the most of any image, so "

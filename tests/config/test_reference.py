@@ -18,6 +18,5 @@ def test_the_page_has_a_row_for_each_setting():
     assert all(sum(row.startswith(f"| `{key}` |") for row in rows) == 1 for key in KEYS)
     row = next(row for row in rows if "`data.batch_size`" in row)
     assert (
-        row
-        == "| `data.batch_size` | `1` | a whole number from 1 to 4096 | images per batch and process |"
+        row == "| `data.batch_size` | `1` | a whole number from 1 to 4096 | images per step and device |"
     )
