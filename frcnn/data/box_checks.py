@@ -21,13 +21,13 @@ def check_box(
     min_side: float = MIN_SIDE,
     clip: bool = False,
 ) -> tuple[list[float], str]:
-    """Return a box in pixels within the image, and what was clipped ("": nothing worth saying).
+    """Return a box in pixels, clipped to the image, and what was clipped, as text.
 
     Args:
         box: x1, y1, x2, y2, half-open.
-        width, height: of the image, pixels; infinite where it is not known.
-        shares: the corners are shares of the image, 0 to 1.
-        min_side: pixels that the sides must have.
+        width, height: of the image, pixels; infinite if unknown.
+        shares: whether the corners are fractions of the image, 0 to 1.
+        min_side: smallest length of a side, pixels.
         clip: clip a box that loses at most ``MAX_CLIPPED`` of its area.
 
     Raises:

@@ -36,12 +36,12 @@ NO_CORNERS = Outline()
 
 
 def recognise(tree: FileTree) -> str | None:
-    """Return the file that tells that a folder is a COCO data set, None where it is none."""
+    """Return a file by which a folder is recognised as a COCO data set; None if it is not one."""
     return next(iter(_files(tree).values()), None)
 
 
 def splits(tree: FileTree) -> list[str | None]:
-    """Return the names of the splits; None stands for a single file that names none."""
+    """Return the names of the splits; None for the only file, if its name is not that of a split."""
     return list(_files(tree))
 
 
@@ -76,7 +76,7 @@ def _split(file: str) -> str | None:
 
 
 def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
-    """Return what the file of one split says.
+    """Return the labels of one split.
 
     Args:
         tree: the data set's files.
@@ -84,7 +84,7 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
         outlines: keep polygons.
 
     Raises:
-        DataError: the file cannot be read, or is not of this form as a whole.
+        DataError: the file cannot be read, or is not a COCO file.
     """
     file = _files(tree)[split]
     path = tree.path(file)
@@ -108,10 +108,10 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
 
 
 def _slim(entry: dict[str, Any], outlines: bool = False) -> dict[str, Any]:
-    """Take an annotation's polygons, most of a file, out of it while it is parsed.
+    """Replace an annotation's polygons, which are most of a file, while the file is parsed.
 
-    They become ``outline``, an ``Outline``, which holds them if they are to be kept. A missing ``bbox``
-    is made of them.
+    They become ``outline``, an ``Outline``, which has them only if polygons are kept. If the annotation
+    has no ``bbox``, it gets the box around the polygons.
     """
     if "segmentation" in entry:
         shape = entry.pop("segmentation")
@@ -131,7 +131,7 @@ def _slim(entry: dict[str, Any], outlines: bool = False) -> dict[str, Any]:
 
 
 def _rings(shape: Any) -> tuple[np.ndarray, ...]:
-    """Return the corners of each polygon of a ``segmentation``; () of a mask, or where one is broken."""
+    """Return the corners of each polygon of a ``segmentation``; () for a mask or a broken polygon."""
     try:
         rings = tuple(np.array(ring, "float64").reshape(-1, 2) for ring in shape if len(ring))
     except (TypeError, ValueError, OverflowError):
@@ -140,7 +140,7 @@ def _rings(shape: Any) -> tuple[np.ndarray, ...]:
 
 
 def _key(value: Any) -> Any:
-    """Return an id as a whole number where it is one, written as text or float too."""
+    """Return an id as an int if it is a whole number, also one that is written as text or float."""
     if type(value) is int:
         return value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,30}", value):

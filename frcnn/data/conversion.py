@@ -1,6 +1,6 @@
 """``frcnn convert``: from data sets in any format to one in another format.
 
-What the new format cannot say is counted and listed; nothing is lost in silence.
+What the new format cannot store is counted and listed. Nothing is lost silently.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Part:
 
 
 def parts_of(sources: Sequence[Source], splits: Mapping[str, str], format: str) -> list[Part]:
-    """Return which splits are converted, and what they are called then.
+    """Return the splits to convert, with their new names.
 
-    Without a choice these are all splits that do not overlap: of VOC's ``trainval`` beside ``train``
-    and ``val``, the latter two. ``train2017`` becomes ``train``, ``valid`` becomes ``val``; images
-    without a split become ``train``.
+    Without a choice these are all splits that do not overlap. If there are ``train``, ``val`` and VOC's
+    ``trainval``, they are ``train`` and ``val``. ``train2017`` becomes ``train``, ``valid`` becomes
+    ``val``; images without a split become ``train``.
 
     Args:
         sources: the data sets.
@@ -86,7 +86,7 @@ def parts_of(sources: Sequence[Source], splits: Mapping[str, str], format: str) 
 
 
 def _disjoint(there: Sequence[str | None]) -> list[str | None]:
-    """Return the splits of which no image is in two: not VOC's trainval beside train."""
+    """Return splits that have no image in common: not both VOC's trainval and train."""
     if "train" in there and "trainval" in there:
         return [split for split in there if split in ("train", "val", "test", None)]
     return list(there)
@@ -112,7 +112,7 @@ def combine(
     format: str,
     shares: Mapping[str, float],
 ) -> tuple[Converted, list[str]]:
-    """Return the data set to write, and sentences about what is not taken over.
+    """Return the data set to write, and sentences about what is lost.
 
     Args:
         parts, datasets: what was read.
@@ -126,7 +126,7 @@ def combine(
     """
     classes = choice.classes or tuple(dict.fromkeys(name for one in datasets for name in one.classes))
     writer = WRITERS[format]
-    notes = Losses(format, writer.SAYS, writer.MIN_SIDE)
+    notes = Losses(format, writer.STORES, writer.MIN_SIDE)
     taken: list[tuple[str, NewImage]] = []
     owner: dict[str, str] = {}
     names: set[str] = set()
@@ -156,9 +156,9 @@ def combine(
         sentences.append(f"{renamed} images have new file names, as names would collide or not be read")
     used = {classes[label] for images in splits.values() for _, one in images for label in one.labels}
     sentences += notes.sentences()
-    if "classes" not in writer.SAYS and (tuple(sorted(used)) != classes):
+    if "classes" not in writer.STORES and (tuple(sorted(used)) != classes):
         sentences.append(
-            f"{format} does not say the order of the classes, nor classes without objects: they are "
+            f"{format} does not store the order of the classes, nor classes without objects: they are "
             f"read again as {listed(sorted(used))}"
         )
     return Converted(splits, classes), list(dict.fromkeys(sentences))

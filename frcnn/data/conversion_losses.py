@@ -1,4 +1,4 @@
-"""What a format cannot say: ``frcnn convert`` takes it from the samples, counts it and says it."""
+"""Removes from samples what a format cannot store, and counts it, for ``frcnn convert``."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ import numpy as np
 from frcnn.data.outlines import Outline
 from frcnn.data.sample import Sample
 
-MOST_APART = 1.0  # pixels between a box and the box around its polygon, of which a format says one
+MOST_APART = 1.0  # pixels between a box and the box around its polygon, of which a format stores one
 SAME = 0.0011  # pixels: boxes are written with three digits after the point
 
 
 class Losses:
-    """Takes from samples what a format cannot say, and counts it.
+    """Removes from samples what a format cannot store, and counts it.
 
     Args:
         format: its name.
-        says: its ``SAYS``.
+        stores: the ``STORES`` of the format.
         min_side: its ``MIN_SIDE``.
     """
 
-    def __init__(self, format: str, says: frozenset[str], min_side: float) -> None:
+    def __init__(self, format: str, stores: frozenset[str], min_side: float) -> None:
         self.format = format
-        self.says = says
+        self.stores = stores
         self.min_side = min_side
         self.difficult = self.crowd = self.area = self.thin = self.empty = 0
         self.polygons = self.parts = self.masks = self.misfits = self.moved = self.cornered = 0
         self.farthest = 0.0
 
     def keep(self, sample: Sample) -> Sample | None:
-        """Return a sample with what the format can say; None: not even the image."""
+        """Return a sample with what the format can store; None if it cannot even store the image."""
         crowd = np.zeros(len(sample.boxes), bool) if sample.crowd is None else sample.crowd
         sides = sample.boxes[:, 2:] - sample.boxes[:, :2]
         kept = (sides >= self.min_side).all(axis=1)
         self.thin += int((~kept).sum())
-        if not self.says & {"crowd", "difficult"}:
+        if not self.stores & {"crowd", "difficult"}:
             self.crowd += int((kept & crowd).sum())
             kept &= ~crowd
-        elif "crowd" not in self.says:
+        elif "crowd" not in self.stores:
             self.crowd += int((kept & crowd).sum())
-        if "difficult" not in self.says:
+        if "difficult" not in self.stores:
             self.difficult += int((kept & sample.difficult & ~crowd).sum())
-        if "area" not in self.says and sample.area is not None:
+        if "area" not in self.stores and sample.area is not None:
             own = np.prod(sides.astype("float64"), axis=1)
             self.area += int((kept & (np.abs(own - sample.area) > 0.01 * own)).sum())
-        if not kept.any() and "empty" not in self.says:
+        if not kept.any() and "empty" not in self.stores:
             self.empty += 1
             return None
         outlines = [
@@ -54,7 +54,7 @@ class Losses:
             for outline, box, is_kept in zip(sample.outlines or (), sample.boxes, kept)
             if is_kept
         ]
-        if "polygon only" in self.says and any(outlines):
+        if "polygon only" in self.stores and any(outlines):
             self.cornered += sum(outline is None for outline in outlines)
         return dataclasses.replace(
             sample,
@@ -67,19 +67,19 @@ class Losses:
         )
 
     def _outline(self, outline: Outline, box: np.ndarray, sample: Sample) -> Outline | None:
-        """Return an outline that the format can say; None: the object is written as a box."""
+        """Return an outline that the format can store; None: the object is written as a box."""
         if not outline.rings:
-            if outline.rle is not None and "mask" in self.says:
+            if outline.rle is not None and "mask" in self.stores:
                 return outline
             self.masks += 1
             return None
-        if "polygon" not in self.says:
+        if "polygon" not in self.stores:
             self.polygons += 1
             return None
-        if len(outline.rings) > 1 and "parts" not in self.says:
+        if len(outline.rings) > 1 and "parts" not in self.stores:
             self.parts += 1
             return None
-        if "box of polygon" in self.says:
+        if "box of polygon" in self.stores:
             return outline
         apart = float(np.abs(outline.box(sample.width, sample.height) - box).max())
         if apart > MOST_APART:
@@ -94,20 +94,20 @@ class Losses:
         """Return a sentence for each kind of loss, with its count."""
         format = self.format
         as_boxes = "their boxes are written"
-        crowd = "written as difficult objects" if "difficult" in self.says else "left out"
+        crowd = "written as difficult objects" if "difficult" in self.stores else "left out"
         lost = (
-            (self.polygons, f"objects have polygons, which {format} does not say: {as_boxes}"),
-            (self.parts, f"objects have several polygons, of which {format} says one: {as_boxes}"),
+            (self.polygons, f"objects have polygons, which {format} does not store: {as_boxes}"),
+            (self.parts, f"objects have several polygons, of which {format} stores one: {as_boxes}"),
             (self.masks, f"objects are masks, circles or turned boxes, which are not kept: {as_boxes}"),
             (
                 self.misfits,
                 f"objects have polygons more than {MOST_APART:g} pixel apart from their boxes, and "
-                f"{format} says one of the two: {as_boxes}",
+                f"{format} stores one of the two: {as_boxes}",
             ),
             (
                 self.moved,
                 f"objects get the boxes around their polygons, up to {self.farthest:.2g} pixels apart "
-                f"from their own, as {format} says one of the two",
+                f"from their own, as {format} stores one of the two",
             ),
             (
                 self.cornered,
@@ -116,17 +116,17 @@ class Losses:
             ),
             (
                 self.area,
-                f"objects have the area of a mask, which {format} does not say: it is not written",
+                f"objects have the area of a mask, which {format} does not store: it is not written",
             ),
             (
                 self.difficult,
-                f"objects are difficult, which {format} does not say: they are written as ordinary ones",
+                f"objects are difficult, which {format} does not store: they become ordinary objects",
             ),
-            (self.crowd, f"objects are crowds, which {format} does not say: they are {crowd}"),
+            (self.crowd, f"objects are crowds, which {format} does not store: they are {crowd}"),
             (
                 self.thin,
                 f"boxes are too thin to be read again in {format}: they are left out",
             ),
-            (self.empty, f"images have no object, which {format} does not say: they are left out"),
+            (self.empty, f"images have no object, which {format} does not store: they are left out"),
         )
         return [f"{count} {what}" for count, what in lost if count]

@@ -1,5 +1,4 @@
-"""What ``frcnn convert`` hands to the writers: images under their new names, in splits, with one list of
-classes."""
+"""The data set that ``frcnn convert`` passes to the writers, with the images' new names."""
 
 from __future__ import annotations
 

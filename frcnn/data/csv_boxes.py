@@ -1,9 +1,9 @@
 """CSV files with one object per row.
 
 Without a header a row is ``path,x1,y1,x2,y2,class``, as keras-frcnn and keras-retinanet write it; the
-row ``path,,,,,`` is an image without objects. With a header the columns may have any order: those of
-TensorFlow's and Roboflow's exports are known, and those of OpenImages, whose boxes are shares of the
-image. A file of two columns, ``class,number``, gives the order of the classes; OpenImages' class
+row ``path,,,,,`` is an image without objects. With a header the columns may have any order. Known are
+the headers of TensorFlow's and Roboflow's exports, and of OpenImages, whose boxes are in fractions of
+the image. A file of two columns, ``class,number``, gives the order of the classes. OpenImages' class
 descriptions give their readable names.
 """
 
@@ -50,12 +50,12 @@ PLAIN = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
 
 
 def recognise(tree: FileTree) -> str | None:
-    """Return the file that tells that a folder is a CSV data set, None where it is none."""
+    """Return a file by which a folder is recognised as a CSV data set; None if it is not one."""
     return next(iter(_files(tree).values()), [None])[0]
 
 
 def splits(tree: FileTree) -> list[str | None]:
-    """Return the names of the splits; None stands for files that name none."""
+    """Return the names of the splits; None for files whose names are not those of splits."""
     return list(_files(tree))
 
 
@@ -96,7 +96,7 @@ def _columns(row: list[str]) -> tuple[Mapping[str, int], bool] | None:
 
 
 def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
-    """Return what the files of one split say.
+    """Return the labels of one split.
 
     Args:
         tree: the data set's files.
@@ -148,7 +148,7 @@ def _image(tree: FileTree, written: str, bases: tuple[str, ...], where: str) -> 
 def _object(
     line: int, row: list[str], columns: Mapping[str, int], readable: Mapping[str, str]
 ) -> RawObject:
-    """Return the object of one row; a fault of the row is in it."""
+    """Return the object of one row. Its ``fault`` says what is wrong with it."""
     corners = [row[columns[corner]] for corner in ("x1", "y1", "x2", "y2")]
     box = [number(corner) for corner in corners]
     fault = ""
@@ -164,7 +164,7 @@ def _object(
 
 
 def _in_shares(rows: list[tuple[int, list[str]]], columns: Mapping[str, int]) -> bool:
-    """Say whether all corners of a file are shares of the image: 0 to 1, and not all whole."""
+    """Return whether a file's corners are fractions of the image: all from 0 to 1, not all whole."""
     values = [
         number(row[columns[corner]])
         for _, row in rows

@@ -1,6 +1,6 @@
 """CVAT's XML, "CVAT for images 1.1": ``<image>`` elements with ``<box>``, ``<polygon>`` and ``<mask>``.
 
-Corners are half-open pixels counted from 0. A turned box becomes the box around it.
+Corners are half-open pixels counted from 0. A rotated box becomes the box around it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOT_BOXES = ("polyline", "points", "cuboid", "skeleton", "ellipse")
 
 
 def recognise(tree: FileTree) -> str | None:
-    """Return the file that tells that a folder is a CVAT export, None where it is none."""
+    """Return a file by which a folder is recognised as a CVAT export; None if it is not one."""
     return next(iter(_files(tree)), None)
 
 
@@ -34,7 +34,7 @@ def _files(tree: FileTree) -> list[str]:
 
 
 def splits(tree: FileTree) -> list[str | None]:
-    """Return the names of the splits, which are CVAT's subsets; None stands for images without one."""
+    """Return the names of the splits, which are CVAT's subsets; None for images without a subset."""
     found: dict[str | None, None] = {}
     for file in _files(tree):
         for element in read_xml(tree.path(file)).iter("image"):
@@ -48,7 +48,7 @@ def _of_file(file: str) -> str | None:
 
 
 def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
-    """Return what the files say of one split.
+    """Return the labels of one split.
 
     Args:
         tree: the data set's files.
@@ -99,7 +99,7 @@ def _image(tree: FileTree, file: str, element: Any, split: str | None, outlines:
 
 
 def _object(place: int, element: Any, outlines: bool) -> RawObject:
-    """Return the object of one element; what is wrong with it is in it."""
+    """Return the object of one element. Its ``fault`` says what is wrong with it."""
     name, fault = element.get("label") or "", ""
     box: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     difficult = crowd = False
@@ -131,7 +131,7 @@ def _object(place: int, element: Any, outlines: bool) -> RawObject:
 
 
 def _turned(box: tuple[float, ...], degrees: float) -> tuple[float, ...]:
-    """Return the box around a box that is turned about its centre."""
+    """Return the box around a box that is rotated about its centre."""
     x1, y1, x2, y2 = box
     sine, cosine = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
     width, height = x2 - x1, y2 - y1

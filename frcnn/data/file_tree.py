@@ -1,7 +1,7 @@
-"""The files of a data set, and which of them a label file means.
+"""The files of a data set, and how to find the image that a label file names.
 
 Label files name images in many ways: relative to the label file, to the data set, to a folder that was
-renamed since, or by the absolute path of another computer. A name is only looked up in the listing of
+renamed since, or by the absolute path on another computer. A name is only looked up in the listing of
 the data set's folder, so no name leads out of it.
 """
 
@@ -23,7 +23,7 @@ MAX_DEPTH = 12  # folders below each other
 
 
 def image_name(written: str) -> str:
-    """Return what messages call an image: what its label file writes, without the ending."""
+    """Return the name of an image for messages: its name in the label file, without the suffix."""
     stem, ending = posixpath.splitext(written.replace("\\", "/"))
     return stem if ending.lower() in IMAGE_ENDINGS else stem + ending
 
@@ -71,15 +71,15 @@ class FileTree:
         return self._before + file
 
     def has(self, file: str) -> bool:
-        """Say whether there is such a file."""
+        """Return whether there is such a file."""
         return file in self._all
 
     def holds_images(self, folder: str) -> bool:
-        """Say whether images lie in or below a folder."""
+        """Return whether there are images in a folder or below it."""
         return folder in self._folders
 
     def find_image(self, written: str, bases: Iterable[str] = ("",)) -> str:
-        """Return the image that a label file means.
+        """Return the image that a label file names.
 
         Args:
             written: a path, or a name with or without its ending.
@@ -91,7 +91,7 @@ class FileTree:
         return self._find(written, tuple(bases), self._image_index, "image")
 
     def find_text(self, written: str, bases: Iterable[str] = ("",)) -> str:
-        """Return the .txt file that a label file means. Arguments as ``find_image``."""
+        """Return the .txt file that a label file names. Arguments: as for ``find_image``."""
         return self._find(written, tuple(bases), self._text_index, "file")
 
     @functools.cached_property

@@ -1,7 +1,7 @@
-"""The formats of labels: which one a folder has, its splits, and the reading of one split.
+"""The formats of labels: recognise the format of a folder, list its splits, and read a split.
 
-``FORMATS`` is the table of them. Each entry is a module with ``recognise(tree)``, ``splits(tree)`` and
-``read(tree, split, outlines)``. VOC folders and devkits are read by ``frcnn.data.voc``.
+``FORMATS`` is the table of the formats. Each entry is a module with ``recognise(tree)``,
+``splits(tree)`` and ``read(tree, split, outlines)``. ``frcnn.data.voc`` reads VOC folders and devkits.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Found:
         return FORMATS[self.name]
 
     def parsed(self, split: str | None, outlines: bool = False) -> LabelledSplit:
-        """Return what the labels of one of the reader's splits say; they are parsed once.
+        """Return the labels of one of the reader's splits. They are parsed once and kept.
 
         Args:
             split: one of the reader's splits.
@@ -86,11 +86,11 @@ def find(root: Path | str, name: str = "auto") -> Found | None:
 
     Args:
         root: the folder.
-        name: of the format; ``"auto"``: whichever fits first.
+        name: name of the format; ``"auto"``: the first one that fits.
 
     Raises:
         ConfigError: there is no such format.
-        DataError: the folder is not in the format that is asked for.
+        DataError: the folder is not in this format.
     """
     if name not in ("auto", *FORMATS):
         known = ("auto", "voc", *FORMATS)
@@ -130,10 +130,10 @@ def collect(
 
 
 def read(found: Found, split: str, divide: bool = True, outlines: bool = False) -> LabelledSplit:
-    """Return what the labels of a split say.
+    """Return the labels of a split.
 
-    Where a data set has no split for validation, ``train`` and ``val`` are made from what there is: the
-    images whose file names' hash says so, a fifth, are ``val``.
+    If a data set has no split for validation, ``train`` and ``val`` are made: a fifth of the images,
+    chosen by a hash of their file names, is ``val``.
 
     Args:
         found: the data set.

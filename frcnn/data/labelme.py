@@ -25,7 +25,7 @@ SHAPES = {"rectangle": 2, "mask": 2, "circle": 2, "polygon": 3, "rotation": 4, "
 
 
 def recognise(tree: FileTree) -> str | None:
-    """Return the file that tells that a folder is LabelMe's, None where it is none."""
+    """Return a file by which a folder is recognised as one of LabelMe; None if it is not one."""
     for file in tree.with_ending(".json")[:20]:
         if HEAD.match(head(tree.path(file))):
             return file
@@ -33,12 +33,12 @@ def recognise(tree: FileTree) -> str | None:
 
 
 def splits(tree: FileTree) -> list[str | None]:
-    """Return the names of the splits, which are folders; None stands for files in no such folder."""
+    """Return the names of the splits, which are folders; None for files outside such folders."""
     return list(by_split_folder(tree.with_ending(".json")))
 
 
 def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
-    """Return what the files of one split say.
+    """Return the labels of one split.
 
     Args:
         tree: the data set's files.
@@ -100,7 +100,7 @@ def _find(tree: FileTree, file: str, written: str, folder: str) -> str:
 
 
 def _object(index: int, shape: Any, outlines: bool) -> RawObject:
-    """Return the object of one shape; what is wrong with it is in it."""
+    """Return the object of one shape. Its ``fault`` says what is wrong with it."""
 
     def faulty(what: str) -> RawObject:
         return RawObject(index, "", (0, 0, 0, 0), fault=what)

@@ -1,7 +1,7 @@
-"""What label files say, before anything is checked: the same types for the readers of all formats.
+"""The content of label files before it is checked, in the same types for all formats.
 
-Each reader returns a ``LabelledSplit``: what its files say, with their places in them.
-``frcnn.data.to_dataset`` does what all formats share.
+Each reader returns a ``LabelledSplit``: the labels in its files, with their places in the files.
+``frcnn.data.to_dataset`` does what is the same for all formats.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ADD_CLASS = "correct the class names, or add the missing ones to data.classes"
 
 
 class RawObject(NamedTuple):
-    """One labelled object as its file says it.
+    """One labelled object, as it is in its file.
 
     Attributes:
         place: number of the object within its image or file.
@@ -31,8 +31,8 @@ class RawObject(NamedTuple):
         crowd: a group of objects, as ``iscrowd`` of COCO; never trained on.
         area: of the object's mask, square pixels; None: the box's area.
         fault: what the reader found wrong with the object; "" without a fault.
-        outline: the file gives a polygon, mask or turned box, of which training uses the box around it;
-            with its corners where a reader is asked to keep them, in the units of ``box``.
+        outline: the polygon, mask or rotated box that the file has; training uses the box around it. It
+            has corners only if the reader is asked to keep them, in the units of ``box``.
     """
 
     place: int
@@ -47,16 +47,17 @@ class RawObject(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class RawImage:
-    """One image and its objects as their files say it.
+    """One image and its objects, as they are in their files.
 
     Attributes:
         name: identifier in messages and in ``Sample.name``.
         path: image file; None: it was not found, and ``fault`` says so.
         objects: list of ``RawObject``.
-        place: what comes before ``RawObject.place`` in messages: ``FILE box``, ``FILE: annotations[``.
-        size: declared (width, height), pixels; 0 where it is not declared.
-        shares: boxes are shares of the upright image's width and height.
-        faults: (place, what) that the reader found.
+        place: text before ``RawObject.place`` in messages, such as ``FILE box`` or
+            ``FILE: annotations[``.
+        size: (width, height) in the label file, pixels; 0 if the file has none.
+        shares: boxes are in fractions of the upright image's width and height, not in pixels.
+        faults: (place, description) of each fault that the reader found.
     """
 
     name: str
@@ -76,7 +77,7 @@ class RawImage:
 
 @dataclasses.dataclass
 class LabelledSplit:
-    """One split of a data set as its files say it.
+    """One split of a data set, as it is in its files.
 
     Attributes:
         name: data set and split, for messages.
@@ -84,8 +85,8 @@ class LabelledSplit:
         classes: declared class names in the order of the labels; None: the sorted names that occur.
         faults: list of ``Fault`` that belong to no image.
         notes: sentences for the user, such as how many images have no label file.
-        min_side: pixels that a box's sides must have.
-        made: the split was made by the hash of the images' names, as the data set has none.
+        min_side: smallest side of a box, pixels.
+        made: the split was made by a hash of the images' names, because the data set has none.
     """
 
     name: str
@@ -99,7 +100,7 @@ class LabelledSplit:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What the user wants of the labels.
+    """The user's choice of classes, boxes and outlines.
 
     Attributes:
         classes: names in the order of the labels; None: those that the data set has.

@@ -11,7 +11,7 @@ from frcnn.data import image_io
 
 
 class Outline(NamedTuple):
-    """What a label file says of an object beside its box.
+    """The polygon, mask or rotated box of an object in a label file.
 
     Attributes:
         rings: (P, 2) float64 corners of each polygon, P >= 3, pixels of the upright image; several where

@@ -36,10 +36,12 @@ class Sample:
         weight: factor of the image's losses in both sub-models.
         pixels: (H, W, 3) uint8 RGB of an image in memory; None: it is in the file.
         crowd: (G,) bool; groups of objects, COCO's ``iscrowd``; ``difficult`` too. None: no box.
-        oriented: (G, 5) float32 oriented boxes ``[cx, cy, w, h, angle]``, of which ``boxes`` holds the
-            boxes around them; None: no object of the image has an angle.
-        area: (G,) of the objects' masks, square pixels, by which COCO AP sorts sizes; None: the boxes'.
-        outlines: G polygons, None for an object with a box alone; None: not kept, or no object has one.
+        oriented: (G, 5) float32 oriented boxes ``[cx, cy, w, h, angle]``; ``boxes`` has the axis-aligned
+            boxes around them. None: no object of the image has an angle.
+        area: (G,) areas of the objects' masks, square pixels, by which COCO AP sorts objects into sizes;
+            None: the areas of the boxes.
+        outlines: G polygons, each None for an object without one. None: polygons are not kept, or no
+            object has one.
     """
 
     name: str
@@ -57,7 +59,7 @@ class Sample:
     outlines: tuple[Outline | None, ...] | None = None
 
     def truth(self) -> dict[str, np.ndarray]:
-        """Return what the metrics compare detections with: all arrays of the objects but ``crowd``."""
+        """Return the ground truth for the metrics: all arrays of the objects except ``crowd``."""
         truth = {"boxes": self.boxes, "labels": self.labels, "difficult": self.difficult}
         more = {"area": self.area, "oriented": self.oriented}
         return truth | {name: values for name, values in more.items() if values is not None}
@@ -81,8 +83,8 @@ class Dataset:
         dropped: (class, objects) of the classes that ``data.classes`` drops.
         clipped: (name, box) for each box that was clipped to its image.
         notes: sentences about the labels that the user should read.
-        outlines: objects of which the labels give a polygon or mask, and only its box is read.
-        made: the split was made by the hash of the images' names, as the data have none.
+        outlines: number of objects whose polygon or mask is read as the box around it.
+        made: the split was made by a hash of the images' names, because the data have none.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A folder of labelled images in any format, behind one interface: its splits, and reading one of them.
+"""One interface to folders of labelled images in any format: list the splits, and read a split.
 
 ``frcnn train``, ``evaluate``, ``inspect`` and ``convert`` read their data through ``open_source``.
 """
@@ -34,11 +34,11 @@ class Source:
 
     @property
     def format(self) -> str:
-        """The format's name, as ``data.format`` has it."""
+        """Name of the format, a value of the setting ``data.format``."""
         return self.found.name if self.found else "voc"
 
     def splits(self) -> list[str | None]:
-        """Return the names of all splits; None stands for images that no split names.
+        """Return the names of all splits; None for images that are in no split.
 
         Raises:
             DataError: a file that names the splits cannot be read.
@@ -53,10 +53,10 @@ class Source:
         """Return the ``Dataset`` of the images without a fault, and every fault of the others.
 
         Args:
-            split: its name; ``all``: every image of a folder without splits.
-            choice: which classes, and whether boxes are clipped.
-            divide: where there is no split for validation, make one of what there is
-                (``formats.read``); False: ``split`` is one of ``splits()`` or ``all``, as it is.
+            split: name of the split; ``all``: every image of a folder without splits.
+            choice: which classes to read, and whether to clip boxes.
+            divide: if there is no split for validation, make one from the images that are there
+                (``formats.read``). False: ``split`` is one of ``splits()``, or ``all``.
 
         Raises:
             DataError: no such split, or labels that cannot be read at all.
@@ -96,7 +96,7 @@ class Source:
 def open_source(root: Path | str, format: str = "auto", year: str | None = None) -> Source:
     """Return the ``Source`` in a folder.
 
-    A folder in no known format is taken for VOC's, whose reader says what is missing.
+    A folder in no known format is read as VOC, because the error of that reader says what is missing.
 
     Args:
         root: the folder.

@@ -1,7 +1,7 @@
 """From a ``LabelledSplit`` of any format to a ``Dataset``, with every fault named.
 
-The images' headers are opened, boxes turned with the image's EXIF orientation, boxes and classes
-checked, and a record is kept of whatever is not taken.
+It reads the images' headers, rotates boxes by the EXIF orientation, checks boxes and classes, and counts
+and lists what is dropped.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def look_alikes(names: Iterable[str]) -> list[str]:
 
 
 class _Reader:
-    """Checks images; keeps the counts of what it drops and clips."""
+    """Checks images, and counts the objects that it drops and clips."""
 
     def __init__(self, choice: Choice, known: tuple[str, ...] | None, min_side: float) -> None:
         self.choice = choice
@@ -130,7 +130,7 @@ class _Reader:
     def read(
         self, image: RawImage, more: Sequence[tuple[str, str]]
     ) -> tuple[Sample | None, list[str], list[Fault]]:
-        """Return a ``Sample`` without labels (None: there is a fault), its class names, its faults.
+        """Return a ``Sample`` without labels, its class names and its faults. With a fault it is None.
 
         Args:
             image: the image.
@@ -223,7 +223,7 @@ class UnknownName(DataError):
 
 
 class ClassFilter:
-    """Decides by the class of an object whether the object is taken or dropped, or is a fault.
+    """Decides by an object's class whether the object is kept, dropped or a fault.
 
     Args:
         choice: whether objects of other classes are dropped.

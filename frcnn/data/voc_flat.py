@@ -1,7 +1,7 @@
 """VOC's XML without VOC's folders: annotations beside the images, or in folders of any name.
 
-What an annotation holds is read as in a VOC folder: corners from 1, inclusive. An object with a
-polygon and no ``<bndbox>`` gets the box around it. Splits are folders; one folder has none.
+An annotation is read as in a VOC folder: corners are counted from 1, inclusive. An object with a polygon
+and no ``<bndbox>`` gets the box around the polygon. Splits are folders; a single folder has no splits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ HEAD = re.compile(r"<annotation[\s>/]")
 
 
 def recognise(tree: FileTree) -> str | None:
-    """Return the file that tells that a folder holds VOC's annotations, None where it holds none.
+    """Return a file by which a folder is recognised as one with VOC annotations; None if it is not one.
 
-    A VOC folder with lists of its splits, somewhere below, is not meant: ``frcnn.data.voc`` reads it.
+    None, too, if a VOC folder with lists of its splits is below it: ``frcnn.data.voc`` reads that.
     """
     if any("ImageSets/Main/" in file for file in tree.files):
         return None
@@ -35,12 +35,12 @@ def recognise(tree: FileTree) -> str | None:
 
 
 def splits(tree: FileTree) -> list[str | None]:
-    """Return the names of the splits; None stands for files in no folder of a split."""
+    """Return the names of the splits; None for files that are not in the folder of a split."""
     return list(by_split_folder(tree.with_ending(".xml")))
 
 
 def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
-    """Return what the files of one split say.
+    """Return the labels of one split.
 
     Args:
         tree: the data set's files.
@@ -90,7 +90,7 @@ def _image(tree: FileTree, file: str, outlines: bool) -> RawImage:
 
 
 def _object(place: int, element: Any, outlines: bool) -> RawObject:
-    """Return the object of one element; what is wrong with it is in it."""
+    """Return the object of one element. Its ``fault`` says what is wrong with it."""
     try:
         name = voc_annotation.read_name(element)
         if element.find("bndbox") is None and element.find("polygon") is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded
 
-SAYS = frozenset({"difficult", "crowd", "area", "empty", "classes"}) | {
+STORES = frozenset({"difficult", "crowd", "area", "empty", "classes"}) | {
     "polygon",
     "parts",
     "box of polygon",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from frcnn.data.converted import Converted, crowd_of, rounded
 
-SAYS = frozenset({"difficult", "crowd", "empty", "classes"})
+STORES = frozenset({"difficult", "crowd", "empty", "classes"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 HEADER = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "difficult", "crowd")

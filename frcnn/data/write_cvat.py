@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded
 from frcnn.data.write_voc import NOT_IN_XML
 
-SAYS = frozenset({"difficult", "crowd", "empty", "classes", "polygon"})
+STORES = frozenset({"difficult", "crowd", "empty", "classes", "polygon"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 

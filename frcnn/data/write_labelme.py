@@ -8,7 +8,7 @@ from typing import Any
 
 from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded, stem
 
-SAYS = frozenset({"difficult", "crowd", "empty", "polygon"})
+STORES = frozenset({"difficult", "crowd", "empty", "polygon"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 

@@ -10,7 +10,7 @@ import numpy as np
 from frcnn.data.converted import Converted, crowd_of, stem
 from frcnn.data.write_csv import table
 
-SAYS = frozenset({"crowd"})
+STORES = frozenset({"crowd"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 HEADER = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf"

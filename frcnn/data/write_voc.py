@@ -16,7 +16,7 @@ import numpy as np
 from frcnn.data.converted import Converted, outlines_of, stem
 from frcnn.data.outlines import Outline
 
-SAYS = frozenset({"difficult", "empty", "polygon", "box of polygon"})
+STORES = frozenset({"difficult", "empty", "polygon", "box of polygon"})
 MIN_SIDE = 1.001  # equal inclusive corners would be read as a slip of the mouse
 SPLITS = None  # any name
 # What XML 1.0 cannot hold, even escaped: control characters and halves of surrogate pairs.

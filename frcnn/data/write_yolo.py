@@ -15,7 +15,7 @@ import yaml
 from frcnn.data.converted import Converted, outlines_of, stem
 from frcnn.data.outlines import Outline
 
-SAYS = frozenset({"empty", "classes", "polygon", "polygon only"})
+STORES = frozenset({"empty", "classes", "polygon", "polygon only"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 DIGITS = 10  # after the point: less than 0.0001 pixels in an image of 100,000

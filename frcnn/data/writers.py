@@ -3,7 +3,7 @@
 ``WRITERS`` is the table of them. Each entry is a module with ``image_file(split, file)``, where an image
 belongs, and ``files(converted)``, which yields (path, text) of the label files; and with
 
-- ``SAYS``: which of ``WORDS`` the format can say;
+- ``STORES``: the members of ``WORDS`` that the format can store;
 - ``MIN_SIDE``: pixels that a box's sides must have, to be read again;
 - ``SPLITS``: the names that a split may have; None: any.
 """

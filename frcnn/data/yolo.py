@@ -1,4 +1,4 @@
-"""YOLO text files: one per image, one object per line: ``class x y width height``, shares of the image.
+"""YOLO text files: per image a file, per object a line ``class x y width height`` in image fractions.
 
 Three layouts are read: Ultralytics' ``data.yaml`` with its splits, darknet's ``obj.data`` with lists of
 images, and plain folders ``images`` and ``labels`` (or labels beside the images) with ``classes.txt``.
@@ -33,14 +33,14 @@ LABEL_LINE = re.compile(r"^\s*\d+(\s+[-+.\deE]+){4,}\s*$")
 
 
 class Written(NamedTuple):
-    """What a file says of a split: the file's folder, and a folder, pattern or list of images."""
+    """Where a file says the images of a split are: its own folder, and a folder, pattern or list."""
 
     folder: str
     text: str
 
 
 def recognise(tree: FileTree) -> str | None:
-    """Return the file that tells that a folder is a YOLO data set, None where it is none."""
+    """Return a file by which a folder is recognised as a YOLO data set; None if it is not one."""
     for find in (_yaml, _darknet):
         if found := find(tree):
             return found
@@ -80,12 +80,12 @@ def _label_candidates(tree: FileTree) -> list[str]:
 
 
 def splits(tree: FileTree) -> list[str | None]:
-    """Return the names of the splits; None stands for a folder without splits."""
+    """Return the names of the splits; None for a folder without splits."""
     return list(_layout(tree)[0])
 
 
 def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
-    """Return what the labels of one split say.
+    """Return the labels of one split.
 
     Args:
         tree: the data set's files.
@@ -194,7 +194,7 @@ def _read_darknet(tree: FileTree, file: str):
 
 
 def _images(tree: FileTree, sources: list[str | Written]) -> list[tuple[str, tuple[str, str] | str]]:
-    """Return the images that a split lists: (file, "") or (name, (place, fault)) where it is missing."""
+    """Return the images that a split lists: (file, ""), or (name, (place, fault)) of a missing one."""
     found: list[tuple[str, tuple[str, str] | str]] = []
     for source in sources:
         if isinstance(source, str):  # a file of the tree

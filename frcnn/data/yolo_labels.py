@@ -1,4 +1,4 @@
-"""Label files of YOLO: one line per object, ``class x y width height``, shares of the image's sides.
+"""Label files of YOLO: per object a line ``class x y width height``, in fractions of the image's sides.
 
 A line of a polygon, ``class x1 y1 x2 y2 x3 y3 ...``, becomes the box around it.
 """

@@ -100,7 +100,7 @@ def test_what_a_format_cannot_say_is_counted(tmp_path, target, capsys):
     assert ("the area of a mask" in text) == (target != "coco")
     assert ("1 objects are difficult, which" in text) == (target in ("yolo", "openimages"))
     assert ("1 objects are crowds, which" in text) == (target in ("yolo", "voc"))
-    assert ("does not say the order" in text) == (target in ("voc", "labelme", "openimages"))
+    assert ("does not store the order" in text) == (target in ("voc", "labelme", "openimages"))
     says_crowd = target not in ("yolo", "voc")
     says_difficult = target not in ("yolo", "openimages")
     expected = {}

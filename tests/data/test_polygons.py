@@ -79,7 +79,7 @@ def test_formats_of_boxes_count_the_polygons(tmp_path, capsys):
     with_polygons(tmp_path / "in")
     for target in ("csv", "openimages"):
         converted(tmp_path / "in", tmp_path / target, target)
-        text = f"note: 1 objects have polygons, which {target} does not say: their boxes are written"
+        text = f"note: 1 objects have polygons, which {target} does not store: their boxes are written"
         assert text in capsys.readouterr().out
 
 
@@ -96,7 +96,7 @@ def test_what_only_coco_says(tmp_path, capsys):
         converted(tmp_path / name, tmp_path / f"{name}-labelme", "labelme")
         printed = capsys.readouterr().out
         what = {
-            "parts": "several polygons, of which labelme says one",
+            "parts": "several polygons, of which labelme stores one",
             "mask": "masks, circles or turned",
         }
         assert f"1 objects {'have' if name == 'parts' else 'are'} {what[name]}" in printed

@@ -112,7 +112,7 @@ def _labels(name, content):
     for split in splits:
         dataset, _ = formats.collect(root, split or "all", Choice(outlines=True), format)
         for target, writer in WRITERS.items():  # polygons, as frcnn convert writes them
-            losses = Losses(target, writer.SAYS, writer.MIN_SIDE)
+            losses = Losses(target, writer.STORES, writer.MIN_SIDE)
             kept = [one for sample in dataset.samples if (one := losses.keep(sample)) is not None]
             images = [NewImage(f"{number}.jpg", sample) for number, sample in enumerate(kept)]
             list(writer.files(Converted({"train": images}, dataset.classes)))
