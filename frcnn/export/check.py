@@ -1,10 +1,9 @@
 """Compare an exported file with the Keras detector that it was made from: detections, AP and speed.
 
-Both get the same network inputs, so that only the file's own arithmetic can differ. A file that resizes
-itself gets images instead; then Keras gets them as our own code resizes them. A file of open size is run
-with images of several sizes, one and four per call. Different runtimes
-round differently in the last bits. Now and then that decides between two boxes of nearly equal score
-in a suppression, so one detection in a hundred may be another one.
+Both get the same network inputs, so that only their arithmetic can differ. A file that resizes images
+itself gets images; then Keras gets them resized by our own code. A file of open size is run with images
+of several sizes, one and four per call. Runtimes round differently in the last bits. This can change
+which of two boxes of nearly equal score NMS keeps, so one detection in a hundred may differ.
 """
 
 from __future__ import annotations
@@ -43,12 +42,15 @@ OPEN_SIZE_BATCH = 4
 class Agreement:
     """How well the detections of two detectors agree.
 
+    A detection of one detector has a partner if the other detector has one of the same label, within
+    the tolerances.
+
     Attributes:
         images: number of images.
-        detections: of both detectors together.
-        strays: those without a partner of the same label within the tolerances.
+        detections: number of detections of both detectors together.
+        strays: number of detections without a partner.
         box_error: largest difference of a coordinate between partners, pixels.
-        score_error: largest difference of their scores.
+        score_error: largest difference of scores between partners.
     """
 
     images: int
@@ -63,12 +65,12 @@ class Report:
     """The result of a check.
 
     Attributes:
-        description: of the file.
-        file_format: its format.
-        megabytes: its size.
-        agreement: of the detections.
-        latency, keras_latency: median seconds per call.
-        input_shape: of that call's images.
+        description: description in the file.
+        file_format: format of the file.
+        megabytes: size of the file.
+        agreement: how well the detections agree.
+        latency, keras_latency: median seconds per call, of the file and of Keras.
+        input_shape: shape of the images in that call.
         ap: mean AP of the file, of Keras on the same inputs and of Keras at its own input sizes; None:
             there were no labels.
         ap_images: number of images that AP is of.
@@ -85,10 +87,12 @@ class Report:
     ap_images: int
 
     def faults(self) -> list[str]:
-        """Return what does not agree; an empty list is a pass."""
+        """Return a message for each disagreement; an empty list if the file agrees."""
         found, weights = [], self.description.weights
         if not self.agreement.detections:
-            found.append(f"nothing was detected on {self.agreement.images} images: nothing is compared")
+            found.append(
+                f"nothing was detected in {self.agreement.images} images, so nothing was compared"
+            )
         if weights == "float32" and self.agreement.strays > MAX_STRAYS * self.agreement.detections:
             found.append(
                 f"{self.agreement.strays} of {self.agreement.detections} detections have no partner "
@@ -112,14 +116,14 @@ def check(
     dataset: Dataset | None = None,
     latency_runs: int = LATENCY_RUNS,
 ) -> Report:
-    """Run an exported file and compare it.
+    """Run an exported file, and compare its results with those of the Keras detector.
 
     Args:
         detector: the Keras ``frcnn.detector.Detector``.
         path: the file.
-        images: of any kind that ``Detector.predict`` takes.
-        dataset: labelled images for AP.
-        latency_runs: calls whose median is the latency.
+        images: images of any kind that ``Detector.predict`` takes.
+        dataset: labelled images for AP; None: no AP.
+        latency_runs: number of calls; the latency is their median.
     """
     opened, file_format = open_exported(path), format_of(path)
     assert opened is not None and file_format is not None  # the writer has given it its suffix
@@ -251,7 +255,7 @@ def _pixels(image):
 
 
 def _latencies(models, keras_models, arrays, runs):
-    """Return the median seconds of both, run in turn so that a busy machine slows both."""
+    """Return the median seconds of both. They run in turn, so that a busy machine slows both."""
     seconds: dict[Any, list[float]] = {models: [], keras_models: []}
     for number in range(runs + 1):
         for one in seconds:

@@ -1,7 +1,8 @@
-"""SHA-256 digests in exported files: a bit that has changed since is noticed before the file is run.
+"""SHA-256 digests in exported files, which show damage before a file is run.
 
-Runtimes notice damage in a file's structure at most, and may crash on it; a changed weight only gives
-other boxes. A digest shows accidents, not forgery: who changes a file on purpose can write a new one.
+Runtimes notice at most damage in a file's structure, and may crash on it. A changed weight would only
+give other boxes. A digest shows accidental damage only: who changes a file on purpose can also change
+its digest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write a detector in a format, check the file, and give it its name only if it agrees."""
+"""Write a detector to a file of a format, and check the file before it gets its final name."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TABLE = ".check.md"
 def check_request(
     name: str, out: pathlib.Path, size: object, dynamic: bool, weights: str, overwrite: bool
 ) -> Format:
-    """Check what can be checked before any network is built, and return the format.
+    """Check the options before a network is built, and return the format.
 
     Args:
-        name: of the format.
-        out: the file.
-        size: of the input, or None.
+        name: name of the format.
+        out: the file to write.
+        size: height and width of the input, pixels, or None.
         dynamic: whether height, width and batch are open.
         weights: precision of the stored weights.
         overwrite: whether an earlier export may be replaced.
@@ -79,7 +79,7 @@ def export(
 
     Args:
         detector: the Keras ``frcnn.detector.Detector``; its network may be replaced by one in float32.
-        name: of the format, a key of ``FORMATS``.
+        name: name of the format, a key of ``FORMATS``.
         out: the file, which ``check_request`` has checked.
         images: at least one, of any kind that ``Detector.predict`` takes, for the comparison.
         dataset: labelled images for AP.
@@ -127,12 +127,12 @@ def write(
     weights: Weights = "float32",
     resizes: bool = False,
 ) -> None:
-    """Write a file that nothing has checked.
+    """Write a file without checking it.
 
     Args:
         detector: with a network in float32.
         path: the new file.
-        name, size, dynamic, weights, resizes: as of ``export``.
+        name, size, dynamic, weights, resizes: as for ``export``.
     """
     from frcnn.export import graph
 
@@ -147,7 +147,7 @@ def write(
 
 
 def _rename(path: pathlib.Path, out: pathlib.Path) -> None:
-    """Give an exported detector its name; what has the name is replaced."""
+    """Rename an exported detector, and replace a file or folder that has the new name."""
     _remove(out)
     if path.suffix == FORMATS["openvino"].suffix:
         weights = (

@@ -1,4 +1,4 @@
-"""The formats of exported files: their names, what they need, and how to tell them by a path."""
+"""The formats of exported files: their names, the packages they need, and how to recognise a path."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Format:
     """A format.
 
     Attributes:
-        title: its name in messages.
-        suffix: of its files.
-        module: in ``frcnn.export``, with ``kernels``, ``write`` and ``open_file``.
+        title: name of the format in messages.
+        suffix: suffix of its files.
+        module: name of its module in ``frcnn.export``, with ``kernels``, ``write`` and ``open_file``.
         to_write, to_run: packages that writing and running a file need.
         why_fixed: why height, width and batch cannot be open; empty: they can.
         weights: precisions in which weights can be stored.
@@ -95,7 +95,7 @@ def format_of(path: pathlib.Path) -> Format | None:
 
 
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """Return all files of an exported detector: those of its folder, or itself and its weights."""
+    """Return all files of an exported detector: those in its folder, or the file and its weight file."""
     if path.is_dir():
         return [file for file in path.rglob("*") if file.is_file()]
     return [path, path.with_suffix(".bin")] if path.suffix == FORMATS["openvino"].suffix else [path]
@@ -111,7 +111,7 @@ def open_exported(path: pathlib.Path) -> tuple[Metadata, Run] | None:
         Its description and a function that runs it; None: the path is not that of an exported file.
 
     Raises:
-        WeightsError: it is missing, damaged or foreign.
+        WeightsError: it is missing or damaged, or ``frcnn export`` did not write it.
         ConfigError: the runtime of its format is not installed.
     """
     found = format_of(path)
@@ -127,6 +127,9 @@ def open_exported(path: pathlib.Path) -> tuple[Metadata, Run] | None:
 
 
 def load_models(path: pathlib.Path) -> tuple[FileModels, Metadata] | None:
-    """Load an exported file as what takes a network's place in ``Detector``; see ``open_exported``."""
+    """Load an exported file as a ``FileModels``, which replaces the network in ``Detector``.
+
+    Raises: as ``open_exported``.
+    """
     opened = open_exported(path)
     return opened and (FileModels(*opened), opened[0])

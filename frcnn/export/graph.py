@@ -53,8 +53,8 @@ class ExportedGraph(tf.Module):
 
     Args:
         models: the network, in float32.
-        shape: of the input.
-        dtype: of the input ``images``: ``"uint8"`` or ``"float32"``.
+        shape: shape of the input.
+        dtype: dtype of the input ``images``: ``"uint8"`` or ``"float32"``.
         kernels: function to a context in which the graph is traced, such as ``portable_kernels``.
         float64: whether the format computes in it.
 
@@ -102,7 +102,7 @@ class ExportedGraph(tf.Module):
 
 
 def in_float32(models: FasterRCNN) -> FasterRCNN:
-    """Return the network computing in float32: itself, or a copy of one of mixed precision."""
+    """Return the network if it computes in float32, otherwise a copy that does."""
     if models.config.train.precision == "float32":
         return models
     config = models.config.replace({"train.precision": "float32"})
@@ -142,7 +142,7 @@ def describe(detector: Any, shape: InputShape, dtype: Dtype, weights: Weights) -
 
     Args:
         detector: ``frcnn.detector.Detector``.
-        shape, dtype: of the input.
+        shape, dtype: shape and dtype of the input.
         weights: precision of the stored weights.
     """
     config = detector.config.replace({"data.classes": detector.classes, "train.precision": "float32"})

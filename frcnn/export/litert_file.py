@@ -83,9 +83,9 @@ def open_file(path: pathlib.Path) -> tuple[Metadata, Run]:
 
 
 def _read(path: pathlib.Path) -> tuple[bytes, str | None]:
-    """Return the model and its description, None without one.
+    """Return the model and its description, which is None if there is none.
 
-    The model is compared with its digest first: the interpreter may crash on damaged ones.
+    The model is first compared with its digest, because the interpreter may crash on a damaged model.
     """
     content = untrusted.read_bytes(path, MAX_BYTES)
     try:

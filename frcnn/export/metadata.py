@@ -1,4 +1,4 @@
-"""What an exported file says about itself: one JSON text inside the file, whatever its format."""
+"""The description of a detector inside an exported file: one JSON text, the same in all formats."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Metadata(BaseModel):
 
     Attributes:
         classes: names of the object classes, in the order of ``labels``.
-        height, width: of the input, pixels; None: any multiple of ``size_multiple``.
+        height, width: height and width of the input, pixels; None: any multiple of ``size_multiple``.
         batch: images per call; None: any number.
         resizes: whether the file resizes and pads images of any size to such an input itself.
         size_multiple: sides of the input are multiples of this, pixels.
-        dtype: of the input ``images``.
+        dtype: dtype of the input ``images``.
         weights: precision of the stored weights.
-        preprocessing: what the file does to raw RGB, 0 to 255, itself.
+        preprocessing: the mode of ``Preprocess`` that the file applies to raw RGB, 0 to 255.
         short_side, long_side: an image is scaled so that its short side is ``short_side``, but its long
             side at most ``long_side``, and so that it fits into the input; pixels.
         padding: RGB to the right of and below the image.
-        score_threshold, nms_iou, max_detections: what the file's last step was made with.
+        score_threshold, nms_iou, max_detections: settings of the file's last step.
         config: JSON of all settings.
     """
 
@@ -72,14 +72,14 @@ def from_text(text: str | None, path: object) -> Metadata:
     """Read the JSON text in a file.
 
     Args:
-        text: None: the file holds none.
+        text: the JSON text; None: the file has none.
         path: the file, for messages.
 
     Raises:
         WeightsError: it is not such a text.
     """
     if text is None:
-        raise WeightsError(f"{path} was not written by frcnn export: it holds no description of itself")
+        raise WeightsError(f"{path} was not written by frcnn export: it has no description")
     try:
         return Metadata.model_validate(json.loads(text))
     except (ValidationError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""What ``tf2onnx`` is told about operations that it does not know, or converts wrongly.
+"""Conversion of operations that ``tf2onnx`` does not know, or converts wrongly.
 
-An operation of the ONNX standard that TensorFlow lacks is traced as a ``PyFunc`` that cannot run, whose
-token names the operation and its attributes; ``replace`` puts the operation in its place.
+An ONNX operation that TensorFlow lacks is traced as a ``PyFunc`` that cannot run. Its token has the name
+of the operation and its attributes, and ``replace`` replaces it by the operation.
 
 ``tf2onnx`` 1.17 turns TensorFlow's division of whole numbers, which rounds down, into ONNX's ``Div``,
 which rounds towards 0. With an open input, ``-(-height // stride)``, the cells of a level, then came out
@@ -37,7 +37,7 @@ def roi_align(
         features: (B, h, w, K).
         rois: (N, 4), cells.
         image: (N,) int32.
-        pool_size, samples, aligned: as of ``RoIAlign``.
+        pool_size, samples, aligned: as for ``RoIAlign``.
 
     Returns:
         (N, pool_size, pool_size, K).
@@ -94,7 +94,7 @@ def divide(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
 
 
 def modulo(graph: Any, node: Any, _name: str, _arguments: Any) -> None:
-    """Convert ``FloorMod``: what is left of ``FloorDiv``, of the divisor's sign."""
+    """Convert ``FloorMod``: the remainder of ``FloorDiv``, with the sign of the divisor."""
     dividend, divisor = node.input
     if graph.get_dtype(dividend) in _WHOLE:
         _become(graph, node, "Mod", [dividend, divisor])  # ONNX's has the divisor's sign, too
@@ -114,7 +114,7 @@ def _make(graph, node, operation, inputs):
 
 
 def _become(graph, node, operation, inputs):
-    """Put another operation in the place of a node."""
+    """Replace a node by another operation."""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     graph.remove_node(node.name)
     graph.make_node(operation, inputs, outputs=node.output, name=node.name, shapes=shapes, dtypes=dtypes)

@@ -38,7 +38,7 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
 
 
 def _comment(xml_digest: str, bin_digest: str) -> bytes:
-    """Return the last line of the ``.xml`` file: its own digest up to there, and that of the weights."""
+    """Return the last line of the ``.xml`` file: the digests of the lines before and of the weights."""
     return f"<!-- frcnn sha256 {xml_digest} {bin_digest} -->\n".encode()
 
 

@@ -1,7 +1,7 @@
 """Resizing inside an exported graph, as ``frcnn.data.transforms`` does it outside.
 
-Both of OpenCV's methods, areas and bilinear, are weighted sums along each side. So an image is resized
-by two matrix products, which all formats have; rows of zeros leave room for the padding.
+Both of OpenCV's methods, area and bilinear interpolation, are weighted sums along each side. So an image
+is resized by two matrix products, which all formats have. Rows of zeros make the padding.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from frcnn.data import transforms
 def fitted_size(
     width: int, height: int, config: DataConfig, room: tuple[int, int] | None
 ) -> tuple[tuple[int, int], bool]:
-    """Return the (width, height) that an image gets, pixels, and whether it shrinks. In Python.
+    """Return the (width, height) of a resized image, pixels, and whether it is smaller. In Python.
 
     Args:
-        width, height: of the image, pixels.
+        width, height: width and height of the image, pixels.
         config: as for ``transforms.resized_size``.
-        room: height and width of the network input, into which the image is shrunk; None: any.
+        room: height and width of the network input, into which the image must fit; None: any.
     """
     size, scale = transforms.resized_size(width, height, config)
     if room is None or (size[0] <= room[1] and size[1] <= room[0]):
@@ -43,7 +43,7 @@ def resize(
         images: (B, h, w, 3), 0 to 255.
         config: sides, interpolation and rounding.
         multiple: without ``room``, H and W become multiples of this, pixels.
-        room: H and W; None: as the images need.
+        room: H and W; None: H and W depend on the images.
         precise: whether sides are computed in float64, as Python does. In float32 a side that lies
             between two whole numbers may be rounded to the other one.
 
@@ -94,8 +94,8 @@ def _weights(source, target, length, smooth):
         source: pixels before.
         target: pixels after.
         length: pixels with padding.
-        smooth: whether a pixel is the mean of the area that it covers, else the pixels around it are
-            interpolated.
+        smooth: whether a pixel is the mean of the area that it covers. If not, it is interpolated from
+            the pixels around it.
 
     Returns:
         (length, source) float32; rows from ``target`` on are 0.

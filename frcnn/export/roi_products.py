@@ -17,12 +17,12 @@ MOST_WORK = 16.0
 
 
 def fits(features: tf.Tensor, rois: tf.Tensor, pool_size: int, samples: int) -> bool:
-    """Return whether products are possible, for one image of known size, and faster.
+    """Return whether matrix products are faster. They are possible only for one image of known size.
 
     Args:
         features: (B, h, w, K).
         rois: (N, 4).
-        pool_size, samples: as of ``RoIAlign``.
+        pool_size, samples: as for ``RoIAlign``.
     """
     batch, height, width, _ = features.shape
     if batch != 1 or height is None or width is None or rois.shape[0] is None:
@@ -39,7 +39,7 @@ def roi_align(
     Args:
         features: (1, h, w, K), of known shape.
         rois: (N, 4), cells, N known.
-        pool_size, samples, aligned: as of ``RoIAlign``.
+        pool_size, samples, aligned: as for ``RoIAlign``.
 
     Returns:
         (N, pool_size, pool_size, K).

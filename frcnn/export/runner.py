@@ -1,7 +1,8 @@
-"""An exported file in the place of a network's ``detector``, so that ``Detector`` can use it.
+"""Runs an exported file in place of a network's ``detector``, so that ``Detector`` can use it.
 
-A file of fixed size holds images of one size, one or a few per call. Here a batch of any size is cut,
-shrunk where it is too large, padded, and run. A file that resizes itself gets whole images.
+A file with a fixed input takes images of one size, one or a few per call. Here a batch of any size is
+divided into such calls; images that are too large are made smaller, and all are padded. A file that
+resizes images itself gets whole images.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ Run = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 
 
 class FileModels:
-    """What ``frcnn.detector.Detector`` needs of a ``FasterRCNN``, computed by an exported file.
+    """The part of ``FasterRCNN`` that ``frcnn.detector.Detector`` uses, computed by an exported file.
 
     Args:
-        description: of the file.
-        run: function that runs it.
+        description: description in the file.
+        run: function that runs the file.
 
     Attributes:
         size_multiple: sides of images must be multiples of this, pixels.
-        least_score: detections score above this; those below the file's own threshold are not in it.
+        least_score: only detections with a score above this are returned. The file itself has none below
+            its own threshold.
         detector: this object, for ``detector.predict_on_batch``.
-        resizes: whether the file resizes images itself, so that they come as they are.
-        box_classifier: None: an exported file classifies its own proposals only.
+        resizes: whether the file resizes images itself; if so, it gets them in their own size.
+        box_classifier: None, because an exported file classifies only its own proposals.
     """
 
     box_classifier = None
@@ -88,7 +90,7 @@ class FileModels:
         return [(image[None], size[None]) for image, size in zip(cropped, sizes)]
 
     def _run(self, images, sizes):
-        """Run one call; the last is filled up with copies of its last image."""
+        """Run one call. If it has too few images, copies of the last image are added."""
         images = images.astype(self.description.dtype, copy=False)
         missing = (self.description.batch or len(images)) - len(images)
         if missing:

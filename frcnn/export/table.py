@@ -6,11 +6,11 @@ from frcnn.export.check import MAX_BOX_ERROR, MAX_SCORE_ERROR, Report
 
 
 def table(report: Report, name: str) -> str:
-    """Return the table, and below it what does not agree.
+    """Return the table, and below it the disagreements.
 
     Args:
-        report: of the check.
-        name: of the file.
+        report: result of the check.
+        name: name of the file.
     """
     description, agreement = report.description, report.agreement
     fixed = description.height is not None
