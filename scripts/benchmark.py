@@ -1,6 +1,6 @@
 """Measure speed and memory, beside torchvision if asked to: ``python scripts/benchmark.py step``.
 
-What is compared takes turns in one run, a process each, so that a busy machine slows both. Printed are
+The two sides run in turn, each in a process of its own, so that a busy machine slows both. It prints
 medians and quartiles after a warm-up.
 """
 

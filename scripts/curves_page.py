@@ -1,8 +1,8 @@
 """Make the runs and the screenshots of docs/curves.md: ``python scripts/curves_page.py RUNS``.
 
-Four small runs on drawn shapes: one that goes well and three with one fault each. The screenshots are
-TensorBoard's own pages in Chromium without a window. It takes half an hour on two CPU cores; runs that
-are in RUNS already are not trained again.
+There are four small runs on drawn shapes: a good one, and three with one fault each. The screenshots
+show TensorBoard's pages in headless Chromium. It takes half an hour on two CPU cores. Runs that are
+already in RUNS are not trained again.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def tensorboard(logs: pathlib.Path):
 
 
 def screenshot(browser: str, url: str, path: pathlib.Path, width: int, height: int) -> None:
-    """Write what a browser without a window shows of a page."""
+    """Write a screenshot of a page in a headless browser."""
     with tempfile.TemporaryDirectory() as profile:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
         options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]

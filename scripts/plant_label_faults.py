@@ -1,9 +1,9 @@
 """Copy a VOC folder and plant label faults in the copy, to try ``frcnn evaluate --report`` on it.
 
-Of the labels of all images, a share gets the class of the other of two classes, another share is moved
-by 0.3 of its width and height (an IoU of 0.32 with where it was), and a third share is removed.
-``planted.json`` in the copy lists them: ``{image: [{"kind", "box", "class", "was"}, ...]}``, boxes as
-the copy's annotations have them. ``--kinds`` plants some of the three kinds only.
+There are three kinds of faults, each in a share of all labels: the class is swapped with another class,
+the box is moved by 0.3 of its width and height (an IoU of 0.32 with the old box), or the label is
+removed. ``planted.json`` in the copy lists them: ``{image: [{"kind", "box", "class", "was"}, ...]}``;
+boxes are in the units of the annotations. ``--kinds`` plants only some of the kinds.
 
     python scripts/plant_label_faults.py FOLDER COPY --swap RBC WBC
     frcnn train COPY --out RUN
@@ -81,7 +81,7 @@ def copy_with_faults(
 
 
 def check(scores: pathlib.Path, copy: pathlib.Path) -> list[str]:
-    """Return a line per kind: how many of the planted faults ``evaluate --json`` names, and as what."""
+    """Return a line per kind: how many planted faults ``evaluate --json`` lists under this kind."""
     planted = json.loads((copy / "planted.json").read_text())
     values = json.loads(scores.read_text())
     images = {path.stem: planted.get(path.stem, []) for path in (copy / "Annotations").glob("*.xml")}

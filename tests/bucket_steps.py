@@ -36,8 +36,8 @@ def results(multiple, count=8, epochs=2):
     """Train ``epochs`` of ``count`` steps, an image each, padded to a ``multiple``.
 
     Returns:
-        {"sizes": how many sizes the images have as resized, "shapes": and the steps' inputs, "steps",
-        "traces"}.
+        {"sizes": number of sizes of the resized images, "shapes": number of shapes of the steps' inputs,
+        "steps": number of steps, "traces": number of traces}.
     """
     values = {"data.short_side": 48, "data.long_side": 96, "data.batch_size": 1}
     config = CONFIG.replace(values | {"data.pad_multiple": multiple})

@@ -1,7 +1,7 @@
-"""Fixtures: for the tests of the numeric core, on either backend, and a small data set and network.
+"""Fixtures: for tests of the numeric core on either backend, and a small data set and network.
 
-The core's tests run on the backend that ``KERAS_BACKEND`` names; ``test_jax.py`` runs them again on
-JAX.
+The tests of the numeric core run on the backend that ``KERAS_BACKEND`` names; ``test_jax.py`` runs them
+again on JAX.
 """
 
 import os
@@ -32,7 +32,7 @@ settings.load_profile("repeatable")
 
 
 def pytest_configure():
-    """Hear signals that a background job or nohup ignores, as the commands that tests start would."""
+    """Handle signals that a background job or nohup ignores, as commands inherit the handling."""
     for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGTERM"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -40,7 +40,7 @@ def pytest_configure():
 
 @pytest.fixture
 def golden():
-    """Return a function from a table's name to its arrays; ``golden/README.md`` tells of them."""
+    """Return a function from a table's name to its arrays; ``golden/README.md`` describes them."""
     return lambda name: dict(np.load(GOLDEN / f"{name}.npz"))
 
 
@@ -48,7 +48,7 @@ def golden():
 def gradient():
     """Return ``gradient(function, value)``: numpy derivative of a scalar function at an array.
 
-    It comes in the dtype of ``value`` and asks whichever backend is in use.
+    It has the dtype of ``value``, and works on either backend.
     """
     if keras.backend.backend() == "jax":
         import jax
@@ -69,7 +69,7 @@ def gradient():
 
 @pytest.fixture(scope="session")
 def shapes_folder(tmp_path_factory):
-    """Return a VOC folder of drawn shapes, 8 images in ``train`` and 4 in ``val``: read, don't write."""
+    """Return a VOC folder of drawn shapes, 8 images in ``train``, 4 in ``val``. Do not write to it."""
     root = tmp_path_factory.mktemp("data") / "shapes"
     shapes.make(root, {"train": 8, "val": 4}, seed=3)
     return root
@@ -77,7 +77,7 @@ def shapes_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_config(shapes_folder):
-    """Return the config of a network that does everything, fast and badly, on ``shapes_folder``."""
+    """Return the config of a small, fast network on ``shapes_folder``, whose accuracy is low."""
     values = {
         "data.dataset": "voc",
         "data.dir": str(shapes_folder),

@@ -1,4 +1,4 @@
-"""Steps on one device and the same on all, on JAX: ``python data_parallel_steps.py`` prints both.
+"""The same steps on one device and on all, on JAX: ``python data_parallel_steps.py`` prints both.
 
 Start it with ``XLA_FLAGS=--xla_force_host_platform_device_count=4``.
 """

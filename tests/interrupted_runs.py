@@ -1,8 +1,8 @@
-"""A run killed again and again beside one left alone.
+"""Compares a run that is killed several times with one that is not.
 
-``python interrupted_runs.py KILLS SCHEDULE WORKERS`` trains on ``shapes``, kills at random moments,
-every fourth time as soon as a checkpoint is being written, and says whether both runs ended alike. With
-several workers the launcher is killed, which ends its workers.
+``python interrupted_runs.py KILLS SCHEDULE WORKERS`` trains on ``shapes`` and kills the run at random
+times, every fourth time while a checkpoint is being written. It reports whether both runs end with the
+same bits. With several workers the launcher is killed, which ends its workers.
 """
 
 import pathlib
@@ -97,7 +97,7 @@ def rows(run):
 
 
 def assert_alike(run, other):
-    """Check that two runs ended alike to the last bit, in weights, optimizers, events and table."""
+    """Check that two runs have the same bits in weights, optimizers, events and ``metrics.csv``."""
     for read in (
         last_variables,
         lambda folder: weights(folder / "last.weights.h5"),

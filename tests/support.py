@@ -1,4 +1,4 @@
-"""What several test files need that is not a fixture."""
+"""Functions that several test files use."""
 
 import functools
 import importlib
@@ -23,7 +23,7 @@ def at_once(function, **options):
 
 
 def load_script(name):
-    """Return ``scripts/benchmark.py``, or what another file of ``scripts/`` calls, as a module."""
+    """Return ``scripts/benchmark.py``, or the module that another file of ``scripts/`` calls."""
     if name != "benchmark":
         return importlib.import_module(f"frcnn.cli.{name.removesuffix('_data')}")
     path = Path(__file__).resolve().parents[1] / "scripts" / f"{name}.py"
@@ -34,7 +34,7 @@ def load_script(name):
 
 
 def truth(boxes, labels=None, difficult=()):
-    """Labelled boxes of one image, as the metrics want them."""
+    """Labelled boxes of one image, in the form that the metrics take."""
     return {
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
         "labels": np.zeros(len(boxes), int) if labels is None else np.array(labels),
@@ -52,7 +52,7 @@ def found(boxes, scores=None, labels=None):
 
 
 def damage(path):
-    """Make an image a PNG whose beginning and end are right, and whose middle is not."""
+    """Replace an image by a PNG that is damaged in the middle, but not at its beginning and end."""
     with Image.open(path) as image:
         image.load()
     image.save(path, "PNG")

@@ -1,7 +1,7 @@
-"""The same few training steps on whichever backend: ``python train_steps.py`` prints their losses
-and what is detected.
+"""A few training steps on either backend: ``python train_steps.py`` prints losses and detections.
 
-Weights and inputs come from numpy, so that two backends start from the same numbers. No dropout.
+Weights and inputs come from numpy, so that both backends start from the same numbers. There is no
+dropout.
 """
 
 import json

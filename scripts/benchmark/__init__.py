@@ -1,1 +1,1 @@
-"""Measure speed, memory and growth, beside torchvision where that is asked; not installed."""
+"""Measures speed, memory and how they grow, on request together with torchvision. Not installed."""

@@ -1,4 +1,4 @@
-"""Two sides measured in one run: a process each, taking turns, so that noise falls on both alike.
+"""Measures two sides in one run. They are processes that run in turn, so that noise affects both.
 
 A worker is a process that prints ``ready``, then answers each line that it reads with one line of JSON:
 see ``benchmark.protocol.serve``.
@@ -17,16 +17,16 @@ from frcnn.errors import FrcnnError
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was measured of a worker's runs.
+    """The measurements of a worker's runs.
 
     Attributes:
-        median_s, low_s, high_s: quartiles of a run's seconds.
-        host_s: of processor time, all threads added up; the median.
-        peak_mb: the most memory of the process, MiB.
-        device: if it was profiled: its name.
-        device_s: how long it was busy with a run. A GPU: with one kernel or copy at least; a CPU: with
-            all cores.
-        device_peak_mb: of a GPU: the most memory in use, MiB.
+        median_s, low_s, high_s: quartiles of the seconds of a run.
+        host_s: median seconds of processor time of a run, all threads added up.
+        peak_mb: peak memory of the process, MiB.
+        device: name of the device, if it was profiled.
+        device_s: seconds that the device was busy in a run. A GPU is busy while at least one kernel or
+            copy runs; for a CPU it is the processor time divided by the number of cores.
+        device_peak_mb: peak memory in use on a GPU, MiB.
     """
 
     median_s: float
@@ -40,10 +40,10 @@ class Result:
 
     @property
     def idle_share(self):
-        """Share of a run in which the device had nothing to do.
+        """Share of a run in which the device was idle.
 
-        The profile slows the host, and the device hardly; so the run that this is a share of is one
-        without it.
+        The busy time is from runs with the profiler, the length of a run from runs without it, because
+        the profiler slows the host but hardly the device.
         """
         return max(1.0 - self.device_s / self.median_s, 0.0)
 
@@ -60,7 +60,7 @@ class Result:
         return figures
 
     def describe(self, images):
-        """Return the figures of a run on some images for people, in two lines."""
+        """Return the figures of a run on some images as two lines of text."""
         on_device = f"{self.device_peak_mb:.0f} MiB on it, " if self.device_peak_mb else ""
         return (
             f"{self.median_s:8.4f} s  ({self.low_s:.4f} to {self.high_s:.4f})  "
@@ -81,16 +81,16 @@ def environment(root):
 
 
 class Worker:
-    """A process that runs when told to.
+    """A process that runs its function on request.
 
     Args:
-        command: its arguments.
-        environment: its environment variables; None: ours.
+        command: the command line of the process.
+        environment: its environment variables; None: those of this process.
     """
 
     def __init__(self, command, environment=None):
         self.command = command
-        # Not a pipe, which nobody empties: a progress bar fills it, and the process would wait for ever.
+        # Not a pipe: nothing reads it, so a progress bar would fill it and the process would block.
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
             command,
@@ -113,7 +113,7 @@ class Worker:
         return json.loads(self._expect("{"))
 
     def run(self, times, keep=True):
-        """Run some times; without ``keep`` what was measured is forgotten (a warm-up)."""
+        """Run some times. Without ``keep`` the measurements are dropped, as for a warm-up."""
         answer = self.ask(times)
         if keep:
             self.seconds += answer["seconds"]
@@ -122,7 +122,7 @@ class Worker:
         return answer["seconds"]
 
     def profile(self, times):
-        """Find out what the device does, in some more runs."""
+        """Measure the busy time of the device, in some more runs."""
         found = self.ask(f"profile {times}")
         self.device = {
             "device": found["device"],
@@ -151,13 +151,13 @@ class Worker:
 
 
 def alternate(workers, rounds, times, warm_up=3):
-    """Let workers take turns.
+    """Run workers in turn.
 
     Args:
-        workers: ``Worker``s.
-        rounds: turns of each.
-        times: runs a turn.
-        warm_up: runs before, which compile and are not counted.
+        workers: the workers.
+        rounds: number of turns of each worker.
+        times: number of runs per turn.
+        warm_up: number of runs before, which compile and are not counted.
     """
     for worker in workers:
         worker.run(warm_up, keep=False)
@@ -167,7 +167,7 @@ def alternate(workers, rounds, times, warm_up=3):
 
 
 def fastest(workers, rounds=3, times=2, warm_up=3):
-    """Have workers take turns; return the fastest, its runs forgotten, and end the others."""
+    """Run workers in turn, end all but the fastest, and return that one without its measurements."""
     alternate(workers, rounds, times, warm_up)
     best = min(workers, key=lambda worker: worker.result().median_s)
     best.seconds, best.host_seconds = [], []

@@ -20,12 +20,12 @@ SHAPES = (
 
 
 def measure(shape, dtype, times):
-    """Time one convolution, forward and forward with both gradients, the two ways taking turns.
+    """Time one convolution, forward and forward with both gradients. The two ways run in turn.
 
     Args:
-        shape: as those in ``SHAPES``.
-        dtype: of map and kernel.
-        times: turns.
+        shape: height, width and channels, as in ``SHAPES``.
+        dtype: dtype of the feature map and the kernel.
+        times: number of turns.
 
     Returns:
         {"forward" or "with gradients": (seconds by tiles, seconds of the sliding kernel)}, medians.

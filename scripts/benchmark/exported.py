@@ -10,13 +10,13 @@ from frcnn.errors import ConfigError
 
 
 def measure(options, spec, our_worker, peer_backbones, root):
-    """Let all sides take turns, and print a table.
+    """Run all sides in turn, and print a table.
 
     Args:
-        options: of the script.
-        spec: of the Keras detector's worker.
-        our_worker: function from a spec to a worker of ours.
-        peer_backbones: those that the peer has.
+        options: options of the script.
+        spec: specification of the Keras detector's worker.
+        our_worker: function from a specification to one of our workers.
+        peer_backbones: the backbones that the peer has.
         root: folder of the checkout.
     """
     if options.peer and options.set:

@@ -1,6 +1,7 @@
-"""What a GPU does in our runs, by the profiler of Keras' backend: TensorFlow's or JAX's.
+"""Measures the busy time of a GPU in our runs, with the profiler of Keras' backend, TensorFlow or JAX.
 
-Both write an XSpace: planes, one of them a GPU, of lines, one a stream, of events, kernels and copies.
+Both write an XSpace. It has planes, one per GPU; a plane has lines, one per stream; a line has events,
+which are kernels and copies.
 """
 
 import contextlib
@@ -20,19 +21,19 @@ GPU_PLANE, STREAM = "/device:GPU:0", "Stream #"
 
 
 class Gpu:
-    """The first GPU, as ``benchmark.protocol.serve`` takes a device."""
+    """The first GPU, as a device for ``benchmark.protocol.serve``."""
 
     def __init__(self, name):
         self.name = name
 
     def peak_mb(self):
-        """Return the most memory that arrays ever had on it, MiB; the backend may hold more."""
+        """Return the peak memory of arrays on it, MiB; the backend may have reserved more."""
         if IS_TENSORFLOW:
             return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
         return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
 
     def busy_seconds(self, run, times):
-        """Return how long it was busy with a run.
+        """Return the seconds that it was busy in a run.
 
         Raises:
             FrcnnError: the profiler saw nothing.
@@ -56,12 +57,12 @@ def find():
 
 
 def spans(run, times, plane=GPU_PLANE, line=STREAM):
-    """Return when something ran while ``run`` did so some times: [(start, end), ...] in seconds.
+    """Call ``run`` some times, and return the time spans of all events: [(start, end), ...] in seconds.
 
     Args:
         run: function without arguments.
-        times: how often to run it.
-        plane, line: what the names of the planes and lines that count begin with.
+        times: number of calls.
+        plane, line: only planes and lines whose names begin with these count.
     """
     with tempfile.TemporaryDirectory() as folder:
         with _profile(folder):
@@ -74,7 +75,7 @@ def spans(run, times, plane=GPU_PLANE, line=STREAM):
 
 @contextlib.contextmanager
 def _profile(folder):
-    """Profile into a folder, without the calls of Python and as few of the host's as there can be."""
+    """Profile into a folder, without calls of Python and with as few events of the host as possible."""
     if IS_TENSORFLOW:
         options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=1, python_tracer_level=0)
         with tf.profiler.experimental.Profile(folder, options):

@@ -1,8 +1,8 @@
-"""What the host does between the compiled calls of training steps: seconds, bytes, blocking reads.
+"""Measures the host's work between the compiled calls of training steps: seconds, bytes, blocking reads.
 
-The trainer's own loop, on batches that were made before. TensorFlow only, as its calls are watched. On
-a CPU a compiled call returns when it is done, so that what lies between two calls is the host's part. It
-does not depend on how long the calls take.
+It runs the trainer's own loop on batches that were made before. It watches TensorFlow's calls, so it
+works with TensorFlow only. On a CPU a compiled call returns when it is done, so the time between two
+calls is the host's part. It does not depend on the duration of the calls.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ class EnoughSteps(Exception):
 
 @dataclasses.dataclass
 class HostStep:
-    """What one step did.
+    """The measurements of one step.
 
     Attributes:
-        seconds: that the host was not inside a compiled call.
-        reads: how often it waited for a number of the device.
-        bytes_up, bytes_down: numpy arrays that became tensors, and tensors that were read.
-        calls: compiled calls.
+        seconds: time in which the host was not inside a compiled call.
+        reads: how often the host waited for a number from the device.
+        bytes_up, bytes_down: bytes of numpy arrays that became tensors, and of tensors that were read.
+        calls: number of compiled calls.
     """
 
     seconds: float = 0.0
@@ -66,7 +66,7 @@ class Watch:
         self._began, self._now = now, HostStep()
 
     def nodes(self):
-        """Return how many nodes all graphs have together, with those of the functions they call."""
+        """Return the number of nodes in all graphs, with those of the functions that they call."""
         definitions = [graph.as_graph_def() for graph in self.graphs]
         inner = [function.node_def for one in definitions for function in one.library.function]
         return sum(len(one.node) for one in definitions) + sum(map(len, inner))
@@ -136,8 +136,8 @@ def measure(spec, steps, folder):
     """Return the ``Watch`` of some steps after the warm-up, none of them logged, and a batch's bytes.
 
     Args:
-        spec: of a step, as ``benchmark.worker`` takes it.
-        steps: to watch.
+        spec: specification of a step, as for ``benchmark.worker``.
+        steps: number of steps to watch.
         folder: an empty folder, for a run.
     """
     quiet = {"train.log_every": 10**6, "checkpoint.every_minutes": 0, "train.steps_per_epoch": 10**6}

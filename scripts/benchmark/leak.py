@@ -1,7 +1,7 @@
-"""Does a long run keep what it should let go? The real loop on ``shapes``, its memory watched.
+"""Looks for a memory leak in a long run: the real training loop on ``shapes``.
 
-What is compared is the resident memory at step 200, when everything has been compiled and allocated
-once, a validation and a checkpoint included, and at the end.
+It compares the resident memory at the end with that at step 200. By then everything has been compiled
+and allocated once, also for a validation and a checkpoint.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def growth(series):
 
 
 class Watched:
-    """A schedule that notes the process' memory after each training step, and else is the same."""
+    """A schedule that also records the memory of the process after each training step."""
 
     def __init__(self, schedule, series):
         self.schedule = schedule
@@ -66,9 +66,9 @@ def config_of(steps, values):
     """Return the ``Config`` of a watched run: the preset of ``shapes``, with smaller images.
 
     Args:
-        steps: of the run, a multiple of 100. It is validated every 100 and saved every 150, so that
-            both have been done before the step that the end is compared with.
-        values: settings on top, {key: value}.
+        steps: number of steps of the run, a multiple of 100. It validates every 100 steps and saves
+            every 150, so that both have happened before step 200.
+        values: {key: value} of settings to change.
     """
     from frcnn.config.presets import preset
 

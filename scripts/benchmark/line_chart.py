@@ -14,10 +14,11 @@ class Lines:
     """A line chart.
 
     Attributes:
-        title: what is shown.
-        x_title, y_title: what the axes count, with units.
-        lines: {name: ((x, y), ...)}; the names are shown where there are several.
-        logarithmic: whether both axes are; then all numbers are above 0. Else they start at 0.
+        title: title of the chart.
+        x_title, y_title: titles of the axes, with units.
+        lines: {name: ((x, y), ...)}; names are shown if there are several lines.
+        logarithmic: whether both axes are logarithmic; then all numbers are above 0. Otherwise both axes
+            start at 0.
     """
 
     title: str

@@ -1,6 +1,6 @@
-"""What ``scripts/benchmark.py`` measures: each function goes from the options to figures for JSON.
+"""The measurements of ``scripts/benchmark.py``: each function returns figures for JSON.
 
-What is for people is printed on the way. ``options`` is the script's ``argparse.Namespace``.
+They also print the figures. ``options`` is the script's ``argparse.Namespace``.
 """
 
 import json
@@ -51,7 +51,7 @@ def settings_of(options):
 
 
 def spec_of(options, what):
-    """Return what a worker is to build and run."""
+    """Return the specification of what a worker builds and runs."""
     rois = 512 if options.backbone in BACKBONE_PRESETS else 128
     return {
         "what": what,
@@ -192,7 +192,7 @@ def quartiles(function, times=50):
 
 
 def conv(options):
-    """Measure what ``frcnn.layers.winograd`` decides by: its own way beside the sliding kernel."""
+    """Time ``frcnn.layers.winograd`` and the ordinary convolution, by which that module chooses."""
     with quiet_import():
         from benchmark import convolutions
         from frcnn.backend import computes_on_cpu, prepare_device
@@ -288,7 +288,7 @@ def train(options):
 
 
 def recipe(options):
-    """Do the runs that the file of ``--runs`` lacks, and print the table of gains."""
+    """Do the runs that are missing in the file of ``--runs``, and print the table of gains."""
     from benchmark import recipe
 
     chosen = {}
@@ -304,7 +304,7 @@ def recipe(options):
 
 
 def scaling(options):
-    """Measure along each axis; with --json FILE the axes that the file holds already are kept in it."""
+    """Measure along each axis. Axes that are already in the file of ``--json`` are kept there."""
     from benchmark import line_chart, scaling
 
     known = scaling.axes(*options.size)

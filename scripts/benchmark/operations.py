@@ -10,14 +10,14 @@ from frcnn.layers import proposals
 
 
 def operations(spec):
-    """Return {name: (function, times a step)} of what a step does besides.
+    """Return {name: (function, calls per step)} of a step's parts besides the passes.
 
     Args:
-        spec: of a step, as ``benchmark.worker`` takes it.
+        spec: specification of a step, as for ``benchmark.worker``.
 
     Returns:
-        Functions without arguments, at the settings of the spec's backbone; proposals are made of what
-        the network predicts, the step's own. "anchor targets" belong to the input pipeline, which makes
+        Functions without arguments, at the settings of the backbone. Proposals are made from the
+        network's predictions, as in the step. "anchor targets" belong to the input pipeline, which makes
         them during another step.
     """
     import keras

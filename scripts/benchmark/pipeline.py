@@ -1,6 +1,6 @@
-"""How many images a second the input pipeline prepares, and whether that keeps a network busy.
+"""Measures how many images per second the input pipeline prepares, and whether a network waits for it.
 
-Prepared is: decoded, resized, flipped, with RPN targets.
+To prepare an image is to decode, resize and flip it, and to make the RPN's targets.
 """
 
 import itertools
@@ -66,9 +66,9 @@ class Feed:
         """Return the rates of the pipeline with nothing else running.
 
         Args:
-            workers: threads, and at most as many cores.
-            windows: how many rates.
-            seconds: that each is measured for, after one epoch of warm-up.
+            workers: number of threads, and largest number of cores.
+            windows: number of rates.
+            seconds: duration of the measurement of each rate, after one epoch of warm-up.
         """
         cores = os.sched_getaffinity(0)
         try:
@@ -88,15 +88,16 @@ class Feed:
         return count / (time.perf_counter() - start)
 
     def while_training(self, steps, warm_up=8):
-        """Train on the batches, and return how long that waited for them.
+        """Train on the batches, and return how long the training waited for them.
 
         Args:
-            steps: to measure.
-            warm_up: steps before them: enough for what was prepared while the first was compiled.
+            steps: number of steps to measure.
+            warm_up: number of steps before them: enough to use up the batches that were prepared while
+                the first step was compiled.
 
         Returns:
-            A dict: ``steps``, ``images_per_second``, ``share`` of the time that went by waiting,
-            ``longest_s``, the longest wait.
+            A dict: ``steps``; ``images_per_second``; ``share``, the fraction of the time spent waiting;
+            and ``longest_s``, the longest wait.
         """
         from frcnn.training.trainer import SCHEDULES
 

@@ -1,6 +1,6 @@
-"""How a worker of a comparison answers: see ``benchmark.compare``, which asks.
+"""How a worker of a comparison answers the requests of ``benchmark.compare``.
 
-Nothing but the standard library, as a peer's Python has neither Keras nor what else we need.
+It uses only the standard library, because a peer's Python may have no Keras and none of our packages.
 """
 
 import json
@@ -9,7 +9,7 @@ import time
 
 
 def peak_mb():
-    """Return the most memory this process ever had, MiB."""
+    """Return the peak memory of this process, MiB."""
     return _memory("VmHWM")
 
 
@@ -24,12 +24,12 @@ def _memory(name):
 
 
 def say(text):
-    """Write a line at once."""
+    """Write a line, and flush it."""
     print(text, flush=True)
 
 
 def busy_union(spans):
-    """Return how long at least one of some (start, end) spans lasted, which may overlap."""
+    """Return the length of the union of (start, end) spans, which may overlap."""
     total, covered = 0.0, float("-inf")
     for start, end in sorted(spans):
         total += max(end - max(start, covered), 0.0)
@@ -40,9 +40,11 @@ def busy_union(spans):
 def serve(run, orders, write=say, device=None):
     """Answer each line of ``orders`` with JSON.
 
-    To a number: run that often; ``seconds`` of each run, ``host_seconds``, which all threads of the
-    process computed, and ``peak_mb`` so far. To ``profile`` and a number: the ``device``, the
-    ``device_seconds`` that it was busy with a run, and its memory ``device_peak_mb``, null for a CPU.
+    A line with a number: call ``run`` that often. The answer has the ``seconds`` of each run, its
+    ``host_seconds`` (processor time of all threads) and ``peak_mb`` so far. A line with ``profile`` and
+    a
+    number: the answer has the name of the ``device``, the ``device_seconds`` that it was busy in a run,
+    and its peak memory ``device_peak_mb``, null for a CPU.
 
     Args:
         run: function without arguments.

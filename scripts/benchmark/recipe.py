@@ -1,8 +1,8 @@
-"""What each setting brings: the same small training with and without it, over several seeds.
+"""Measures the gain in mAP by a setting: the same small training with and without it, for several seeds.
 
 Each run is ``frcnn train`` in a process of its own, on one of three real data sets, with a small
-backbone and small images. A finished run is one line of JSON in a file. A run whose line is there is not
-repeated, so the whole can be done in pieces. The score is the mAP@0.5 of the last weights on the test
+backbone and small images. A finished run is one line of JSON in a file. A run that is in the file is not
+repeated, so the benchmark can be interrupted. The score is the mAP@0.5 of the last weights on the test
 split.
 """
 
@@ -120,7 +120,7 @@ def read(path):
 
 
 def key_of(run):
-    """Return what makes two runs the same: a tuple."""
+    """Return a tuple that is equal for two runs with the same settings."""
     settings = tuple(sorted((key, str(value)) for key, value in run["settings"].items()))
     return run["data"], run["item"], settings
 
@@ -178,7 +178,7 @@ def commit(root):
 
 
 def run(items, data_sets, seeds, data_dir, weights, file, root, write=print):
-    """Do the runs that the file lacks, item by item, and return all that it has of these."""
+    """Do the runs that are missing in the file, item by item, and return all of these runs."""
     wanted = [(item, data, seed) for item in items for data in data_sets for seed in seeds]
     keys = {
         key_of({"data": data, "item": item, "settings": settings_of(item, data, seed, weights)})

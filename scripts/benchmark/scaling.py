@@ -1,11 +1,11 @@
-"""How time and memory of a training step grow with the image, the batch, boxes, classes and RoIs.
+"""Measures how time and memory of a training step grow with the image, batch, boxes, classes and RoIs.
 
-Each is varied alone about a base case. All points of an axis are processes that take turns, so that
-a busy machine slows all of them, and each has its own peak memory.
+Each is varied alone, starting from a base case. All points of an axis are processes that run in turn, so
+that a busy machine slows all of them, and each has its own peak memory.
 
 The growth of a cost c with a size n is the slope of log(c - c1) over log(n - n1), where c1 and n1 belong
-to a small size: what does not grow falls out of it, and a cost in proportion to the size has slope 1
-whatever stands before it.
+to a small size. The difference removes the constant part of the cost, so a cost that is proportional to
+the size, plus a constant, has slope 1.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ NOISE = 0.03  # a rise below this share of the smallest cost is none
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """What is varied.
+    """A quantity that is varied.
 
     Attributes:
-        title: for tables and charts.
-        points: ((size, what it is called, {key of the spec: value}), ...), rising.
-        with_targets: whether the anchors' targets, which the pipeline makes, depend on it.
+        title: title for tables and charts.
+        points: ((size, name, {key of the specification: value}), ...), in rising order.
+        with_targets: whether the time to make the anchors' targets depends on it.
     """
 
     title: str
@@ -56,10 +56,10 @@ def measure(axis, spec, start, rounds, times):
     """Return the figures of one axis.
 
     Args:
-        axis: ``Axis``.
-        spec: of the base case, as ``benchmark.worker`` takes it.
-        start: from a spec to its ``compare.Worker``.
-        rounds, times: turns of each point, and runs a turn.
+        axis: the axis.
+        spec: specification of the base case, as for ``benchmark.worker``.
+        start: function from a specification to its ``compare.Worker``.
+        rounds, times: number of turns of each point, and of runs per turn.
 
     Returns:
         A dict with ``title``, ``points`` and ``growth``, for JSON.
@@ -103,13 +103,14 @@ def _exponent_of_time(sizes, results):
 def exponent(sizes, costs, spreads=None):
     """Return the slope of log(cost - first cost) over log(size - first size).
 
-    The first is the largest size that costs no more than the smallest, within noise: below it something
-    else decides, as a program's start does of its peak memory. The larger a rise, the more it counts.
+    The first size is the largest one whose cost is equal to that of the smallest, within noise. Below it
+    something else decides the cost, such as the start of the program its peak memory. A larger rise has
+    a larger weight.
 
     Args:
-        sizes: rising numbers.
-        costs: as many.
-        spreads: how far each cost is uncertain; a rise within it is no rise.
+        sizes: sizes in rising order.
+        costs: cost of each size.
+        spreads: uncertainty of each cost; a smaller rise counts as none.
 
     Returns:
         A number, 1 for growth in proportion; None where fewer than two sizes cost more than the first.
@@ -127,7 +128,7 @@ def exponent(sizes, costs, spreads=None):
 
 
 def grows_too_fast(figures):
-    """Return whether anything of an axis, as ``measure`` returned it, grew faster than its size."""
+    """Return whether a cost of an axis, as returned by ``measure``, grew faster than the size."""
     return any(value is not None and value > LIMIT for value in figures["growth"].values())
 
 

@@ -1,9 +1,9 @@
-"""How long training takes to reach a mAP, ours and torchvision's, an epoch each in turn.
+"""Measures how long training takes to reach a mAP, here and in torchvision, an epoch each in turn.
 
-Each side is a process that trains an epoch when told to and waits meanwhile, so that both meet the same
-machine. Seconds are those of training alone, our compilation and both sides' reading of images included;
-validation is not, nor are our log and checkpoints. Both are scored by ``frcnn.evaluation.voc_ap`` on the
-same images.
+Each side is a process that trains an epoch on request and then waits, so that both run on an equally
+busy machine. The seconds are those of training, with our compilation and with the reading of images on
+both sides, but without validation, our logs and checkpoints. ``frcnn.evaluation.voc_ap`` scores both
+sides on the same images.
 """
 
 import json
@@ -18,14 +18,14 @@ from frcnn.errors import ConfigError
 
 
 def run(config, schedules, folder, root, peer_python=None, write=print):
-    """Train every side with the config's seed and return how they went.
+    """Train every side with the config's seed, and return the results.
 
     Args:
-        config: ``Config`` of our runs, but for the schedule.
-        schedules: ours to train by.
-        folder: for the runs; each has a folder in it, named after its seed and side.
-        root: folder of the package, for the processes' path.
-        peer_python: a Python with torchvision; None: ours alone.
+        config: ``Config`` of our runs, without the schedule.
+        schedules: the schedules of our runs.
+        folder: folder for the runs; each has a subfolder named after its seed and side.
+        root: folder of the package, for the path of the processes.
+        peer_python: a Python with torchvision; None: only our side.
         write: called with a line of text after each epoch of a side.
 
     Returns:
@@ -52,7 +52,7 @@ def run(config, schedules, folder, root, peer_python=None, write=print):
 
 
 def refuse_unlike(config):
-    """Raise a ``ConfigError`` where torchvision's side would not be the same training."""
+    """Raise a ``ConfigError`` if torchvision's side would be another training."""
     for key, allowed in (
         ("data.dataset", ("voc",)),
         ("model.backbone", ("vgg16",)),
@@ -68,7 +68,7 @@ def refuse_unlike(config):
 
 
 def specification(config, run_dir):
-    """Return what both sides' processes are told: settings, and the labelled images as plain numbers."""
+    """Return the input of both sides' processes: settings, and the labelled images as plain numbers."""
     from frcnn.cli.common import quiet_import
 
     with quiet_import():
@@ -134,7 +134,7 @@ def _train(config, schedules, folder, root, peer_python, write):
 
 
 def _figures(answers):
-    """Return a side's figures from what it answered after each epoch."""
+    """Return a side's figures from its answers after each epoch."""
     curve = [[found["seconds"], found["ap50"]] for found in answers]
     epochs = np.diff([0.0, *(seconds for seconds, _ in curve)])
     low, median, high = np.quantile(epochs, [0.25, 0.5, 0.75]).tolist()
@@ -143,7 +143,7 @@ def _figures(answers):
 
 
 def reached(curve, score):
-    """Return the seconds of the first epoch that ends with at least a score; None: none does."""
+    """Return the seconds at the end of the first epoch that reaches a score; None if none does."""
     return next((seconds for seconds, found in curve if found is not None and found >= score), None)
 
 
@@ -152,7 +152,7 @@ def show(score):
 
 
 def table(runs):
-    """Return the curves as text, and when ours came as far as the peer's last epoch."""
+    """Return the curves as text, and when our side reached the score of the peer's last epoch."""
     lines = []
     for one in runs:
         lines.append(f"seed {one['seed']}, {one['schedule']}: seconds of training, AP50")

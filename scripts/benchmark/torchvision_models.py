@@ -1,7 +1,7 @@
 """torchvision's detectors with the settings of ours, for a Python that has torchvision and not Keras.
 
-The networks are torchvision's own builders where there are such, with frozen batch normalization and as
-many trained stages as its pretrained ones have; VGG16 is put together as its documentation shows, with
+The networks come from torchvision's own builders if it has one, with frozen batch normalization and the
+same number of trained stages as its pretrained networks. VGG16 is built as its documentation shows, with
 conv1 and conv2 frozen.
 """
 

@@ -1,10 +1,10 @@
-"""torchvision's side of time to mAP: ``PYTHON -m benchmark.torchvision_training FILE``.
+"""torchvision's side of ``time_to_map``: ``PYTHON -m benchmark.torchvision_training FILE``.
 
-Run by a Python that has torchvision and need not have Keras. FILE is JSON that ``time_to_map`` wrote:
-the config of our run, its weights, and the labelled images of both splits. Trained is the same network,
-with the same numbers, optimizer and course of the rate, on the same images in the same size, an epoch
-for each line read; it is scored by the same function. What torchvision does by itself stays as it is:
-initial weights of the new layers, resizing, batching, losses.
+It runs in a Python that has torchvision and need not have Keras. FILE is JSON that ``time_to_map``
+wrote: the config of our run, its weights, and the labelled images of both splits. It trains the same
+network with the same settings, optimizer and learning rates on the same images of the same size, an
+epoch for each line that it reads. The same function scores it. torchvision's own code does the rest:
+initial weights of new layers, resizing, batching, losses.
 """
 
 import collections
@@ -49,7 +49,7 @@ class Training:
         self.batches = self._batches()
 
     def epoch(self, _line=None):
-        """Train an epoch, validate, and return {"seconds": so far, "ap50", "loss", "peak_mb"}."""
+        """Train an epoch, validate, and return {"seconds", "ap50", "loss", "peak_mb"} so far."""
         start, losses = time.perf_counter(), []
         self.model.train()
         for _ in range(self.steps_per_epoch):
@@ -86,7 +86,7 @@ class Training:
         return contextlib.nullcontext()
 
     def _faster(self, model):
-        """Return a model in the memory format in which it takes the less time, tried on copies."""
+        """Return a model in its faster memory format, which is measured on copies."""
         batches, seconds = list(itertools.islice(self._batches(), 5)), {}
         for memory in (torch.contiguous_format, torch.channels_last):
             trial = copy.deepcopy(model).to(memory_format=memory).train()
@@ -105,7 +105,7 @@ class Training:
         return model.to(memory_format=best)
 
     def _batches(self):
-        """Yield (images, targets) for ever, decoded by a thread ahead of the step."""
+        """Yield (images, targets) without end, decoded by a thread ahead of the step."""
         data, samples = self.config["data"], self.spec["train"]
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             waiting = collections.deque()
@@ -157,7 +157,7 @@ class Training:
 
 
 def build(config, classes):
-    """Return torchvision's VGG16 with the numbers of our config, which has frozen conv1 and conv2."""
+    """Return torchvision's VGG16 with the settings of our config, with conv1 and conv2 frozen."""
     model, rpn, roi, detection = (config[name] for name in ("model", "rpn", "roi", "detection"))
     return vgg16(
         classes,
@@ -188,7 +188,7 @@ def build(config, classes):
 
 
 def fill(body, path):
-    """Put ``Conv_k/kernel`` (HWIO) and ``Conv_k/bias`` of an ``.npz`` into the convolutions.
+    """Load ``Conv_k/kernel`` (HWIO) and ``Conv_k/bias`` of an ``.npz`` file into the convolutions.
 
     Args:
         body: torchvision's layers, whose convolutions are counted from 0.

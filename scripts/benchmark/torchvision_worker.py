@@ -1,6 +1,6 @@
 """torchvision's side of a comparison: ``PYTHON -m benchmark.torchvision_worker SPEC``.
 
-Run by a Python that has torchvision and need not have Keras.
+It runs in a Python that has torchvision and need not have Keras.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from benchmark.torchvision_models import build
 
 
 class Gpu:
-    """The GPU, as ``benchmark.protocol.serve`` takes a device."""
+    """The GPU, as a device for ``benchmark.protocol.serve``."""
 
     def __init__(self):
         self.name = torch.cuda.get_device_name()
@@ -38,7 +38,7 @@ class Gpu:
 
 
 def prepare(spec):
-    """Return what a spec measures, as a function without arguments."""
+    """Return the function to measure, which has no arguments."""
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":

@@ -1,6 +1,6 @@
-"""Our side of time to mAP: ``python -m benchmark.training_worker FILE``.
+"""Our side of ``time_to_map``: ``python -m benchmark.training_worker FILE``.
 
-The run of ``scripts/train.py``, only that each epoch begins when a line comes in. FILE is JSON that
+It is the run of ``scripts/train.py``, but each epoch begins when a line has been read. FILE is JSON that
 ``benchmark.time_to_map`` wrote.
 """
 
@@ -12,7 +12,7 @@ from frcnn.training.trainer import Trainer
 
 
 class InTurns(Trainer):
-    """A trainer that waits for a line before each epoch and tells after it how far it has come."""
+    """A trainer that waits for a line before each epoch, and prints its figures after it."""
 
     def fit(self):
         say("ready")

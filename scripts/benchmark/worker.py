@@ -1,6 +1,6 @@
 """Our side of a comparison, in a process of its own: ``python -m benchmark.worker SPEC``.
 
-Builds what the spec says, then serves ``benchmark.compare``.
+It builds what SPEC describes, then answers ``benchmark.compare``.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def config_of(spec):
 
 
 def with_measured_convolutions(config):
-    """Return the config with this machine's choice of convolutions, as a training run has it."""
+    """Return the config with this machine's choice of convolutions, as in a training run."""
     from frcnn.config import conv_tiles
     from frcnn.layers import conv_timing
 
@@ -83,7 +83,7 @@ def noise(rng, height, width):
 
 
 def prepare(spec):
-    """Return what a spec measures, as a function without arguments."""
+    """Return the function to measure, which has no arguments."""
     import keras
 
     from frcnn.data.anchor_targets import AnchorTargetCreator
@@ -106,7 +106,7 @@ def prepare(spec):
         batches = [random_batch(models, config, spec, seed) for seed in range(4)]
         turns = itertools.cycle(batches)
         return lambda: schedule.train_step(next(turns))
-    # Of a trained network few RoIs are objects: the bias of background sees to that.
+    # In a trained network few RoIs are objects. A bias for background has the same effect here.
     bias = models.classifier.get_layer("class_logits").bias
     bias.assign(np.eye(spec["classes"] + 1)[-1] * 8.0)
     detector = Detector(models, config, [str(number) for number in range(spec["classes"])])
@@ -118,7 +118,7 @@ def prepare(spec):
 
 
 def exported(detector, spec):
-    """Return the detector as a file of ``spec["format"]`` that runs in its own runtime."""
+    """Return the detector as a file in the format ``spec["format"]``, which runs in its own runtime."""
     from frcnn.detector import Detector
     from frcnn.export import exporter, formats
 

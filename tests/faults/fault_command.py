@@ -47,7 +47,7 @@ TRAIN = ("train", "--config", "small.json", "--data-dir", "data", "--out", "run"
 
 @dataclasses.dataclass
 class Result:
-    """What a command did.
+    """The result of a command.
 
     Attributes:
         status: exit status; negative: the signal that ended it.

@@ -1,6 +1,6 @@
-"""The table of faults: what is broken, the command, how it must end, what it must say and leave alone.
+"""The table of faults: what is broken, the command, its exit status and message, and the files it keeps.
 
-Each row was a fault once: data read wrong, weights or files lost, a traceback, a wait without end. Its
+Each row was once a bug: data read wrongly, weights or files lost, a traceback, a wait without end. Its
 ``setup`` breaks something in a ``fault_command.Place``. ``test_fault_table.py`` runs the rows.
 """
 

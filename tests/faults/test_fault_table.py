@@ -15,7 +15,7 @@ TURNS = 10
 
 
 def chosen(rows, environment=os.environ, day=None):
-    """Return the rows whose turn it is."""
+    """Return the rows that run today."""
     if environment.get("FRCNN_FAULTS") == "all":
         return rows
     day = datetime.date.today().timetuple().tm_yday if day is None else day

@@ -1,7 +1,7 @@
-"""Every reader of files as a function of one file's bytes: what the fuzzer and its seeds' test call.
+"""Each reader of files as a function of one file's bytes, for the fuzzer and the test of its seeds.
 
-A reader may return a value or raise an ``FrcnnError``; anything else is a fault, and so is a reader that
-takes seconds or gigabytes.
+A reader may return a value or raise an ``FrcnnError``. Any other exception is a fault, and so is a
+reader that takes seconds or gigabytes.
 """
 
 import functools
@@ -58,7 +58,7 @@ def _written(name, content):
 
 
 def _empty(name):
-    """Return a new folder: a reader keeps what it cannot understand beside, which would pile up."""
+    """Return a new folder, because a reader keeps files there that it cannot read."""
     folder = _FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
