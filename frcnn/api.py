@@ -90,7 +90,7 @@ def train(
         print(result.mean_ap)
         found, = result.detector().predict("photo.jpg")
     """
-    short = _by_key(options)
+    short = _by_key(options)  # {key: value} of the settings that the options name
     datasets = None
     if isinstance(data, tuple):
         datasets = _datasets(data, config, settings or {})

@@ -193,8 +193,9 @@ class DataLoader:
         size = -(-len(whole) // (self.shares * self.devices)) * self.devices
         own = range(self.share * size, min((self.share + 1) * size, len(whole)))
         kept, generators, examples, faults = [], [], [], {}
-        # Each repetition has a generator of its own. The first time in an epoch, an image has the same
-        # generator as without repetitions.
+        # (epoch,) for an image that comes the first time in the epoch, (epoch, count) for a repetition.
+        # They are part of the seed, so each repetition has a generator of its own, and the first time an
+        # image has the same generator as without repetitions.
         visits = [(position[0], *([count] if count else [])) for count in repetitions.tolist()]
         plans = None
         if self.augmenter is not None:

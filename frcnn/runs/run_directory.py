@@ -287,10 +287,10 @@ def set_aside_logs(run_dir: pathlib.Path) -> list[str]:
     for folder in (run_dir / name for name in LOGS):
         if names := event_files.set_aside(folder):
             messages.append(
-                f"{folder} belongs to a start without a checkpoint: kept as {', '.join(names)}"
+                f"{folder} was written before the first checkpoint: kept as {', '.join(names)}"
             )
     path = run_dir / NONFINITE
     if path.exists():
         aside = path.rename(safe_write.free_name(path, "earlier"))
-        messages.append(f"{path} belongs to a start without a checkpoint: kept as {aside.name}")
+        messages.append(f"{path} was written before the first checkpoint: kept as {aside.name}")
     return messages

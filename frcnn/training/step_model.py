@@ -112,7 +112,8 @@ class StepModel(keras.Model):
         Returns:
             logs: a ``StepLogs`` with
 
-            - ``rpn_loss`` and ``classifier_loss``, those that the model has: weighted sums of losses;
+            - ``rpn_loss`` and ``classifier_loss``: for each sub-model in the model, the weighted sum of
+              its losses;
             - ``<prediction>_loss`` of each loss, and ``<prediction>_accuracy`` of class scores;
             - the sum over the batch of each output of shape (B,), under the name of the output;
             - if ``learn``: ``applied`` (1.0, or 0.0 if the update was skipped), ``learning_rate`` and,

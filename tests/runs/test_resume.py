@@ -289,7 +289,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_afresh(whole, config, t
     (run / "checkpoints" / "part-epoch-0000-step-00000001").mkdir(parents=True)
     printed = train(config, run, resume=True)
     assert "resuming from" not in printed
-    assert "belongs to a start without a checkpoint: kept as" in printed
+    assert "was written before the first checkpoint: kept as" in printed
     assert_alike(whole, run)
 
 
