@@ -27,7 +27,7 @@ class Losses:
         self.stores = stores
         self.min_side = min_side
         self.difficult = self.crowd = self.area = self.thin = self.empty = 0
-        self.polygons = self.parts = self.masks = self.misfits = self.moved = self.cornered = 0
+        self.polygons = self.parts = self.masks = self.apart = self.moved = self.cornered = 0
         self.farthest = 0.0
 
     def keep(self, sample: Sample) -> Sample | None:
@@ -83,7 +83,7 @@ class Losses:
             return outline
         apart = float(np.abs(outline.box(sample.width, sample.height) - box).max())
         if apart > MOST_APART:
-            self.misfits += 1
+            self.apart += 1
             return None
         if apart > SAME:
             self.moved += 1
@@ -100,7 +100,7 @@ class Losses:
             (self.parts, f"objects have several polygons, of which {format} stores one: {as_boxes}"),
             (self.masks, f"objects are masks, circles or turned boxes, which are not kept: {as_boxes}"),
             (
-                self.misfits,
+                self.apart,
                 f"objects have polygons more than {MOST_APART:g} pixel apart from their boxes, and "
                 f"{format} stores one of the two: {as_boxes}",
             ),

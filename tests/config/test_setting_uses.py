@@ -208,7 +208,7 @@ def test_rois_are_sampled_as_configured(monkeypatch):
     }
     # Of five at most two are positive, and the RoI that overlaps nothing is no hard negative.
     assert given["negative_iou_low"] == 0.04 and (positive, negative) == (2, 1)
-    # The health of proposals goes by the same IoU: three of five overlap the box so.
+    # The statistics of proposals use the same IoU: three of five proposals overlap the box by it.
     assert made["overlapping_boxes"] == 3
 
 

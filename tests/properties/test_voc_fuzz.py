@@ -62,54 +62,54 @@ ENCODINGS = (
 )
 
 
-def mutate_bytes(content, chance):
+def mutate_bytes(content, rng):
     """Return bytes with a few of them changed, left out, repeated or put in."""
     content = bytearray(content)
-    for _ in range(chance.choice([1, 1, 1, 2, 4])):
-        at = chance.randrange(len(content) + 1)
-        end = min(len(content), at + chance.choice([1, 1, 2, 8, 200]))
-        kind = chance.randrange(6)
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        at = rng.randrange(len(content) + 1)
+        end = min(len(content), at + rng.choice([1, 1, 2, 8, 200]))
+        kind = rng.randrange(6)
         if kind == 0 and at < len(content):
-            content[at] ^= 1 << chance.randrange(8)
+            content[at] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            content[at:end] = chance.randbytes(end - at)
+            content[at:end] = rng.randbytes(end - at)
         elif kind == 2:
             del content[at:end]
         elif kind == 3:
-            content[at:at] = content[at:end] * chance.choice([1, 2, 50])
+            content[at:at] = content[at:end] * rng.choice([1, 2, 50])
         elif kind == 4:
-            content[at:at] = chance.choice([b"\0", b"\xff\xfe", b"<", b"&", b"]]>", b"\n", b"\xc3"])
-        elif chance.random() < 0.3:
+            content[at:at] = rng.choice([b"\0", b"\xff\xfe", b"<", b"&", b"]]>", b"\n", b"\xc3"])
+        elif rng.random() < 0.3:
             del content[at:]
     return bytes(content)
 
 
-def mutate_elements(content, chance):
+def mutate_elements(content, rng):
     """Return an annotation with elements renamed, moved, repeated, nested, emptied or filled."""
     root = ElementTree.fromstring(content)
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(rng.randint(1, 3)):
         inner = [(parent, child) for parent in root.iter() for child in parent]
         if not inner:
             break
-        parent, child = chance.choice(inner)
-        kind = chance.randrange(7)
+        parent, child = rng.choice(inner)
+        kind = rng.randrange(7)
         if kind == 0:
             parent.remove(child)
         elif kind == 1:
             parent.append(child)
         elif kind == 2:
-            child.tag = chance.choice([other.tag for _, other in inner] + ["annotation", "x"])
+            child.tag = rng.choice([other.tag for _, other in inner] + ["annotation", "x"])
         elif kind == 3:
-            child.text = chance.choice(TEXTS)
+            child.text = rng.choice(TEXTS)
         elif kind == 4:
             child.text, child.tail = child.tail, child.text
         elif kind == 5:
             top = child
-            for _ in range(chance.choice([1, 20, 5000])):
+            for _ in range(rng.choice([1, 20, 5000])):
                 top = ElementTree.SubElement(top, child.tag)
             top.text = child.text
         else:
-            ElementTree.SubElement(child, chance.choice(["name", "bndbox", "xmin"])).text = "7"
+            ElementTree.SubElement(child, rng.choice(["name", "bndbox", "xmin"])).text = "7"
     # By hand: ElementTree's own writer is recursive and gives up on deep trees.
     written, open_elements = [], [(root, False)]
     while open_elements:
@@ -121,7 +121,7 @@ def mutate_elements(content, chance):
         written.append(f"<{element.tag}>{text}")
         open_elements.append((element, True))
         open_elements += [(child, False) for child in reversed(element)]
-    head = chance.choice(HEADS).format(chance.choice(ENCODINGS)) if chance.random() < 0.2 else ""
+    head = rng.choice(HEADS).format(rng.choice(ENCODINGS)) if rng.random() < 0.2 else ""
     return (head + "".join(written)).encode()
 
 
@@ -176,19 +176,19 @@ MUTATIONS = {"bytes": mutate_bytes, "elements": mutate_elements}
 
 @pytest.mark.parametrize("kind", MUTATIONS)
 def test_mutated_annotations(folder, kind):
-    chance, outcomes = random.Random(1), []
+    rng, outcomes = random.Random(1), []
     for _ in range(400):
         path = folder / "Annotations" / "a.xml"
-        path.write_bytes(MUTATIONS[kind](XML.encode(), chance))
+        path.write_bytes(MUTATIONS[kind](XML.encode(), rng))
         outcomes.append(len(read(folder)))
     # Both happen, or nothing is tried.
     assert set(outcomes) == {2, 3} and min(outcomes.count(2), outcomes.count(3)) > 20
 
 
 def test_mutated_splits(folder):
-    chance, outcomes = random.Random(2), []
+    rng, outcomes = random.Random(2), []
     for _ in range(400):
-        content = mutate_bytes(SPLIT.encode(), chance)
+        content = mutate_bytes(SPLIT.encode(), rng)
         (folder / "ImageSets" / "Main" / "train.txt").write_bytes(content)
         outcomes.append(read(folder))
     assert any(isinstance(outcome, DataError) for outcome in outcomes)
@@ -197,12 +197,12 @@ def test_mutated_splits(folder):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
 def test_mutated_images(folder, kind):
-    chance, content, decoded = random.Random(3), image_bytes(kind), 0
+    rng, content, decoded = random.Random(3), image_bytes(kind), 0
     path = folder / "JPEGImages" / "a.jpg"
     for number in range(150):
         # Half of the changes in the headers, which are a small part of the file.
         head = content[:60] if number % 2 else content
-        path.write_bytes(mutate_bytes(head, chance) + content[len(head) :])
+        path.write_bytes(mutate_bytes(head, rng) + content[len(head) :])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of images that are or say they are very large
             for sample in read(folder):
