@@ -60,6 +60,9 @@ def inspect(config: Config, out: pathlib.Path | str, images: int = 16, augmented
     known = [*known, *damaged]
     sections = [f"{dataset.summary()}\n{_images(dataset, turned)}"]
     sections += [text for text in (repeats(dataset, other), why_not) if text]
+    if dataset.clipped:
+        clipped = [f"{len(dataset.clipped)} boxes clipped to their images"]
+        sections.append("\n".join([*clipped, *(f"  {box}" for _, box in dataset.clipped)]))
     pictures = []
     boxes = input_boxes(dataset, config.data)
     if any(len(own) for own, _, _ in boxes):

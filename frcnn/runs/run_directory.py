@@ -46,7 +46,17 @@ METRICS = "metrics.csv"
 WEIGHTS = ("last.weights.h5", "best.weights.h5", "ema.weights.h5")
 LOGS = ("train", "validation")
 # Everything that a run writes or replaces. Other files, such as a batch system's log, stay as they are.
-WRITTEN = (*CONFIGS, METRICS, NONFINITE, "skipped.csv", "split.csv", *WEIGHTS, *LOGS, "checkpoints")
+WRITTEN = (
+    *CONFIGS,
+    METRICS,
+    NONFINITE,
+    "skipped.csv",
+    "clipped.csv",
+    "split.csv",
+    *WEIGHTS,
+    *LOGS,
+    "checkpoints",
+)
 LOCK = ".lock"
 
 _locks: dict[pathlib.Path, file_lock.FileLock] = {}  # {run directory: lock that this process holds}

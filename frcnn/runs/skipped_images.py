@@ -1,10 +1,10 @@
-"""``skipped.csv``: the images that a run skips because of faults."""
+"""``skipped.csv``: the images that a run skips for their faults. ``clipped.csv``: the boxes it clips."""
 
 from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from frcnn.data import faults
@@ -33,18 +33,25 @@ class SkippedImages:
         """Return (split, image, fault) of the images found so far, for a checkpoint."""
         return [(*image, fault) for image, fault in self._faults.items()]
 
-    def begin(self, datasets: Iterable[Dataset], rows: Iterable[tuple[str, str, str]] = ()) -> None:
-        """Write the list from the start.
+    def begin(self, datasets: Collection[Dataset], rows: Iterable[tuple[str, str, str]] = ()) -> None:
+        """Write both lists from the start.
 
         Args:
-            datasets: the data sets; images that their readers skipped are listed as well.
+            datasets: the data sets; images that their readers skipped are listed as well, and the
+                boxes that they clipped.
             rows: the result of ``rows`` at the checkpoint from which the run resumes.
         """
         self._faults = {(split, image): fault for split, image, fault in rows}
         by_readers = [(one.name, *skipped) for one in datasets for skipped in one.skipped]
         listed = list(dict.fromkeys(by_readers)) + self.rows()
+        clipped = list(dict.fromkeys((one.name, *box) for one in datasets for box in one.clipped))
         if self.group.is_main:
             with run_directory.writing(self.path.parent):
+                boxes = self.path.with_name("clipped.csv")
+                boxes.unlink(missing_ok=True)
+                if clipped:
+                    echo(f"{len(clipped)} boxes clipped to their images: see {boxes}")
+                    faults.record(boxes, clipped)
                 self.path.unlink(missing_ok=True)
                 if listed:
                     echo(f"{len(listed)} images skipped because of faults: see {self.path}")
