@@ -41,6 +41,12 @@ def load(config: DataConfig, seed: int = 0) -> tuple[Dataset, Dataset]:
     val, shared = _without_shared(val, train)
     val = _with_missing_classes(val, train)
     train, val = apply_policy([(train, faults), (val, val_faults + shared)], config.on_bad_data)
+    if train.dropped and not any(len(sample.boxes) for sample in train.samples):
+        there = listed(name for name, _ in train.dropped)
+        raise DataError(
+            f"{train.name} has no object of the classes asked for, {listed(train.classes)}: its objects "
+            f"are of {there}; name some of these in data.classes"
+        )
     return train, val
 
 

@@ -14,7 +14,7 @@ from frcnn.data import formats, gc_pause, label_cache, voc, voc_layout
 from frcnn.data.faults import Fault
 from frcnn.data.labels import Choice
 from frcnn.data.sample import Dataset
-from frcnn.data.to_dataset import to_dataset
+from frcnn.data.to_dataset import misspelt, to_dataset
 from frcnn.errors import DataError
 
 
@@ -66,12 +66,15 @@ class Source:
         place = (str(self.root), os.path.realpath(self.root), self.format, self.year)
         with gc_pause.paused():
             if choice.outlines:
-                return self._read(split, choice, divide)
-            return label_cache.remember(
-                (*place, split, divide, *asked),
-                lambda: self._files(split),
-                lambda: self._read(split, choice, divide),
-            )
+                dataset, faults = self._read(split, choice, divide)
+            else:
+                dataset, faults = label_cache.remember(
+                    (*place, split, divide, *asked),
+                    lambda: self._files(split),
+                    lambda: self._read(split, choice, divide),
+                )
+        notes = (*dataset.notes, *misspelt(dataset, choice))
+        return dataclasses.replace(dataset, notes=notes), faults
 
     def _read(self, split: str, choice: Choice, divide: bool) -> tuple[Dataset, list[Fault]]:
         if self.found:

@@ -116,6 +116,16 @@ def look_alikes(names: Iterable[str]) -> list[str]:
     ]
 
 
+def misspelt(dataset: Dataset, choice: Choice) -> list[str]:
+    """Return a sentence for each class asked for that no object has, if a dropped one is named alike."""
+    if not choice.only or not dataset.dropped:
+        return []
+    found = {dataset.classes[label] for sample in dataset.samples for label in sample.labels}
+    names = [name for name, _ in dataset.dropped]
+    hints = {name: did_you_mean(name, names, 0.6) for name in dataset.classes if name not in found}
+    return [f"no object has the class {shown(name)!r}{hint}" for name, hint in hints.items() if hint]
+
+
 class _Reader:
     """Checks images, and counts the objects that it drops and clips."""
 
