@@ -12,6 +12,7 @@ TensorFlow's kernels, the layers choose others (``frcnn.backend.portable_kernels
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -99,6 +100,21 @@ class ExportedGraph(tf.Module):
         images = tf.TensorSpec((shape.batch, shape.height, shape.width, 3), dtype, "images")
         sizes = tf.TensorSpec((shape.batch, 2), tf.float32, "image_sizes")
         self.serve = tf.function(serve, input_signature=[images, sizes], autograph=False)
+
+    def save(self, path: pathlib.Path | str, signature: str) -> None:
+        """Write the graph as a SavedModel.
+
+        Args:
+            path: the new folder.
+            signature: name of the function ``serve`` in it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            tf.saved_model.save(self, str(path), signatures={signature: self.serve})
+        except tf.errors.OpError as error:  # TensorFlow writes by its own file system
+            raise OSError(str(error.message).partition("\n")[0]) from error
 
 
 def in_float32(models: FasterRCNN) -> FasterRCNN:

@@ -48,7 +48,7 @@ def _converted(graph: ExportedGraph, weights: str) -> bytes:
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(graph, folder, signatures={"serving_default": graph.serve})
+        graph.save(folder, "serving_default")
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if weights != "float32":

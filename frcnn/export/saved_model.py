@@ -32,7 +32,7 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
 
     ``assets.extra/sha256.txt`` lists the digests of all files.
     """
-    tf.saved_model.save(graph, str(path), signatures={SIGNATURE: graph.serve})
+    graph.save(path, SIGNATURE)
     file = path / DESCRIPTION
     file.parent.mkdir(exist_ok=True)
     file.write_text(metadata.to_text(description), encoding="utf-8")

@@ -266,6 +266,17 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch):
         exporter.check_request("saved_model", tmp_path / "mine", **request)
 
 
+def test_a_folder_that_tensorflow_cannot_write_to_is_one_line(detector, photos, tmp_path, monkeypatch):
+    def save(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "no space left")
+
+    tf = pytest.importorskip("tensorflow")
+    monkeypatch.setattr("tensorflow.saved_model.save", save)
+    with pytest.raises(OutputError, match="cannot write .*: no space left"):
+        exporter.export(detector, "saved_model", tmp_path / "d", photos)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
