@@ -39,6 +39,7 @@ class CurveWarnings:
         means: Mapping[str, float],
         val_means: Mapping[str, float],
         result: VocAp | None,
+        is_last: bool = False,
     ) -> list[str]:
         """Return one sentence for each new problem.
 
@@ -48,6 +49,7 @@ class CurveWarnings:
             means: {tag: mean} of the epoch's training steps.
             val_means: {tag: mean} of the validation; empty without one.
             result: AP of the validation; None without one.
+            is_last: whether the run ends here, though it has more epochs.
         """
         if phase != self._phase:
             self._phase, self._best = phase, {}
@@ -55,7 +57,7 @@ class CurveWarnings:
         found = self._rising(epoch, means)
         if epoch >= min(FIRST_EPOCH, self.epochs):
             found |= self._levels(loss, means, val_means)
-        if epoch == self.epochs and result is not None:
+        if (is_last or epoch == self.epochs) and result is not None:
             found |= self._undetected(result)
         new = [text for kind, text in found.items() if kind not in self._given]
         self._given |= found.keys()

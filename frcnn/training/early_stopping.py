@@ -19,8 +19,37 @@ def is_over(metrics: pathlib.Path, patience: int) -> bool:
         metrics: ``metrics.csv`` of the run; it may be missing.
         patience: number of validations; 0: the run never stops early.
     """
-    if not patience or not metrics.is_file():
-        return False
+    return bool(patience) and _without_rise(_scores(metrics)) >= patience
+
+
+def may_end(metrics: pathlib.Path, patience: int) -> bool:
+    """Return whether the next validation ends the run if its mAP is not better than all before.
+
+    Args:
+        metrics, patience: as of ``is_over``.
+    """
+    scores = _scores(metrics)
+    return bool(patience and scores) and _without_rise(scores) >= patience - 1
+
+
+def ends(metrics: pathlib.Path, patience: int, mean_ap: float) -> bool:
+    """Return whether a validation, whose row ``metrics.csv`` does not have yet, ends the run.
+
+    Args:
+        metrics, patience: as of ``is_over``.
+        mean_ap: of the validation.
+    """
+    return may_end(metrics, patience) and mean_ap <= max(_scores(metrics))
+
+
+def _scores(metrics):
+    """Return the mAP of each validation."""
+    if not metrics.is_file():
+        return []
     with metrics.open(newline="", encoding="utf-8") as file:
-        scores = [float(row["mAP"]) for row in csv.DictReader(file) if row["mAP"] not in ("", "nan")]
-    return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+        return [float(row["mAP"]) for row in csv.DictReader(file) if row["mAP"] not in ("", "nan")]
+
+
+def _without_rise(scores):
+    """Return how many validations came after the best one."""
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0

@@ -59,7 +59,8 @@ class ProgressBar:
     def text(self, state: RunState) -> str:
         """Return the text after the bar."""
         rate = (state.step - self._first) / max(time.perf_counter() - self._started, 1e-9)
-        parts = [f"{name} {state.means.get(tag, float('nan')):.3f}" for tag, name in LOSSES.items()]
+        # The first steps of an epoch are on the device still: no loss has been read.
+        parts = [f"{name} {state.means[tag]:.3f}" for tag, name in LOSSES.items() if tag in state.means]
         if not math.isnan(self._mean_ap):
             parts.append(f"mAP {self._mean_ap:.3f}")
         parts += [f"{rate * self._images:.1f} images/s", memory()]
@@ -93,6 +94,18 @@ def memory() -> str:
     # ru_maxrss is in KiB; on macOS it is in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB:.1f} GiB"
+
+
+def time_spent(state: RunState, seconds: float) -> str:
+    """Return a line about how long a run has taken.
+
+    Args:
+        state: of the run.
+        seconds: since this start, validation included.
+    """
+    waited = f"{state.waited / max(state.seconds, 1e-9):.1%} of it waiting for data"
+    trained = f"{state.seconds:.0f} s of training, {waited}"
+    return f"{state.step} steps, {trained}; {seconds:.0f} s since this start"
 
 
 def best_epoch(metrics: pathlib.Path) -> str | None:

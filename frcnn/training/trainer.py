@@ -34,7 +34,7 @@ from frcnn.training.checkpointer import Checkpointer
 from frcnn.training.curve_warnings import CurveWarnings
 from frcnn.training.four_step import FourStep
 from frcnn.training.joint import Joint
-from frcnn.training.progress_bar import ProgressBar, best_epoch
+from frcnn.training.progress_bar import ProgressBar, best_epoch, time_spent
 from frcnn.training.schedule import Schedule
 from frcnn.training.step_log import StepLog
 from frcnn.training.validation import validate
@@ -161,10 +161,7 @@ class Trainer:
             self._call("on_train_end")
         if self.group.is_main and (line := best_epoch(self.run_dir / run_directory.METRICS)):
             print(line)
-        seconds, total = progress.seconds, time.perf_counter() - started
-        waited = f"{progress.waited / max(seconds, 1e-9):.1%} of it waiting for data"
-        trained = f"{seconds:.0f} s of training, {waited}"
-        print(f"{progress.step} steps, {trained}; {total:.0f} s since this start")
+        print(time_spent(progress, time.perf_counter() - started))
         if self.cache.limit:
             print(self.cache.summary())
         return result
@@ -270,7 +267,8 @@ class Trainer:
     def _write_epoch(self, val_means, result):
         self.best_weights.save_if_best(self.writer, self.progress, self.schedule, result)
         self.writer.append_metrics(self.progress, val_means, result)
-        about = self.progress.epoch + 1, self.schedule.phase, self.progress.means, val_means, result
+        number, phase = self.progress.epoch + 1, self.schedule.phase
+        about = number, phase, self.progress.means, val_means, result, self._is_over()
         for text in self.curve_warnings.after_epoch(*about):
             echo(f"warning: {text}")
 
@@ -284,14 +282,16 @@ class Trainer:
 
     def _has_stopped_early(self):
         """Return whether mAP has not risen for ``train.patience`` validations, and print it if so."""
-        patience, metrics = self.config.train.patience, self.run_dir / run_directory.METRICS
-        # Only the main process writes that file.
-        if not patience or not self.group.any(
-            self.group.is_main and early_stopping.is_over(metrics, patience)
-        ):
+        patience = self.config.train.patience
+        if not patience or not self.group.any(self._is_over()):
             return False
         echo(f"mAP has not risen for {patience} validations (train.patience)")
         return True
+
+    def _is_over(self):
+        # The main process alone writes the table.
+        metrics = self.run_dir / run_directory.METRICS
+        return self.group.is_main and early_stopping.is_over(metrics, self.config.train.patience)
 
     def _call(self, name, *values):
         """Call the method of that name of each callback that has one."""

@@ -24,9 +24,10 @@ from frcnn.evaluation.voc_ap import VocAp
 from frcnn.inspection import curve_charts
 from frcnn.logging import summaries
 from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.runs import run_directory
 from frcnn.runs.writer import RunWriter
 from frcnn.text import echo
-from frcnn.training import curve_log, pictures
+from frcnn.training import curve_log, early_stopping, pictures
 
 Detections = Sequence[Mapping[str, Any]]
 
@@ -90,9 +91,16 @@ class VisualLog:
             self._write("train", step, drawn)
 
     def _is_due(self, epoch):
+        """Tell whether a validation has pictures; one that may end the run by its mAP has them, too."""
+        if not self.is_main:
+            return False
         train = self.config.train
         validations = -(-epoch // train.validate_every)
-        return self.is_main and (validations % self.config.log.every == 0 or epoch == train.epochs)
+        regularly = validations % self.config.log.every == 0 or epoch == train.epochs
+        return regularly or early_stopping.may_end(*self._patience())
+
+    def _patience(self):
+        return self.writer.run_dir / run_directory.METRICS, self.config.train.patience
 
     def begin(self, epoch: int, step: int) -> None:
         """Begin a validation.
@@ -101,7 +109,7 @@ class VisualLog:
             epoch: number of epochs that have been trained.
             step: number of training steps so far.
         """
-        self.step, self.is_last = step, epoch == self.config.train.epochs
+        self.step, self.epoch = step, epoch
         self.is_due = self._is_due(epoch)
         self.stages: list[pictures.Stages] = []
         self.values: dict[str, list[np.ndarray]] = {}  # of the histograms
@@ -163,12 +171,17 @@ class VisualLog:
                 written = curve_log.of_detections(
                     detections, truths, result, self.classes, scored, shown
                 )
-                if self.is_last and importlib.util.find_spec("pycocotools"):
+                if self._is_last(result) and importlib.util.find_spec("pycocotools"):
                     summary = coco_ap(detections, truths, len(self.classes)).summary
                     scalars |= {f"COCO/{name}": value for name, value in summary.items()}
                     written.append(summaries.image("curves/COCO", curve_charts.ap_chart(summary)))
                 self.writer.write_summaries("validation", self.step, written + self._histograms())
         return scalars
+
+    def _is_last(self, result):
+        """Tell whether the run ends with this validation."""
+        is_stopped = early_stopping.ends(*self._patience(), float(result.mean_ap))
+        return is_stopped or self.epoch == self.config.train.epochs
 
     def _histograms(self):
         found = [summaries.histogram(tag, np.concatenate(own)) for tag, own in self.values.items()]

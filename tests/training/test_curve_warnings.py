@@ -74,6 +74,8 @@ def test_a_class_that_is_never_detected_is_named_at_the_end():
     assert lines({}, epoch=4, result=result) == []
     (line,) = lines({}, epoch=5, result=result)
     assert line == "never detected, though there are objects: dog"
+    watch = CurveWarnings(("cat", "dog"), epochs=5)
+    assert watch.after_epoch(3, 1, HEALTHY, {}, result, is_last=True) == [line]  # by train.patience
 
 
 def test_a_run_of_one_epoch_is_judged_by_it():

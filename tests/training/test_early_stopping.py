@@ -5,6 +5,7 @@ import dataclasses
 import io
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from frcnn.config.schema import Config
 from frcnn.errors import ConfigError
@@ -34,6 +35,29 @@ def test_a_run_is_over_after_validations_without_a_better_map(tmp_path, scores, 
     assert early_stopping.is_over(file, patience) == over
 
 
+@pytest.mark.parametrize(
+    "scores, patience, may_end, ends_at_0_3",
+    [
+        ([], 1, False, False),
+        ([0.3], 1, True, True),  # as good is not better
+        ([0.29], 1, True, False),
+        ([0.3, 0.2], 3, False, False),
+        ([0.3, 0.2, "", 0.1], 3, True, True),
+        ([0.4, 0.2], 0, False, False),
+        (["nan"], 1, False, False),
+    ],
+)
+def test_the_validation_that_may_end_a_run_is_known_before(
+    tmp_path, scores, patience, may_end, ends_at_0_3
+):
+    file = tmp_path / "metrics.csv"
+    file.write_text("epoch,mAP\n" + "".join(f"{n},{score}\n" for n, score in enumerate(scores, 1)))
+    assert early_stopping.may_end(file, patience) == may_end
+    assert early_stopping.ends(file, patience, 0.3) == ends_at_0_3
+    assert not early_stopping.ends(file, patience, 0.9)
+    assert not early_stopping.ends(file, patience, float("nan"))
+
+
 def test_a_run_stops_and_a_resumed_one_stops_at_the_same_epoch(small_config, tmp_path, monkeypatch):
     scores = iter([0.2, 0.4, 0.3, 0.1, 0.9, 0.9])
 
@@ -44,12 +68,17 @@ def test_a_run_stops_and_a_resumed_one_stops_at_the_same_epoch(small_config, tmp
     original = trainer.validate
     monkeypatch.setattr(trainer, "validate", validate)
     config = small_config.replace(
-        {"train.epochs": 6, "train.steps_per_epoch": 1, "train.patience": 2, "log.pictures": 0}
+        {"train.epochs": 6, "train.steps_per_epoch": 1, "train.patience": 2, "log.every": 6}
     )
     with contextlib.redirect_stdout(io.StringIO()):
         train_module.train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(lines) == 1 + 4  # the best was the second
+    # By log.every, pictures are due after the sixth epoch; the validation that ended the run has them.
+    folder = str(tmp_path / "run" / "validation")
+    board = EventAccumulator(folder, size_guidance={"tensors": 0}).Reload()
+    steps = {tag: [event.step for event in board.Tensors(tag)] for tag in ("pictures/1", "mAP")}
+    assert steps == {"pictures/1": [4], "mAP": [1, 2, 3, 4]}  # and HParams takes the last of mAP
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
         assert train_module.train(config, tmp_path / "run", resume=True) is None

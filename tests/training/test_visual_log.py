@@ -1,5 +1,6 @@
 """When pictures and curves are written, and that a fault in them costs nothing else."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from frcnn.training.visual_log import VisualLog
 
 def made(is_main=True, **values):
     config = Config().replace({key.replace("__", "."): value for key, value in values.items()})
-    return VisualLog(config, None, ("cat",), SimpleNamespace(), 5, is_main)
+    return VisualLog(config, None, ("cat",), SimpleNamespace(run_dir=Path("no run")), 5, is_main)
 
 
 @pytest.mark.parametrize(
