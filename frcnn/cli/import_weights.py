@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 from typing import Any
 
 from frcnn.cli.common import quiet_import
@@ -133,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     echo(f"loaded {source}: {len(layers)} layers, {count:,} weights")
     echo(f"{len(detector.classes)} classes: {', '.join(detector.classes)}")
     detector.save(out, arguments.overwrite)
-    echo(f"detector: {out}\nlook at it:  frcnn predict {out} IMAGE")
+    echo(f"detector: {out}\nlook at it:  frcnn predict {shlex.quote(str(out))} IMAGE")
 
 
 def old_settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import sys
 
 from frcnn.cli.common import quiet_import, settings_of, take_folder
@@ -152,8 +153,11 @@ def main(argv: list[str] | None = None) -> int | None:
     except Interrupted as stop:  # the user asked for it, so the status is that of success
         print(stop)
         return None
+    run = shlex.quote(str(out))
     echo(
-        f"run directory: {out}\nlook at it:  tensorboard --logdir {out}  (pictures: its page Images)\n"
-        f"score it:    frcnn evaluate {out}\nuse it:      frcnn predict {out} IMAGE"
+        f"run directory: {out}; TensorBoard's page Images has the pictures\n"
+        f"look at it:  tensorboard --logdir {run}\n"
+        f"score it:    frcnn evaluate {run} --report report.html\n"
+        f"use it:      frcnn predict {run} IMAGE"
     )
     return None

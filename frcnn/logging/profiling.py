@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from frcnn.backend import IS_TENSORFLOW, computes_on_cpu
 from frcnn.logging.writer import RunLogger
+from frcnn.text import echo
 
 WARM_UP = (
     10  # steps before the profile, in which graphs are traced and files are read for the first time
@@ -60,10 +61,17 @@ class StepProfiler:
         self._is_on = True
 
     def stop(self, step: int = 0) -> None:
-        """End the profile if one has begun, and write it."""
+        """End the profile if one has begun, and write it; say where it lies, or that there is none."""
         if not self._is_on:
+            if self._steps and self._done <= WARM_UP:
+                echo(
+                    f"warning: no profile: it begins after {WARM_UP} steps, and this start had "
+                    f"{self._done}"
+                )
             return
         self._is_on = False
+        folder = self._logger.run_dir / "train" / "plugins" / "profile"
+        echo(f"profile of {self._done - WARM_UP} steps: {folder}")
         if IS_TENSORFLOW:
             import tensorflow as tf
 

@@ -42,3 +42,12 @@ def test_profile_and_graph_are_written(tmp_path):
     assert [*(tmp_path / "train" / "plugins" / "profile").rglob("*.xplane.pb")]
     events = EventAccumulator(str(tmp_path / "train")).Reload()
     assert events.SummaryMetadata("step").plugin_data.plugin_name == "graph_run_metadata_graph"
+
+
+def test_a_start_that_is_too_short_for_a_profile_says_so(tmp_path, capsys):
+    profiler = StepProfiler(RunLogger(tmp_path), 3)
+    for step in range(8):
+        profiler.before_step(step)
+    profiler.stop(8)
+    expected = "warning: no profile: it begins after 10 steps, and this start had 8\n"
+    assert capsys.readouterr().out == expected
