@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notices
 
-from benchmark import measures  # noqa: E402
+from benchmark import measures, run_measures  # noqa: E402
 
 from frcnn.cli.common import run  # noqa: E402
 from frcnn.config import schema as configs  # noqa: E402
@@ -160,6 +160,16 @@ MEASURES = {
             "weights": {"required": True, "help": "a file of MobileNetV2's ImageNet weights"},
         },
     ),
+    "pictures": (
+        "what logging with pictures costs in a training run on a folder of images",
+        "backbone schedule precision backend batch data-dir weights steps rounds set",
+        {
+            "schedule": {"default": "alternating", "help": "(alternating)"},
+            "data-dir": {"required": True, "help": "a folder of labelled images"},
+            "weights": {"default": "none", "help": "a file, or none (none)"},
+            "rounds": {"default": 2, "help": "pairs of epochs (2)"},
+        },
+    ),
     "leak": (
         "memory of a long run on shapes",
         "schedule precision backend steps set",
@@ -192,7 +202,8 @@ def main(argv=None):
     for file in filter(None, (options.json, plot)):
         if not pathlib.Path(file).absolute().parent.is_dir():
             raise ConfigError(f"{file}: there is no such folder")
-    figures = getattr(measures, options.what)(options)
+    measure = getattr(run_measures, options.what, None) or getattr(measures, options.what)
+    figures = measure(options)
     measures.save(options, figures)
     return int(figures.get("failed", False))
 
