@@ -80,27 +80,47 @@ def copy_with_faults(
     return planted
 
 
-def check(scores: pathlib.Path, copy: pathlib.Path) -> list[str]:
-    """Return a line per kind: how many planted faults ``evaluate --json`` lists under this kind."""
-    planted = json.loads((copy / "planted.json").read_text())
+def check(scores: pathlib.Path, copy: pathlib.Path, before: pathlib.Path | None = None) -> list[str]:
+    """Return a line per kind: how many planted faults ``evaluate --json`` lists under this kind.
+
+    Args:
+        scores: of the copy.
+        copy: the folder with planted faults.
+        before: scores of the folder without them; the last line then says how the doubts have risen.
+    """
     values = json.loads(scores.read_text())
-    images = {path.stem: planted.get(path.stem, []) for path in (copy / "Annotations").glob("*.xml")}
-    scored = set((copy / "ImageSets" / "Main" / f"{values['split']}.txt").read_text().split())
-    named = {}
-    for row in values["label_errors"]:
-        named.setdefault(row["image"], []).append(row)
     lines = []
     for kind in KINDS:
-        total = found = 0
-        for image in scored:
-            ones = [one for one in images.get(image, []) if one["kind"] == kind]
-            total += len(ones)
-            found += sum(is_named(one, named.get(image, [])) for one in ones)
-        said = sum(row["kind"] == kind for rows in named.values() for row in rows)
+        found, total = count_named(kind, copy, values)
+        said = sum(row["kind"] == kind for row in values["label_errors"])
         lines.append(f"{kind}: {found} of {total} planted faults named, {said} named in all")
     gains = {name: row["gain"] for name, row in values["analysis"]["errors"].items()}
     lines.append("costliest kinds: " + ", ".join(sorted(gains, key=lambda name: -gains[name])))
+    doubts = {name: row["doubt"] for name, row in values["analysis"]["label_errors"].items()}
+    lines.append("doubts: " + ", ".join(f"{name} {doubt:.1f}" for name, doubt in doubts.items()))
+    if before:
+        was = json.loads(before.read_text())["analysis"]["label_errors"]
+        rises = {name: doubt - was[name]["doubt"] for name, doubt in doubts.items()}
+        order = sorted(rises, key=lambda name: -rises[name])
+        lines.append("risen by: " + ", ".join(f"{name} {rises[name]:+.1f}" for name in order))
     return lines
+
+
+def count_named(kind: str, copy: pathlib.Path, values: dict) -> tuple[int, int]:
+    """Return how many planted faults of a kind ``evaluate --json`` names, and how many there are.
+
+    Args:
+        kind: one of ``KINDS``.
+        copy: the folder with planted faults; those of the split that was scored count.
+        values: of ``evaluate --json``.
+    """
+    planted = json.loads((copy / "planted.json").read_text())
+    scored = (copy / "ImageSets" / "Main" / f"{values['split']}.txt").read_text().split()
+    named = {}
+    for row in values["label_errors"]:
+        named.setdefault(row["image"], []).append(row)
+    faults = [(name, one) for name in scored for one in planted.get(name, []) if one["kind"] == kind]
+    return sum(is_named(one, named.get(name, [])) for name, one in faults), len(faults)
 
 
 def is_named(fault: dict, rows: list[dict]) -> bool:
@@ -126,9 +146,12 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="default: all three")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--check", type=pathlib.Path, metavar="JSON", help="of frcnn evaluate --json")
+    parser.add_argument(
+        "--before", type=pathlib.Path, metavar="JSON", help="with --check: the same without faults"
+    )
     given = parser.parse_args()
     if given.check:
-        print("\n".join(check(given.check, given.folder)))
+        print("\n".join(check(given.check, given.folder, given.before)))
         return
     if not (given.copy and given.swap):
         parser.error("give FOLDER COPY --swap CLASS CLASS, or --check JSON COPY")

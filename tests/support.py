@@ -1,11 +1,15 @@
 """Functions that several test files use."""
 
+import contextlib
 import functools
 import importlib
 import importlib.util
+import io
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from frcnn.backend import IS_TENSORFLOW, compiled
@@ -59,3 +63,40 @@ def damage(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
+
+
+def coco_eval(folder, detections, truths, classes):
+    """Return pycocotools' own ``COCOeval`` after ``summarize``, of files of labels and detections.
+
+    Skips the test where pycocotools is not installed.
+
+    Args:
+        folder: for the two files, in COCO's formats.
+        detections, truths: one dict per image, as ``voc_ap`` takes them.
+        classes: names of the object classes.
+    """
+    coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+
+    def rows(images, extra):
+        for image, one in enumerate(images):
+            for row, (x1, y1, x2, y2) in enumerate(np.asarray(one["boxes"], float).tolist()):
+                entry = {"image_id": image, "category_id": int(one["labels"][row]) + 1}
+                size = [x2 - x1, y2 - y1]
+                yield entry | {"bbox": [x1, y1, *size], "area": size[0] * size[1]} | extra(one, row)
+
+    labels = rows(truths, lambda one, row: {"iscrowd": int(one["difficult"][row])})
+    content = {
+        "images": [{"id": image} for image in range(len(truths))],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(classes, 1)],
+        "annotations": [row | {"id": number} for number, row in enumerate(labels, 1)],
+    }
+    results = [*rows(detections, lambda one, row: {"score": float(one["scores"][row])})]
+    for name, written in (("labels", content), ("results", results)):
+        (folder / f"{name}.json").write_text(json.dumps(written))
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        truth = coco.COCO(str(folder / "labels.json"))
+        evaluation = cocoeval.COCOeval(truth, truth.loadRes(str(folder / "results.json")), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation

@@ -1,12 +1,8 @@
 """VOC AP and COCO AP against pycocotools, which reads the same detections from files."""
 
-import contextlib
-import io
-import json
-
 import numpy as np
 import pytest
-from support import found, truth
+from support import coco_eval, found, truth
 
 from frcnn.evaluation import evaluator
 
@@ -32,49 +28,15 @@ def scenes(seed=0, images=30):
     return detections, truths
 
 
-def write_json(folder, detections, truths):
-    """Write labels and detections as COCO's formats have them."""
-
-    def rows(images, extra):
-        for image, one in enumerate(images):
-            for row, (x1, y1, x2, y2) in enumerate(np.asarray(one["boxes"], float).tolist()):
-                entry = {"image_id": image, "category_id": int(one["labels"][row]) + 1}
-                size = [x2 - x1, y2 - y1]
-                yield entry | {"bbox": [x1, y1, *size], "area": size[0] * size[1]} | extra(one, row)
-
-    annotations = [
-        row | {"id": number}
-        for number, row in enumerate(rows(truths, lambda one, row: {"iscrowd": 0}), start=1)
-    ]
-    content = {
-        "images": [{"id": image} for image in range(len(truths))],
-        "categories": [{"id": label + 1, "name": name} for label, name in enumerate(CLASSES)],
-        "annotations": annotations,
-    }
-    (folder / "labels.json").write_text(json.dumps(content))
-    results = [*rows(detections, lambda one, row: {"score": float(one["scores"][row])})]
-    (folder / "results.json").write_text(json.dumps(results))
-
-
 @pytest.fixture
 def evaluation(tmp_path):
-    """Return detections, truths, and pycocotools' ``COCOeval`` of them after ``evaluate``."""
-    coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    """Return detections, truths, and pycocotools' ``COCOeval`` of them."""
     detections, truths = scenes()
-    write_json(tmp_path, detections, truths)
-    with contextlib.redirect_stdout(io.StringIO()):
-        labels = coco.COCO(str(tmp_path / "labels.json"))
-        results = labels.loadRes(str(tmp_path / "results.json"))
-        evaluation = cocoeval.COCOeval(labels, results, "bbox")
-        evaluation.evaluate()
-    return detections, truths, evaluation
+    return detections, truths, coco_eval(tmp_path, detections, truths, CLASSES)
 
 
 def test_coco_ap_is_that_of_pycocotools(evaluation):
     detections, truths, evaluation = evaluation
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.accumulate()
-        evaluation.summarize()
     summary = evaluator.score(detections, truths, CLASSES, "coco").values["summary"]
     values = [-1.0 if value is None else value for value in summary.values()]  # -1: no such object
     assert values == pytest.approx(evaluation.stats, abs=1e-6) and 0.1 < values[0] < 0.9

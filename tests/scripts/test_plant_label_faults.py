@@ -56,9 +56,16 @@ def test_what_is_named_is_counted(script, planted, tmp_path):
         for one in ones
         if one["kind"] == "unlabelled"
     ]
-    values = {"split": "val", "label_errors": rows, "analysis": {"errors": {"missed": {"gain": 0.1}}}}
+    doubts = {"unlabelled": {"doubt": 4.0}, "swapped class": {"doubt": 1.0}}
+    analysis = {"errors": {"missed": {"gain": 0.1}}, "label_errors": doubts}
+    values = {"split": "val", "label_errors": rows, "analysis": analysis}
     (tmp_path / "scores.json").write_text(json.dumps(values))
-    swapped, shifted, unlabelled, costliest = script.check(tmp_path / "scores.json", copy)
+    doubts["unlabelled"] = {"doubt": 3.5}
+    (tmp_path / "before.json").write_text(json.dumps(values))
+    lines = script.check(tmp_path / "scores.json", copy, tmp_path / "before.json")
+    swapped, shifted, unlabelled, costliest, said, risen = lines
+    assert said == "doubts: unlabelled 4.0, swapped class 1.0"
+    assert risen == "risen by: unlabelled +0.5, swapped class +0.0"
     assert (
         unlabelled
         == f"unlabelled: {len(rows)} of {len(rows)} planted faults named, {len(rows)} named in all"
