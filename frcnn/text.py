@@ -1,4 +1,4 @@
-"""Text of messages: foreign text made safe to print, the nearest known name, and shortened lists.
+"""Text of messages: foreign text made safe, the nearest known name, shortened lists, bars of progress.
 
 Foreign text comes from a file that somebody else made: a file name, a class name, a line of a split. A
 terminal obeys its control characters. ``shown`` makes it safe within a message, and ``echo`` prints a
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 MAX_SHOWN = 200  # characters of one foreign text in a message
+LINE_SECONDS = 30.0  # between two lines of progress in a file
 NEAR = 0.7  # difflib's ratio from which on a name counts as a misspelling of another
 
 
@@ -98,3 +99,32 @@ def _printable(char: str) -> str:
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = MAX_SHOWN
 _REPR.maxlong = 40
+
+
+def bar_options() -> dict[str, Any]:
+    """Return options of ``tqdm``: on a terminal a bar that is redrawn, in a file a line every 30 s.
+
+    A bar in a file would be one line of megabytes after a night.
+
+    Example:
+        >>> for batch in tqdm(batches, "evaluation", **bar_options()):
+        ...     detect(batch)
+    """
+    if sys.stderr is None or sys.stderr.isatty():
+        return {"mininterval": 1.0}
+    return {"mininterval": LINE_SECONDS, "maxinterval": LINE_SECONDS, "file": _Lines(sys.stderr)}
+
+
+class _Lines:
+    """A file for ``tqdm`` that has a line for each state of the bar."""
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            self._file.write(line + "\n")
+
+    def flush(self) -> None:
+        self._file.flush()

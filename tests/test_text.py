@@ -1,6 +1,10 @@
 """Hints only where names are near, and lists that fit a line."""
 
+import io
+import sys
+
 import pytest
+from tqdm import tqdm
 
 from frcnn import text
 from frcnn.config.schema import Config
@@ -44,3 +48,24 @@ def test_an_unknown_setting_is_near_to_another_or_to_none(key):
         Config().replace({key: 1})
     hint = f"; did you mean {KEYS[key]}?" if KEYS[key] else ""
     assert str(caught.value) == f"there is no setting {key!r}{hint}"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_in_a_file_is_a_line_for_each_state(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with tqdm(total=4, desc="epoch 1/2", **text.bar_options()) as bar:
+        for _ in range(4):
+            bar.update()
+    first, last = file.getvalue().splitlines()  # and none in the 30 seconds after the first
+    assert first.startswith("epoch 1/2:   0%") and last.startswith("epoch 1/2: 100%")
+    assert "\r" not in file.getvalue()
+
+
+def test_a_bar_on_a_terminal_is_redrawn(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert text.bar_options() == {"mininterval": 1.0}

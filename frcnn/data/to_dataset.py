@@ -22,7 +22,7 @@ from frcnn.data.labels import Choice, LabelledSplit, RawImage, RawObject
 from frcnn.data.outlines import Outline
 from frcnn.data.sample import Dataset, Sample
 from frcnn.errors import DataError
-from frcnn.text import did_you_mean, listed, shown
+from frcnn.text import bar_options, did_you_mean, listed, shown
 
 # Per image. Every box is compared with every anchor at once: 240,000 anchors need 4 MB per box.
 MAX_BOXES = 2000
@@ -52,8 +52,8 @@ def to_dataset(split: LabelledSplit, choice: Choice | None = None) -> tuple[Data
         f"reading {split.name}",
         unit="image",
         delay=SHOW_PROGRESS_AFTER,
-        mininterval=1.0,
         leave=False,
+        **bar_options(),
     )
     for image in progress:
         shared = []

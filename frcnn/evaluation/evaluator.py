@@ -23,7 +23,7 @@ from frcnn.data.loader import Batch, DataLoader
 from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError
 from frcnn.evaluation import coco_ap, voc_ap
-from frcnn.text import listed
+from frcnn.text import bar_options, listed
 
 Detector = Any  # frcnn.detector.Detector, which imports this module
 # {metric: interpolation of VOC AP; None: COCO AP}. "oriented" uses the IoU of oriented boxes, as DOTA
@@ -157,7 +157,7 @@ def detect(
     batches = DataLoader(dataset, data, multiple, training=False, on_skip=on_skip, box_kind=kind)
     detections: list[dict] = []
     truths: list[dict] = []
-    for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", mininterval=1.0):
+    for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", **bar_options()):
         started = time.perf_counter()
         batch_detections, batch_truths = detect_batch(detector, batch)
         on_batch(batch, time.perf_counter() - started)

@@ -18,6 +18,7 @@ from frcnn.inspection.box_statistics import ImageBoxes, sides
 from frcnn.models.backbones import BACKBONES
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.ops.boxes import iou
+from frcnn.text import bar_options
 
 THRESHOLDS = (0.5, 0.7)  # IoU of a detection in VOC, and of a positive anchor
 CHUNK = 8  # boxes compared with all anchors at once
@@ -49,7 +50,7 @@ def best_overlaps(
     best = compiled(lambda own, anchors: ops.max(iou(own, anchors), axis=-1), [(CHUNK, 4), (None, 4)])
     found = []
     with keras.device("cpu:0"):
-        for own, _, size in tqdm(boxes, "anchors", unit="image", mininterval=1.0, leave=False):
+        for own, _, size in tqdm(boxes, "anchors", unit="image", leave=False, **bar_options()):
             for start in range(0, len(own), CHUNK):
                 chunk = own[start : start + CHUNK]
                 padded = np.pad(chunk, ((0, CHUNK - len(chunk)), (0, 0)))

@@ -28,7 +28,7 @@ from frcnn.inspection import anchor_fit, charts, draw
 from frcnn.inspection.box_statistics import box_charts, input_boxes
 from frcnn.inspection.repeats import repeats
 from frcnn.inspection.report_folder import MADE_BY, REPORT_END, check_folder, prepare_folder
-from frcnn.text import echo
+from frcnn.text import bar_options, echo
 
 
 def inspect(config: Config, out: pathlib.Path | str, images: int = 16, augmented: int = 0) -> None:
@@ -128,7 +128,7 @@ def decode_all(dataset: Dataset, threads: int) -> tuple[Dataset, list[faults.Fau
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         decoded = pool.map(decode, dataset.samples)
-        results = list(tqdm(decoded, "decoding", len(dataset), unit="image", mininterval=1.0))
+        results = list(tqdm(decoded, "decoding", len(dataset), unit="image", **bar_options()))
     good = tuple(sample for sample, (fault, _) in zip(dataset.samples, results) if fault is None)
     turned = [sample.name for sample, (_, is_turned) in zip(dataset.samples, results) if is_turned]
     damaged = [fault for fault, _ in results if fault is not None]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from frcnn.logging.profiling import peak_device_memory
 from frcnn.runs.run_state import RunState
+from frcnn.text import bar_options
 
 LOSSES = {"rpn/loss": "rpn", "classifier/loss": "cls", "total_loss": "loss"}
 GIB = 2**30
@@ -45,9 +46,9 @@ class ProgressBar:
     ):
         self._total_steps, self._images = steps * epochs, images_per_step
         self._mean_ap = mean_ap
-        self._first, self._started = state.step, time.perf_counter()
+        self._first, self._started, self._is_timed = state.step, time.perf_counter(), False
         done = state.step - state.finished_step
-        shown: dict[str, Any] = {"unit": "step", "mininterval": 1.0, "disable": not is_shown}
+        shown: dict[str, Any] = {"unit": "step", "disable": not is_shown} | bar_options()
         title = f"epoch {state.epoch + 1}/{epochs}"
         self._bar = tqdm(total=steps, initial=done, desc=title, dynamic_ncols=True, **shown)
 
@@ -55,17 +56,21 @@ class ProgressBar:
         """Show the run state after a step."""
         self._bar.set_postfix_str(self.text(state), refresh=False)
         self._bar.update()
+        if not self._is_timed:  # from the second step on: the first of a start compiles
+            self._first, self._started, self._is_timed = state.step, time.perf_counter(), True
 
     def text(self, state: RunState) -> str:
         """Return the text after the bar."""
-        rate = (state.step - self._first) / max(time.perf_counter() - self._started, 1e-9)
         # The first steps of an epoch are on the device still: no loss has been read.
         parts = [f"{name} {state.means[tag]:.3f}" for tag, name in LOSSES.items() if tag in state.means]
         if not math.isnan(self._mean_ap):
             parts.append(f"mAP {self._mean_ap:.3f}")
-        parts += [f"{rate * self._images:.1f} images/s", memory()]
+        if not self._is_timed:
+            return ", ".join(filter(None, [*parts, memory()]))
+        rate = (state.step - self._first) / max(time.perf_counter() - self._started, 1e-9)
         left = (self._total_steps - state.step) / max(rate, 1e-9)
-        return ", ".join([*filter(None, parts), f"run {duration(left)} left"])
+        parts += [f"{rate * self._images:.1f} images/s", memory(), f"run {duration(left)} left"]
+        return ", ".join(filter(None, parts))
 
     def __enter__(self) -> ProgressBar:
         return self

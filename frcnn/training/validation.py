@@ -13,7 +13,7 @@ from frcnn.detector import to_image_pixels
 from frcnn.evaluation import evaluator
 from frcnn.evaluation.voc_ap import VocAp, format_table, voc_ap
 from frcnn.logging.running_mean import RunningMean
-from frcnn.text import echo
+from frcnn.text import bar_options, echo
 from frcnn.training.schedule import Schedule
 from frcnn.training.visual_log import VisualLog
 
@@ -50,7 +50,7 @@ def _validate(schedule, loader, config, classes, after_batch, visual_log):
     # The same random numbers every time, so that validation losses differ only because of the weights.
     rng = rng_module.generator(config.train.seed, rng_module.VALIDATION_ROIS)
     means, indices, detections = RunningMean(), [], []
-    options = {"leave": False, "unit": "batch", "disable": loader.share > 0}
+    options = {"leave": False, "unit": "batch", "disable": loader.share > 0} | bar_options()
     for batch in tqdm(loader.epoch(), "validation", len(loader), **options):
         scalars, found = schedule.validation_step(batch, rng)
         means.add(scalars, batch.total)
