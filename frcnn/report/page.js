@@ -141,8 +141,9 @@ function showCard(index) {
   check.addEventListener("change", () => {
     othersShown = check.checked;
     showCard(shownIndex);
-    viewer.querySelector("input").focus();
   });
+  const controls = () => [...viewer.querySelectorAll("button, input")];
+  const focused = controls().indexOf(document.activeElement);
   viewer.replaceChildren(
     make("h3", {}, card.kind + " · " + image.name),
     drawViews(card, true, othersShown),
@@ -154,6 +155,7 @@ function showCard(index) {
       button("Close", () => viewer.close()),
       make("span", {}, shownIndex + 1 + " of " + shownCards.length)),
   );
+  if (focused >= 0) controls()[focused].focus(); // without it the next key would go to the page below
 }
 
 viewer.addEventListener("keydown", (event) => {
