@@ -42,7 +42,7 @@ def f1_chart(curves: ScoreCurves, class_names: Sequence[str]) -> np.ndarray:
         xlim=(0, 1),
         ylim=(0, 1),
     )
-    axes.legend(fontsize=7, loc="upper right")
+    axes.legend(fontsize=7, loc="best")
     return to_pixels(figure)
 
 
