@@ -267,9 +267,8 @@ class Trainer:
     def _write_epoch(self, val_means, result):
         self.best_weights.save_if_best(self.writer, self.progress, self.schedule, result)
         self.writer.append_metrics(self.progress, val_means, result)
-        number, phase = self.progress.epoch + 1, self.schedule.phase
-        about = number, phase, self.progress.means, val_means, result, self._is_over()
-        for text in self.curve_warnings.after_epoch(*about):
+        about = self.progress.epoch + 1, self.schedule.phase, self.progress.means, val_means, result
+        for text in self.curve_warnings.after_epoch(*about, self._is_over()):
             echo(f"warning: {text}")
 
     def stop(self) -> None:
