@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from frcnn.config import class_names
 from frcnn.config.values import NUMBER, WHOLE_LIMIT, List, Text
+from frcnn.errors import ConfigError
 
 LARGEST = 1e6  # limit of pixels and factors: float32 has hardly any fractions beyond it
 UNBOUNDED = WHOLE_LIMIT - 1
@@ -24,7 +25,7 @@ ClassNames = Annotated[List[Text], AfterValidator(class_names.clean_all)]
 def _check_renames(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not all(part.strip() for part in value.partition("=")):
-            raise ValueError(f"{value!r} is not of the form OLD=NEW")
+            raise ConfigError(f"{value!r} is not of the form OLD=NEW")
     return values
 
 

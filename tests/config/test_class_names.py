@@ -63,3 +63,8 @@ def test_the_labels_of_some_classes():
         class_names.numbers_of(("dogg",), ("cat", "dog"), "detection.classes")
     with pytest.raises(ConfigError, match="detection.classes names 'x', .*; the classes are cat, dog"):
         Config().replace({"data.classes": "cat,dog", "detection.classes": "x"})
+
+
+def test_a_rename_of_another_form_says_the_form():
+    with pytest.raises(ConfigError, match="data.rename: 'Dog' is not of the form OLD=NEW"):
+        Config().replace({"data.rename": ["Dog"]})
