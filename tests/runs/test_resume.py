@@ -480,10 +480,10 @@ def test_images_left_out_during_training_are_listed_once(config, shapes_folder, 
     config = config.replace({"data.dir": str(folder), "data.on_bad_data": "skip", "train.epochs": 2})
     load = transforms.load
 
-    def damaged(path):
+    def damaged(path, half=False):
         if "train_000003" in str(path):
             raise train_module.DataError(f"{path} cannot be decoded")
-        return load(path)
+        return load(path, half)
 
     monkeypatch.setattr(transforms, "load", damaged)
     train(config, tmp_path / "whole")

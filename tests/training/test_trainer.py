@@ -50,6 +50,7 @@ VALIDATION_ONLY = {"mAP", "AP/circle", "AP/square", "AP/triangle"} | {
 }
 VALUES = {
     "data.batch_size": 3,
+    "optimizer.lr_images": 3,
     "train.epochs": 2,
     "train.steps_per_epoch": 3,
     "train.log_every": 1,
@@ -591,7 +592,7 @@ def test_the_end_of_a_run_tells_of_waiting_and_of_the_cache(small_config, tmp_pa
             return super().train_step(batch)
 
     load = transforms.load
-    monkeypatch.setattr(transforms, "load", lambda path: time.sleep(0.1) or load(path))
+    monkeypatch.setattr(transforms, "load", lambda path, half=False: time.sleep(0.1) or load(path))
     monkeypatch.setitem(trainer.SCHEDULES, "alternating", Slow)
     values = {"train.epochs": 1, "data.batch_size": 4, "data.cache_mib": 1}
     output = io.StringIO()
