@@ -59,7 +59,12 @@ def test_batches_are_the_same_with_and_without(dataset, limit, uint8_images):
 
 def test_what_is_kept_is_not_decoded_again(dataset, monkeypatch):
     loaded, load = [], transforms.load
-    monkeypatch.setattr(transforms, "load", lambda path, half=False: loaded.append(path) or load(path, half))
+
+    def noted(path, half=False):
+        loaded.append(path)
+        return load(path, half)
+
+    monkeypatch.setattr(transforms, "load", noted)
     cache = ImageCache(1)
     epochs(dataset, cache, count=4)
     assert len(loaded) == 9 == len(cache)  # the file that is listed twice has two samples
