@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from interrupted_runs import events
 from PIL import Image
-from support import load_script
+from support import coco_eval, load_script
 
 from frcnn.cli import common
 from frcnn.config import presets
@@ -91,6 +91,26 @@ def test_every_number_of_a_run_agrees(script, run, best, tmp_path):
     assert values["history"] == written and "validation/total_loss" in written[0]
     analysed = values["analysis"]
     assert analysed["mAP"] == analysed["mAP_by_iou"]["0.50"] == values["summary"]["mAP"]
+
+
+def test_coco_s_numbers_of_a_run_are_those_of_pycocotools(script, run, tmp_path):
+    """In TensorBoard, ``--json`` and the page, of the last weights, which the last validation had."""
+    page, out = tmp_path / "report.html", tmp_path / "a.json"
+    files = ["--json", str(out), "--report", str(page)]
+    script.main([str(run), "--weights", "last.weights.h5", "--metric", "coco", *files])
+    values, text, board = json.loads(out.read_text()), page.read_text(), events(run / "validation")
+    detector = Detector.load(run, "last.weights.h5")
+    dataset = build.load_split(detector.config.data, "val", detector.classes)
+    detections, truths = evaluator.detect(detector, dataset)
+    theirs = coco_eval(tmp_path, detections, truths, detector.classes)
+    assert len(theirs.stats) == len(values["summary"]) == 12 and theirs.stats[1] > 0
+    for number, (name, value) in zip(theirs.stats, values["summary"].items(), strict=True):
+        assert (-1 if value is None else value) == pytest.approx(number, abs=1e-6)
+        logged = board[f"COCO/{name}"][-1][1]
+        assert (-1 if math.isnan(logged) else logged) == pytest.approx(number, abs=1e-6)
+    for value in [*values["summary"].values()][:6]:
+        assert (f"{value:.4f}" if value is not None else "-") in text
+    assert values["analysis"]["mAP"] == pytest.approx(board["mAP"][-1][1], abs=1e-6)
 
 
 def test_a_file_scores_as_the_run_it_was_saved_from(script, run, best, tmp_path):
