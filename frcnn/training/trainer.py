@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import pathlib
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +15,7 @@ from frcnn.data.cache import ImageCache
 from frcnn.data.loader import Batch, DataLoader
 from frcnn.data.sample import Dataset
 from frcnn.distributed import process_group
-from frcnn.errors import Interrupted, RunError, message_of
+from frcnn.errors import Interrupted
 from frcnn.evaluation.voc_ap import VocAp
 from frcnn.logging.profiling import StepProfiler
 from frcnn.models.faster_rcnn import FasterRCNN
@@ -27,7 +25,7 @@ from frcnn.runs.signals import StopSignals
 from frcnn.runs.skipped_images import SkippedImages
 from frcnn.runs.writer import RunWriter
 from frcnn.text import echo
-from frcnn.training import early_stopping, learning_rate, sanity_checks
+from frcnn.training import early_stopping, learning_rate, sanity_checks, unexpected_errors
 from frcnn.training.alternating import Alternating
 from frcnn.training.best_weights import BestWeights
 from frcnn.training.checkpointer import Checkpointer
@@ -151,7 +149,7 @@ class Trainer:
                 if self._is_stopped():
                     break
                 self._save_epoch()
-                with self._unexpected_errors_explained():
+                with unexpected_errors.explained(self.run_dir, self.progress):
                     result = self._end_epoch()
                 self._call("on_epoch_end", result)
                 if self._has_stopped_early():
@@ -306,18 +304,3 @@ class Trainer:
                 f"{self.signals.signal or 'signal to another process'}: stopped after step "
                 f"{self.progress.step} with {path}; --resume goes on from there"
             )
-
-    @contextlib.contextmanager
-    def _unexpected_errors_explained(self):
-        """Print the traceback of an unexpected error, and raise one that says what is saved."""
-        try:
-            yield
-        except Exception as error:
-            if message_of(error) is not None:
-                raise
-            traceback.print_exc()
-            raise RunError(
-                f"validation or logging failed after step {self.progress.step} ({type(error).__name__}, "
-                f"traceback above). The weights are kept in {self.run_dir / 'last.weights.h5'}; "
-                "--resume goes on from the checkpoint of this step and validates again"
-            ) from error
