@@ -219,7 +219,7 @@ def test_labels_are_classified_in_their_own_boxes(run):
     for row, one in enumerate(scores):
         np.testing.assert_allclose(one, expected[row, : len(one)], atol=1e-5)
     exported = SimpleNamespace(
-        models=FileModels(SimpleNamespace(size_multiple=1, score_threshold=0), None)
+        models=FileModels(SimpleNamespace(size_multiple=1, score_threshold=0, resizes=False), None)
     )
     assert evaluator.classify_labels(exported, batch) is None
 

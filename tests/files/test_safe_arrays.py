@@ -66,9 +66,9 @@ def a_group(group, name, others):
 ATTACKS = {
     at_another_file: "is a link",
     by_a_soft_link: "is a link",
-    stored_elsewhere: "numbers of .* are not in this file",
-    virtual: "numbers of .* are not in this file",
-    a_group: "numbers of .* are not in this file",
+    stored_elsewhere: "are not in this file",
+    virtual: "are not in this file",
+    a_group: "are not in this file",
     text: "does not hold numbers",
     lists: "does not hold numbers",
 }

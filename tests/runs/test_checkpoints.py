@@ -92,7 +92,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(folder, file, damage)
 def test_when_all_are_damaged_nothing_is_begun_afresh(folder):
     for step in (1, 2):
         cut(save(folder, 0, step) / "variables.npz")
-    with pytest.raises(RunError, match="no checkpoint.*is whole") as error:
+    with pytest.raises(RunError, match="all checkpoints in .* are damaged") as error:
         checkpoints.read_newest(folder)
     assert "step-00000001: variables.npz has changed" in str(error.value)
     assert "step-00000002: variables.npz has changed" in str(error.value)

@@ -54,7 +54,7 @@ def test_torchvision(script, calls, detector, capsys):
     assert classes == ["red cat", "dog", "bird"] and settings == {"min_size": "600", "num_classes": 4}
     printed = capsys.readouterr().out
     count = sum(weight.size for weight in detector.models.detector.get_weights())
-    assert "all 1 entries of state.npz used" in printed and f"{count:,} weights" in printed
+    assert "loaded all 1 entries of state.npz" in printed and f"{count:,} weights" in printed
     assert "3 classes: a, b, c" in printed
     assert Detector.load("out.h5").classes == ("a", "b", "c")
 

@@ -130,7 +130,7 @@ def test_options_change_what_is_detected_and_not_only_what_is_shown(predict, tmp
     line = "run p.png --score 0.3 --nms-iou 0.6 --max-detections 7 --classes 'cat, dog'"
     assert predict(f"{line} --weights last.weights.h5") == 0
     assert predict.given == [
-        ("run", None, {"detection.score_threshold": 0.5}),
+        ("run", None, {}, 0.5),  # the default gives way to an exported file's own threshold
         (
             "run",
             "last.weights.h5",
@@ -140,6 +140,7 @@ def test_options_change_what_is_detected_and_not_only_what_is_shown(predict, tmp
                 "detection.max_detections": 7,
                 "detection.classes": ("cat", "dog"),
             },
+            0.5,
         ),
     ]
 
