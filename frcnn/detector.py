@@ -58,9 +58,10 @@ class Detector:
             path: the run directory or the file. An exported file runs in the runtime of its format.
             weights: name of a weight file in the run directory; None: ``best.weights.h5``.
             settings: {key: value} of settings of the section ``detection`` to change, such as
-                ``{"detection.score_threshold": 0.5}``. Of an exported file only this one can be changed.
-            default_score: score threshold if ``settings`` has none. For an exported file with a higher
-                threshold, that one is used. None: the threshold of the run or the file.
+                ``{"detection.score_threshold": 0.5}``. Of an exported file, only the score threshold can
+                be changed.
+            default_score: score threshold if ``settings`` has none. For an exported file, the larger of
+                this and the file's threshold is used. None: the threshold of the run or the file.
 
         Raises:
             WeightsError: a file is missing, damaged or does not fit.
@@ -280,13 +281,13 @@ def to_image_pixels(
     image_sizes: np.ndarray,
     original_sizes: Sequence[tuple[int, int]],
 ) -> list[dict[str, np.ndarray]]:
-    """Scale the detections of a batch to the original images, and drop their padding.
+    """Scale the detections of a batch to the original images, and drop the rows of padding.
 
     Args:
         boxes, scores, labels: (B, M, E), (B, M), (B, M) arrays from ``FasterRCNN.detector``.
         image_sizes: (B, 2) height and width without padding, pixels of the network input.
-        original_sizes: (height, width) of each image before it was resized, pixels. Filling images at
-            the end of a batch have none.
+        original_sizes: (height, width) of each image before it was resized, pixels. It may be shorter
+            than the batch: images at its end that only fill it up are left out.
 
     Returns:
         One dict per image: ``boxes`` (M, 4) float32 in pixels of the original image, ``scores`` (M,) in

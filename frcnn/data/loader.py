@@ -10,7 +10,7 @@ If several processes train together, each takes an equal share of every batch. A
 shapes: the number of images, the padded size and the number of boxes G are those that the whole batch
 needs. A share has too few images at the end of an epoch, or if an image cannot be decoded. Then filling
 images are added, with size 0, no box and weight 0. So every process has a batch in every step. If a
-process has several devices, there are so many filling images that each device gets the same number.
+process has several devices, enough are added that each device gets the same number of images.
 
 The reader of a data set checks only the headers of the images. An image that cannot be decoded is found
 here. With ``on_bad_data`` "skip" the loader skips and reports it.
@@ -120,7 +120,12 @@ class DataLoader:
         return -(-images // self.batch_size)
 
     def _order(self, number):
-        """Return (M,) indices of an epoch's images, and (M,) how often each has come before in it."""
+        """Return the order of an epoch's M images.
+
+        Returns:
+            (M,) indices in the data set.
+            (M,) how often the image at each place has come before in the epoch; 0 the first time.
+        """
         order = np.arange(len(self.dataset))
         if self.training:
             rng = rng_module.generator(self.seed, rng_module.ORDER, number)
@@ -187,7 +192,7 @@ class DataLoader:
             position: (epoch, batch in the epoch).
 
         Returns:
-            The ``Batch``; None if there is one process and no image can be decoded.
+            The ``Batch``; None if one device takes whole batches and no image can be decoded.
             {name: fault} of the images that cannot be decoded.
         """
         size = -(-len(whole) // (self.shares * self.devices)) * self.devices
@@ -259,7 +264,7 @@ class DataLoader:
         return image, np.zeros((0, size), "float32"), np.zeros(0, "int32")
 
     def _most_boxes_and_sizes(self, whole, plans):
-        """Return, for each image of a whole batch, the most boxes and the (width, height)."""
+        """Return, for each image of a whole batch, an upper bound of its boxes, and (width, height)."""
         if plans is not None:
             return [plan.most_boxes for plan in plans], [plan.size for plan in plans]
         members = [self.dataset.samples[index] for index in whole]

@@ -98,14 +98,15 @@ class ProposalTargetLayer(layers.Layer):
     """Sample RoIs from the proposals, and make the classifier's targets and statistics of both.
 
     Inputs: proposals (B, P, E), image sizes (B, 2), gt_boxes (B, G, E), gt_labels (B, G), and order
-    (B, P + G), a random permutation per image. Output: a dict of float32 tensors without a gradient:
+    (B, P + G), a random permutation per image of the proposals and the ground-truth boxes, which are
+    candidates, too. Output: a dict of float32 tensors without a gradient:
 
-    - ``rois`` (B, R, E), ``y_class`` (B, R, C) and ``y_regress`` (B, R, 2·(C-1)·D): see
-      ``frcnn.ops.targets.roi_targets``;
+    - ``rois`` (B, R, E), ``y_class`` (B, R, C) and ``y_regress`` (B, R, 2·(C-1)·D), which is masks, then
+      deltas: see ``frcnn.ops.targets.roi_targets``;
     - ``images`` (B,): 1, or 0 for an image of size 0, which only fills up a batch;
     - ``gt_count`` (B,): ground-truth boxes;
     - ``gt_found`` (B,): ground-truth boxes that at least one proposal covers (IoU of ``positive_iou``);
-    - ``overlapping_boxes`` (B,): proposals that cover a ground-truth box;
+    - ``overlapping_boxes`` (B,): proposals that cover a ground-truth box (the same IoU);
     - ``positive_rois`` (B,): positive RoIs.
 
     Args:

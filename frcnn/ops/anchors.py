@@ -130,7 +130,8 @@ class AnchorGenerator:
         anchors, counts = [], []
         for stride, base in zip(self.strides, self.bases):
             rows, columns = -(-height // stride), -(-width // stride)
-            # Where the last cells reach beyond the input, the cells are spread evenly over the input.
+            # If the last cells would reach beyond the input, the stride is the largest whole number with
+            # which all cells lie inside.
             level = grid(rows, columns, height // rows, width // columns, base, self.offset)
             anchors.append(level)
             counts.append(rows * columns * len(base))
@@ -147,10 +148,12 @@ def match_anchors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label each anchor as object or background, and match it to a ground-truth box. It uses numpy.
 
-    - Positive: the anchor's IoU with a box is at least ``positive_iou``, or no anchor has a higher IoU
-      with that box.
+    Anchors whose centre lies in the padding, outside the image, are ignored. Of the others:
+
+    - Positive: the anchor's IoU with a box is at least ``positive_iou``, or it is above 0 and no anchor
+      has a higher IoU with that box.
     - Negative: the anchor's IoU with every box is below ``negative_iou``.
-    - Ignored: all others, and anchors whose centre lies in the padding, outside the image.
+    - Ignored: all others.
 
     The paper ignores all anchors that cross the image's border. Here they are used, as in later
     implementations, so that the RPN learns boxes at the border.
@@ -176,7 +179,7 @@ def match_anchors(
         # One box at a time, so that the arrays stay in the processor's cache.
         for index in np.flatnonzero(valid):
             left, top, right, bottom = boxes[index]
-            # The same arithmetic as in boxes.iou.
+            # The same arithmetic as in frcnn.ops.boxes.iou.
             overlaps = np.maximum(np.minimum(right, x2) - np.maximum(left, x1), 0)
             overlaps *= np.maximum(np.minimum(bottom, y2) - np.maximum(top, y1), 0)
             own_area = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)

@@ -117,7 +117,7 @@ def of_config(config: Config, total_steps: int) -> WarmupMultiStepLR:
 
     Example:
         >>> rate = of_config(Config(data={"batch_size": 4}, optimizer={"decay_at": []}), 9000)
-        >>> float(rate(8000))  # 4 images per step: 4 x optimizer.learning_rate
+        >>> float(rate(8000))  # 4 images per step, the rate is meant for 1: 4 x optimizer.learning_rate
         0.004
     """
     own = config.optimizer

@@ -81,8 +81,8 @@ class StepModel(keras.Model):
             jit_compile: whether XLA compiles the steps.
             options: further arguments of ``keras.Model.compile``.
         """
-        # Keras refuses XLA for a model with layers whose fastest kernels XLA lacks. ``on_batches``
-        # traces others in their place.
+        # On TensorFlow some layers use kernels that XLA lacks, so Keras would refuse ``jit_compile``.
+        # ``on_batches`` has XLA compile the step, with other kernels.
         super().compile(optimizer=optimizer, jit_compile=jit_compile and not IS_TENSORFLOW, **options)
         self.uses_xla = jit_compile
         self.terms = tuple(terms)
@@ -122,7 +122,7 @@ class StepModel(keras.Model):
             outputs: {name: tensor} of all outputs with two axes or more, on the device.
         """
         if only_if is not None:
-            # A number per image, as all arrays of a batch are divided among the devices.
+            # Repeated once per image, because all arrays of a batch are divided among the devices.
             per_image = ops.broadcast_to(only_if, (len(sample_weight),))
             targets = targets | {"only_if": per_image}
         on_batch = self.train_on_batch if learn else self.test_on_batch
@@ -144,6 +144,7 @@ class StepModel(keras.Model):
         before = _iterations(optimizer, state)
         result = super().train_step(*arguments)
         logs, state = (result, None) if IS_TENSORFLOW else result
+        # The optimizer has counted this step by now. The rate is that of the count before it.
         with keras.StatelessScope([(optimizer.iterations, before)]):
             logs["learning_rate"] = optimizer.learning_rate
         logs["applied"] = _iterations(optimizer, state) > before
@@ -242,8 +243,8 @@ class StepModel(keras.Model):
     def _scaled_to_whole_batch(self, values, y, y_pred):
         """Scale the losses of this process, so that their sum over all processes is the batch's loss.
 
-        Each loss was divided by the number of anchors or RoIs of this process. It is multiplied by this
-        number, and divided by the number of all processes.
+        Each loss was divided by this process's number of anchors or RoIs. It is multiplied by this
+        number, and divided by the sum of these numbers over all processes.
 
         Args:
             values: {prediction: loss}.

@@ -150,8 +150,10 @@ class Trainer:
                     break
                 self._save_epoch()
                 with unexpected_errors.explained(self.run_dir, self.progress):
-                    result = self._end_epoch()
-                self._call("on_epoch_end", result)
+                    of_epoch = self._end_epoch()
+                if of_epoch is not None:
+                    result = of_epoch
+                self._call("on_epoch_end", of_epoch)
                 if self._has_stopped_early():
                     break
             self.profiler.stop(progress.step)

@@ -86,6 +86,28 @@ def test_a_run_stops_and_a_resumed_one_stops_at_the_same_epoch(small_config, tmp
     assert (tmp_path / "run" / "metrics.csv").read_text().splitlines() == lines
 
 
+@pytest.mark.slow
+def test_a_stopped_run_returns_its_last_validation(small_config, tmp_path):
+    class Stop:
+        results = []
+
+        def on_epoch_end(self, trainer, result):
+            self.results.append(result)
+            if len(self.results) == 3:
+                trainer.stop()
+
+    values = {
+        "train.epochs": 6,
+        "train.steps_per_epoch": 1,
+        "train.validate_every": 2,
+        "log.pictures": 0,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        result = train_module.train(small_config.replace(values), tmp_path / "run", callbacks=[Stop()])
+    first, second, third = Stop.results
+    assert first is None and third is None and result is second is not None
+
+
 def test_patience_goes_with_one_network():
     with pytest.raises(ConfigError, match="train.patience must be 0 with train.schedule=four-step"):
         Config().replace({"train.patience": 3, "train.schedule": "four-step"})
