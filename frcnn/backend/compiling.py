@@ -41,8 +41,8 @@ class OpenShapeFunction:
     Args:
         function: a function with positional arguments, which may be nested or None.
         shapes_of: function from the list of all arrays in the arguments to their shapes, with None for
-            sizes that change from call to call. ``function`` is traced again only for other shapes.
-        jit_compile: whether XLA compiles it. Then no size may be None.
+            sizes that change from call to call. It is called when ``function`` is traced.
+        jit_compile: whether XLA compiles it, once for each set of shapes. Then no size may be None.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class OpenShapeFunction:
         jit_compile: bool = False,
     ):
         self.function, self.shapes_of, self.jit_compile = function, shapes_of, jit_compile
-        self.traced: dict[tuple, Callable] = {}  # by the dtypes (None for None) and the shapes
+        self.traced: dict[
+            tuple, Callable
+        ] = {}  # by the dtypes (None for None); with XLA by the shapes, too
 
     def __call__(self, *arguments: Any) -> Any:
         leaves = [
@@ -60,10 +62,10 @@ class OpenShapeFunction:
         ]
         given = [leaf for leaf in leaves if leaf is not None]
         dtypes = tuple(None if leaf is None else leaf.dtype for leaf in leaves)
-        shapes = tuple(tuple(shape) for shape in self.shapes_of(given))
-        if (dtypes, shapes) not in self.traced:
-            self.traced[dtypes, shapes] = self._traced(arguments, dtypes, shapes)
-        return self.traced[dtypes, shapes](*given)
+        key = dtypes, *(tuple(leaf.shape) for leaf in given if self.jit_compile)
+        if key not in self.traced:
+            self.traced[key] = self._traced(arguments, dtypes, self.shapes_of(given))
+        return self.traced[key](*given)
 
     def _traced(self, arguments, dtypes, shapes):
         def on_given(*given):

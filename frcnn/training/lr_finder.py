@@ -87,7 +87,8 @@ class LearningRateFinder(Trainer):
         best = steepest(rates, mean)
         _write(self.table, rates, losses, mean)
         pixels = curve_charts.learning_rate_chart(rates, losses, mean, best)
-        Image.fromarray(pixels).save(self.chart)
+        with outputs.writing(self.chart):
+            Image.fromarray(pixels).save(self.chart)
         if best is None:
             raise RunError(
                 f"the loss does not fall at any learning rate up to {rates[-1]:.1e}: see "
@@ -107,7 +108,7 @@ class LearningRateFinder(Trainer):
             loss = scalars["total_loss"]
             if not math.isfinite(loss):
                 break
-            rates.append(LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1)))
+            rates.append(scalars["learning_rate/rpn"])  # the classifier has the same
             losses.append(loss)
             mean = smoothed(losses)
             if step > STEPS // 10 and mean[-1] > DIVERGED * mean.min():
