@@ -32,6 +32,12 @@ def random_images(folder, count, seed=0):
     return Dataset("random", ("a", "b", "c"), tuple(samples))
 
 
+def batches_of(dataset, config, models, **options):
+    """Return the ``DataLoader`` of a data set for a network, with RPN targets."""
+    targets = AnchorTargetCreator(models.anchor_generator, config.rpn)
+    return DataLoader(dataset, config.data, models.size_multiple, make_targets=targets, **options)
+
+
 def results(multiple, count=8, epochs=2):
     """Train ``epochs`` of ``count`` steps, an image each, padded to a ``multiple``.
 
@@ -45,12 +51,7 @@ def results(multiple, count=8, epochs=2):
     schedule = Joint(models, config, 100)
     sizes, shapes, traces = set(), set(), []
     with tempfile.TemporaryDirectory() as folder:
-        batches = DataLoader(
-            random_images(folder, count),
-            config.data,
-            models.size_multiple,
-            make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn),
-        )
+        batches = batches_of(random_images(folder, count), config, models)
         for epoch in range(epochs):
             for batch in batches.epoch(epoch):
                 sizes.add(tuple(batch.image_sizes[0].tolist()))

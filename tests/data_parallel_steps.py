@@ -8,12 +8,10 @@ import tempfile
 
 import keras
 import numpy as np
-from bucket_steps import random_images
+from bucket_steps import batches_of, random_images
 from train_steps import CONFIG, made_models
 
 from frcnn.backend import data_parallel, num_devices
-from frcnn.data.anchor_targets import AnchorTargetCreator
-from frcnn.data.loader import DataLoader
 from frcnn.training.alternating import Alternating
 from frcnn.training.joint import Joint
 
@@ -36,13 +34,7 @@ def results(schedule, per_device, dataset):
     config = CONFIG.replace(SIZES | settings)
     models = made_models(config)
     trained = schedule(models, config, 100)
-    batches = DataLoader(
-        dataset,
-        config.data,
-        models.size_multiple,
-        make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn),
-        devices=num_devices(),
-    )
+    batches = batches_of(dataset, config, models, devices=num_devices())
     losses, images = [], []
     for epoch in range(2):
         for batch in batches.epoch(epoch):

@@ -5,12 +5,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from bucket_steps import random_images
+from bucket_steps import batches_of, random_images
 from train_steps import CONFIG, made_models
 
 from frcnn.backend import IS_TENSORFLOW, compiling
-from frcnn.data.anchor_targets import AnchorTargetCreator
-from frcnn.data.loader import DataLoader
 from frcnn.training.alternating import Alternating
 from frcnn.training.joint import Joint
 
@@ -41,12 +39,7 @@ def trained(schedule, xla, dataset):
     config = CONFIG.replace(SIZES | {"train.xla": xla})
     models = made_models(config)
     training = schedule(models, config, 100)
-    batches = DataLoader(
-        dataset,
-        config.data,
-        models.size_multiple,
-        make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn),
-    )
+    batches = batches_of(dataset, config, models)
     losses = []
     for _, batch in zip(range(STEPS), batches.stream()):
         scalars = training.train_step(batch)
