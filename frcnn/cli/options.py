@@ -17,8 +17,8 @@ from frcnn.text import did_you_mean, echo, listed, nearest, shown
 DEFAULTS = Config()
 PRECEDENCE = (
     "The defaults shown are those of VGG16 on PASCAL VOC. Later sources override earlier ones: "
-    "defaults, presets of the optimizer, the data set and the backbone, the network in a weight file, "
-    "--config FILE, options, --set."
+    "defaults, presets of the optimizer, the data set and the backbone, the recipe, the network in a "
+    "weight file, --config FILE, options, --set."
 )
 
 

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]  # the folder that holds the 
 
 EXAMPLES = (
     "frcnn train my_images --backbone resnet50_fpn --epochs 20",
-    "frcnn train --dataset voc --data-dir data",
+    "frcnn train my_images --recipe small-data --backbone mobilenet_v2_fpn",
     "frcnn train --resume --out runs/my_images-vgg16-20260101-120000",
 )
 
@@ -47,6 +47,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     setting(model, "--backbone", "model.backbone", ", ".join(configs.BACKBONES))
     setting(model, "--weights", "model.weights", "imagenet, none, a file, or a run directory", "FILE")
     training = parser.add_argument_group("training")
+    setting(training, "--recipe", "train.recipe", ", ".join(configs.RECIPES))
     setting(training, "--schedule", "train.schedule", ", ".join(configs.SCHEDULES))
     setting(training, "--precision", "train.precision", ", ".join(configs.PRECISIONS))
     setting(training, "--epochs", "train.epochs", "how often to go through the training split")

@@ -3,13 +3,15 @@
 Each source overrides those before it:
 
 1. the defaults of ``frcnn.config.schema``;
-2. presets: of the optimizer, of the data set, of the backbone; then the network of a weight file;
+2. presets: of the optimizer, of the data set, of the backbone, the recipe; then the network of a weight
+   file;
 3. the file of ``--config``;
 4. options;
 5. ``--set``.
 
-The names of optimizer, data set and backbone choose the presets. It does not matter which of the sources
-3, 4 and 5 gives the name. For a resumed run, the run's own settings take the place of 1 and 2.
+The names of optimizer, data set, backbone and recipe choose the presets. It does not matter which of the
+sources 3, 4 and 5 gives the name. For a resumed run, the run's own settings take the place of 1 and 2.
+So its recipe cannot be changed.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from frcnn.errors import ConfigError
 
 DEFAULTS = Config()
 DATASET, DIR, BACKBONE, OPTIMIZER = "data.dataset", "data.dir", "model.backbone", "optimizer.name"
+RECIPE = "train.recipe"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,8 @@ def gather(
         base_name: name of that run in the summary.
 
     Raises:
-        ConfigError: a setting is unknown, a value is not allowed, or the file cannot be read.
+        ConfigError: a setting is unknown, a value is not allowed, the file cannot be read, or a run is
+            resumed with another recipe.
     """
     options, assignments = typed(options), typed(assignments)
     said = options | assignments
@@ -86,6 +90,11 @@ def gather(
         layers, more = preset_layers(dataset, asked)
         notes += more
     else:
+        if asked.get(RECIPE, base.get(RECIPE)) != base.get(RECIPE):
+            raise ConfigError(
+                f"{base_name} has the recipe {base.get(RECIPE)}, which cannot become {asked[RECIPE]}: "
+                "give its settings with --config or --set, or start a new run"
+            )
         layers = [(base_name, {key: base.get(key) for key in KEYS})]
     layers += [(str(file), used), ("options", options), ("--set", assignments)]
     source_of = {key: source for source, values in layers for key in values}
@@ -135,6 +144,8 @@ def preset_layers(
         asked: {key: value} of file, options and ``--set``.
     """
     of_dataset = presets.preset(dataset)
+    recipe = asked.get(RECIPE, DEFAULTS.get(RECIPE))
+    of_recipe = presets.RECIPE_PRESETS[recipe]
     backbone, optimizer = asked.get(BACKBONE), asked.get(OPTIMIZER)
     layers, notes, network = [], [], {}
     if optimizer not in (None, of_dataset.get(OPTIMIZER)):
@@ -152,6 +163,8 @@ def preset_layers(
     backbone = backbone or network.get(BACKBONE)
     if backbone not in (None, of_dataset.get(BACKBONE)):
         layers.append((f"preset {backbone}", presets.backbone_preset(backbone)))
+    if of_recipe:
+        layers.append((f"recipe {recipe}", of_recipe))
     if weights and network:
         layers.append((weights, network))
     for key in network.keys() & asked.keys():

@@ -1,4 +1,5 @@
-"""Presets: settings that belong to a data set, a backbone, an optimizer or a weight file.
+"""Presets: settings that belong to a data set, a backbone, an optimizer, a recipe or a weight
+file.
 
 Each preset is a TOML file in ``preset_files/``. It begins with its command and the expected result.
 """
@@ -30,6 +31,7 @@ def _load(folder: str) -> dict[str, dict[str, Any]]:
 PRESETS = _load("datasets")  # voc: as in the paper
 BACKBONE_PRESETS = _load("backbones")  # as published; other backbones have the defaults
 OPTIMIZER_PRESETS = _load("optimizers")
+RECIPE_PRESETS = _load("recipes")
 
 # Settings of how an image becomes the network's input. Trained weights need the same ones.
 INPUT_SETTINGS = (

@@ -31,9 +31,9 @@ frcnn train --json-schema > frcnn.schema.json
 ```
 
 Later sources override earlier ones: the defaults below, presets of the optimizer, the data set and the
-backbone, the network in a weight file, the `--config` file, options, `--set`. The presets are the files
-in `frcnn/config/preset_files/`. `RUN/config.json` has the settings that were asked for, and
-`RUN/resolved.json` all settings of the run.
+backbone, the recipe, the network in a weight file, the `--config` file, options, `--set`. The presets
+are the files in `frcnn/config/preset_files/`. `RUN/config.json` has the settings that were asked for,
+and `RUN/resolved.json` all settings of the run.
 """
 
 

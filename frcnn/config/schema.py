@@ -30,13 +30,14 @@ from frcnn.config.sections import (
     RoiConfig,
     RpnConfig,
 )
-from frcnn.config.train_section import PRECISIONS, SCHEDULES, CheckpointConfig, TrainConfig
+from frcnn.config.train_section import PRECISIONS, RECIPES, SCHEDULES, CheckpointConfig, TrainConfig
 from frcnn.errors import ConfigError, FrcnnError
 
 __all__ = [
     "BACKBONES",
     "KEYS",
     "PRECISIONS",
+    "RECIPES",
     "SCHEDULES",
     "SECTIONS",
     "AnchorConfig",

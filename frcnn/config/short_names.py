@@ -13,6 +13,7 @@ SHORT_NAMES = {
     "batch_size": "data.batch_size",
     "backbone": "model.backbone",
     "weights": "model.weights",
+    "recipe": "train.recipe",
     "schedule": "train.schedule",
     "precision": "train.precision",
     "epochs": "train.epochs",

@@ -9,12 +9,16 @@ from frcnn.config.values import List, Number, Switch, Text, Whole
 
 Schedule = Literal["alternating", "joint", "four-step"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-SCHEDULES, PRECISIONS = get_args(Schedule), get_args(Precision)
+Recipe = Literal["default", "paper-voc", "small-data", "long", "fast"]
+SCHEDULES, PRECISIONS, RECIPES = get_args(Schedule), get_args(Precision), get_args(Recipe)
 
 
 class TrainConfig(Section):
     """The training loop."""
 
+    recipe: Recipe = setting(
+        "default", "settings that belong together, a file in preset_files/recipes; default: none"
+    )
     schedule: Schedule = setting("alternating", "how the two sub-models are trained")
     precision: Precision = setting(
         "float32", "precision of the layers' arithmetic; mixed_float16 scales the losses"

@@ -19,6 +19,8 @@ import tempfile
 import time
 
 from benchmark import compare
+from frcnn.config import text_format
+from frcnn.config.presets import RECIPE_PRESETS
 from frcnn.errors import ConfigError, FrcnnError
 
 # All runs. The budget is one in which the default is not saturated yet.
@@ -79,6 +81,9 @@ ITEMS = {
     # mmdetection gives GIoU ten times the weight of smooth L1.
     "giou": {"loss.box": "giou", "loss.classifier": "1,10"},
     "adamw": {"optimizer.name": "adam", "optimizer.learning_rate": 2e-4, "optimizer.weight_decay": 0.05},
+    # With its settings beside its name: with another file of the recipe it is another run.
+    "small-data": {"train.recipe": "small-data"}
+    | {key: text_format.shown(value) for key, value in RECIPE_PRESETS["small-data"].items()},
 }
 
 

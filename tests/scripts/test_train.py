@@ -63,7 +63,7 @@ def test_every_option_of_the_issue_sets_its_setting(config_of):
     config = config_of(
         "--dataset voc --data-dir /d --year 07+12 --train-split train --val-split val "
         "--backbone resnet50 --weights none --schedule alternating "
-        "--epochs 7 --steps-per-epoch 9 --batch-size 2 "
+        "--recipe long --epochs 7 --steps-per-epoch 9 --batch-size 2 "
         "--short-side 300 --long-side 500 --lr 0.01 --optimizer adam --seed 5 --set rpn.samples=64"
     )
     expected = {
@@ -75,6 +75,7 @@ def test_every_option_of_the_issue_sets_its_setting(config_of):
         "model.backbone": "resnet50",
         "model.weights": "none",
         "train.schedule": "alternating",
+        "train.recipe": "long",
         "train.epochs": 7,
         "train.steps_per_epoch": 9,
         "data.batch_size": 2,
