@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from frcnn.data.transforms import PADDING_RGB
@@ -25,6 +26,7 @@ from frcnn.export import resizing
 from frcnn.export.metadata import Dtype, Metadata, Weights
 from frcnn.models.faster_rcnn import FasterRCNN
 
+LARGE = 2**20  # numbers in a large matrix
 OUTPUTS = ("boxes", "scores", "labels", "num_detections")
 
 
@@ -61,6 +63,7 @@ class ExportedGraph(tf.Module):
 
     Attributes:
         serve: the ``tf.function``.
+        dense_kernels: function to the variables that are large matrices, as of VGG16's head.
 
     Example:
         >>> graph = ExportedGraph(models, InputShape(608, 800), "uint8", portable_kernels)
@@ -78,6 +81,8 @@ class ExportedGraph(tf.Module):
         super().__init__()
         detector = models.detector
         self.tracked = [variable.value for variable in detector.variables]  # a SavedModel wants them
+        large = [one for one in detector.variables if len(one.shape) == 2 and np.prod(one.shape) >= LARGE]
+        self.dense_kernels = lambda: large  # a list would become a part of a SavedModel
 
         def serve(images: tf.Tensor, image_sizes: tf.Tensor) -> dict[str, tf.Tensor]:
             with kernels():

@@ -10,10 +10,13 @@ import logging
 import os
 import pathlib
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from frcnn.backend import portable_kernels
 from frcnn.errors import WeightsError
@@ -45,7 +48,7 @@ def write(graph: ExportedGraph, description: Metadata, path: pathlib.Path) -> No
         description: goes to the model's ``metadata_props``; its ``weights`` are what is stored.
         path: the file.
     """
-    model = converted(graph.serve)
+    model = converted(graph.serve, graph.dense_kernels())
     onnx_weights.reduce(model.graph, description.weights)
     save(model, description, path)
 
@@ -59,8 +62,25 @@ def save(model: Any, description: Metadata, path: pathlib.Path) -> None:
     safe_write.replace(path, content + _DIGEST_START + digests.of(content).encode())
 
 
-def converted(function: Any) -> Any:
-    """Return a ``tf.function`` with an input signature as an ``onnx.ModelProto``."""
+def converted(function: Any, kernels: Sequence[keras.Variable] = ()) -> Any:
+    """Return a ``tf.function`` with an input signature as an ``onnx.ModelProto``.
+
+    ``tf2onnx`` keeps a copy of each constant in each of its passes over the graph: VGG16's head with
+    4096 units took 21 GB. So the largest constants are inputs while it works, and get their values after it.
+
+    Args:
+        function: the ``tf.function``.
+        kernels: variables that it reads, whose values are kept out of ``tf2onnx``.
+    """
+    signature = list(function.input_signature)
+    names = [f"kernel_{number}" for number in range(len(kernels))]
+
+    def with_kernels(*arguments: tf.Tensor) -> Any:
+        values = arguments[len(signature) :]
+        with keras.StatelessScope(state_mapping=list(zip(kernels, values))):
+            return function.python_function(*arguments[: len(signature)])
+
+    specs = [tf.TensorSpec(one.shape, one.dtype, name) for one, name in zip(kernels, names)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tf2onnx
@@ -69,11 +89,12 @@ def converted(function: Any) -> Any:
         patch_tf2onnx()  # for numpy 2, as Keras' own ONNX export does
         logging.getLogger("tf2onnx").setLevel(logging.ERROR)
         model, _ = tf2onnx.convert.from_function(
-            function,
-            input_signature=function.input_signature,
+            tf.function(with_kernels, input_signature=signature + specs, autograph=False),
+            input_signature=signature + specs,
             opset=OPSET,
             custom_op_handlers=dict(onnx_operations.HANDLERS),
         )
+    onnx_weights.bind(model.graph, dict(zip(names, kernels)))
     return model
 
 

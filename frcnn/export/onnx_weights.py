@@ -1,4 +1,4 @@
-"""Store the weights of an ONNX graph in fewer bits. The graph computes in float32 all the same.
+"""Store the weights of an ONNX graph, also in fewer bits. The graph computes in float32 all the same.
 
 A large float32 array becomes a smaller one and the operation that widens it again: ``Cast`` from
 float16, or ``DequantizeLinear`` from int8 with one scale per output channel.
@@ -6,6 +6,7 @@ float16, or ``DequantizeLinear`` from int8 with one scale per output channel.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,20 @@ from frcnn.export.metadata import Weights
 SMALLEST = 1024  # numbers in an array; smaller ones are biases and constants of box arithmetic
 # Operation -> axis of the output channels in its second input.
 CHANNEL_AXES = {"Conv": 0, "MatMul": 1, "Gemm": 1}
+
+
+def bind(graph: Any, arrays: Mapping[str, Any]) -> None:
+    """Turn inputs of an ``onnx.GraphProto`` into stored weights, in place.
+
+    Args:
+        graph: the graph.
+        arrays: {name of an input: its array}.
+    """
+    from onnx import numpy_helper
+
+    for one in [one for one in graph.input if one.name in arrays]:
+        graph.input.remove(one)
+        graph.initializer.append(numpy_helper.from_array(np.asarray(arrays[one.name]), one.name))
 
 
 def reduce(graph: Any, weights: Weights) -> None:

@@ -9,6 +9,7 @@ from frcnn.layers.roi_align import RoIAlign
 from frcnn.ops.anchors import AnchorGenerator
 
 pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install frcnn[export]")
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from frcnn.export import onnx_file, roi_products  # noqa: E402
@@ -96,3 +97,20 @@ def test_anchors_of_an_open_size_are_those_of_a_known_one(height, width):
     expected, expected_counts = generator(height, width)
     np.testing.assert_array_equal(found, np.asarray(expected))
     assert counts.tolist() == expected_counts
+
+
+def test_a_large_kernel_is_stored_and_not_an_input():
+    rng = np.random.default_rng(3)
+    dense = keras.layers.Dense(5)
+    x = rng.normal(size=(4, 6)).astype("float32")
+    expected = np.asarray(dense(x))
+    signature = [tf.TensorSpec((None, 6), tf.float32, "x")]
+    serve = tf.function(lambda x: {"y": dense(x)}, input_signature=signature, autograph=False)
+    model = onnx_file.converted(serve, [dense.kernel])
+    assert [one.name for one in model.graph.input] == ["x"]
+    (stored,) = [one for one in model.graph.initializer if list(one.dims) == [6, 5]]
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored), dense.kernel)
+    # Smaller weights find it by the operation that reads it.
+    assert stored.name in [node.input[1] for node in model.graph.node if node.op_type == "MatMul"]
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    np.testing.assert_allclose(session.run(["y"], {"x": x})[0], expected, atol=1e-6)
