@@ -10,7 +10,6 @@ from frcnn.cli.options import Parser
 from frcnn.config import Config, precedence, presets
 from frcnn.config.sections import FORMATS
 from frcnn.config.short_names import some
-from frcnn.evaluation import coco_ap
 from frcnn.files import outputs
 from frcnn.runs import metrics_csv, run_directory
 from frcnn.text import echo
@@ -100,16 +99,15 @@ def main(argv: list[str] | None = None) -> None:
         outputs.new_file(path, arguments.overwrite) if path else None
         for path in (arguments.json, arguments.report)
     )
-    if arguments.metric == "coco":
-        coco_ap.import_pycocotools()
-
     with quiet_import():  # TensorFlow takes seconds to import: not for --help or a bad option
         from frcnn import backend
         from frcnn.data import build
         from frcnn.detector import Detector
-        from frcnn.evaluation import analysis, evaluator, label_errors
+        from frcnn.evaluation import analysis, coco_ap, evaluator, label_errors
         from frcnn.report import evaluation_page
 
+    if arguments.metric == "coco":
+        coco_ap.import_pycocotools()
     device = backend.prepare_device()
     print(f"device: {device}")
     detector = Detector.load(arguments.run, arguments.weights)
