@@ -8,7 +8,7 @@ from frcnn.config.sections import FORMATS
 from frcnn.errors import ConfigError
 from frcnn.text import echo, shown
 
-TARGETS = ("voc", "coco", "yolo", "csv", "cvat", "labelme", "openimages")
+TARGETS = ("voc", "coco", "yolo", "csv", "cvat", "dota", "labelme", "openimages")
 EXAMPLES = (
     "frcnn convert my_images my_images_voc --to voc",
     "frcnn convert coco_folder people --to yolo --classes person,bicycle --images link",

@@ -35,7 +35,7 @@ Backbone = Literal[
     "mobilenet_v3_large_fpn",
     "tiny",
 ]
-Format = Literal["auto", "voc", "coco", "yolo", "csv", "cvat", "labelme", "voc-flat"]
+Format = Literal["auto", "voc", "coco", "yolo", "csv", "cvat", "dota", "labelme", "voc-flat"]
 FORMATS = get_args(Format)
 BACKBONES = get_args(Backbone)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from frcnn.errors import DataError
 from frcnn.text import shown
@@ -48,18 +48,14 @@ def check_box(
     def text() -> str:
         return ", ".join(f"{name} {value:g}" for name, value in zip(("x1", "y1", "x2", "y2"), corners))
 
+    check_units(corners, shares, text)
     if shares:
-        if max(corners) > 2 or min(corners) < -1:
-            raise DataError(f"is not in shares of the image, 0 to 1: {text()}")
         if math.isfinite(width):
             # Six digits of a share, as tools write, mean no more than a thousandth of a pixel.
             x1, y1 = round(x1 * width, 3), round(y1 * height, 3)
             x2, y2 = round(x2 * width, 3), round(y2 * height, 3)
         else:
             min_side = 0
-    elif 0 <= min(corners) and max(corners) <= 1:
-        # In pixels, such a box would have at most one, at the image's upper left.
-        raise DataError(f"has corners that look like shares of the image; expected pixels: {text()}")
     if x2 - x1 < max(min_side, 1e-6) or y2 - y1 < max(min_side, 1e-6):
         thin = f", or less than {min_side:g} pixel thin" if min_side else ""
         raise DataError(f"is inverted or empty{thin}: {text()}")
@@ -69,6 +65,21 @@ def check_box(
     if inside is None or min(inside[2] - inside[0], inside[3] - inside[1]) < min_side:
         raise DataError(f"reaches out of the {width}x{height} image: {text()}")
     return inside, f"clipped to the {width}x{height} image: {text()}" if what else ""
+
+
+def check_units(values: Sequence[float], shares: bool, text: Callable[[], str]) -> None:
+    """Raise DataError if the corners of an object are in pixels where shares are expected, or in shares.
+
+    Args:
+        values: x and y of the corners.
+        shares: whether they are fractions of the image, 0 to 1.
+        text: function that returns the corners for the message.
+    """
+    if shares and (max(values) > 2 or min(values) < -1):
+        raise DataError(f"is not in shares of the image, 0 to 1: {text()}")
+    if not shares and 0 <= min(values) and max(values) <= 1:
+        # In pixels, such an object would have at most one, at the image's upper left.
+        raise DataError(f"has corners that look like shares of the image; expected pixels: {text()}")
 
 
 def fit(

@@ -126,7 +126,9 @@ def combine(
     """
     classes = choice.classes or tuple(dict.fromkeys(name for one in datasets for name in one.classes))
     writer = WRITERS[format]
-    notes = Losses(format, writer.STORES, writer.MIN_SIDE)
+    have_angles = any(one.oriented is not None for data in datasets for one in data.samples)
+    four_points = "four points" in writer.STORES and have_angles
+    notes = Losses(format, writer.STORES, writer.MIN_SIDE, four_points)
     taken: list[tuple[str, NewImage]] = []
     owner: dict[str, str] = {}
     names: set[str] = set()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from frcnn.data import oriented
 from frcnn.data.outlines import Outline
 from frcnn.data.sample import Sample
 
@@ -56,3 +57,29 @@ def crowd_of(sample: Sample) -> list[bool]:
 def outlines_of(sample: Sample) -> list[Outline | None]:
     """Return for each object of an image its outline, None where it is written as a box."""
     return [None] * len(sample.boxes) if sample.outlines is None else [*sample.outlines]
+
+
+def angles_of(sample: Sample) -> list[np.ndarray | None]:
+    """Return for each object of an image its oriented box (5,) in float64, None if it has no angle."""
+    if sample.oriented is None:
+        return [None] * len(sample.boxes)
+    return [
+        own.astype("float64") if oriented.is_turned(own, box) else None
+        for own, box in zip(sample.oriented, sample.boxes)
+    ]
+
+
+def has_angles(data: Converted) -> bool:
+    """Return whether a data set has oriented boxes: then each object is written as four corners."""
+    return any(one.oriented is not None for images in data.splits.values() for _, one in images)
+
+
+def four_points_of(sample: Sample) -> list[list[float]]:
+    """Return for each object of an image x1, y1, ..., x4, y4, to a thousandth of a pixel."""
+    boxes = oriented.from_axis_aligned(np.asarray(sample.boxes, "float64"))
+    corners = oriented.corners(boxes if sample.oriented is None else sample.oriented.astype("float64"))
+    points = [
+        own if outline is None else outline.rings[0]
+        for own, outline in zip(corners, outlines_of(sample))
+    ]
+    return [np.round(own, 3).ravel().tolist() for own in points]

@@ -1,10 +1,11 @@
 """CSV files with one object per row.
 
 Without a header a row is ``path,x1,y1,x2,y2,class``, as keras-frcnn and keras-retinanet write it; the
-row ``path,,,,,`` is an image without objects. With a header the columns may have any order. Known are
-the headers of TensorFlow's and Roboflow's exports, and of OpenImages, whose boxes are in fractions of
-the image. A file of two columns, ``class,number``, gives the order of the classes. OpenImages' class
-descriptions give their readable names.
+row ``path,,,,,`` is an image without objects. In ``path,x1,y1,x2,y2,x3,y3,x4,y4,class`` an object has
+four corners, and so an angle. With a header the columns may have any order. Known are the headers of
+TensorFlow's and Roboflow's exports, and of OpenImages, whose boxes are in fractions of the image. A file
+of two columns, ``class,number``, gives the order of the classes. OpenImages' class descriptions give
+their readable names.
 """
 
 from __future__ import annotations
@@ -39,14 +40,23 @@ COLUMNS = {
     "y1": ("ymin", "y1", "y_min", "top", "bbox_y1"),
     "x2": ("xmax", "x2", "x_max", "right", "bbox_x2"),
     "y2": ("ymax", "y2", "y_max", "bottom", "bbox_y2"),
+    "x3": ("x3",),
+    "y3": ("y3",),
+    "x4": ("x4",),
+    "y4": ("y4",),
     "width": ("width", "image_width", "img_width"),
     "height": ("height", "image_height", "img_height"),
     "crowd": ("isgroupof", "iscrowd", "crowd"),
     "difficult": ("difficult",),
 }
-NEEDED = ("image", "class", "x1", "y1", "x2", "y2")
+BOX = ("x1", "y1", "x2", "y2")
+FOUR_POINTS = (*BOX, "x3", "y3", "x4", "y4")
+NEEDED = ("image", "class", *BOX)
 # The order of the columns without a header.
-PLAIN = {"image": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
+PLAIN, PLAIN_FOUR_POINTS = (
+    {what: place for place, what in enumerate(("image", *numbers, "class"))}
+    for numbers in (BOX, FOUR_POINTS)
+)
 
 
 def recognise(tree: FileTree) -> str | None:
@@ -89,10 +99,16 @@ def _columns(row: list[str]) -> tuple[Mapping[str, int], bool] | None:
             found[what] = fitting[0]
     if all(what in found for what in NEEDED):
         return found, True
-    plain = len(row) == 6 and row[0].lower().endswith(IMAGE_ENDINGS)
-    if plain and (not any(row[1:]) or all(number(field) == number(field) for field in row[1:5])):
-        return PLAIN, False
+    for columns in (PLAIN, PLAIN_FOUR_POINTS):
+        plain = len(row) == len(columns) and row[0].lower().endswith(IMAGE_ENDINGS)
+        if plain and (not any(row[1:]) or all(number(field) == number(field) for field in row[1:-1])):
+            return columns, False
     return None
+
+
+def _numbers(columns: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the columns of an object's numbers: of its box, or of its four corners."""
+    return FOUR_POINTS if all(what in columns for what in FOUR_POINTS) else BOX
 
 
 def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledSplit:
@@ -119,7 +135,7 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
     bases += [posixpath.join(*filter(None, (name, split))) for name in ("", "images") if split or name]
     for line, row in rows[has_header:]:
         where = f"{path} line {line}"
-        if len(row) <= max(columns[what] for what in NEEDED):
+        if len(row) <= max(columns[what] for what in (*NEEDED, *_numbers(columns))):
             name = row[0] if row else ""
             image = images.setdefault(name, RawImage(name, None, [], ""))
             image.faults.append((where, f"has {len(row)} columns, expected {max(columns.values()) + 1}"))
@@ -149,18 +165,22 @@ def _object(
     line: int, row: list[str], columns: Mapping[str, int], readable: Mapping[str, str]
 ) -> RawObject:
     """Return the object of one row. Its ``fault`` says what is wrong with it."""
-    corners = [row[columns[corner]] for corner in ("x1", "y1", "x2", "y2")]
-    box = [number(corner) for corner in corners]
+    texts = [row[columns[what]] for what in _numbers(columns)]
+    values = [number(text) for text in texts]
     fault = ""
-    if any(value != value for value in box):
-        fault = f"has the corners {', '.join(map(shown, corners))}; expected four numbers"
+    if any(value != value for value in values):
+        count = "four" if len(values) == 4 else "eight"
+        fault = f"has the corners {', '.join(map(shown, texts))}; expected {count} numbers"
+    corners = list(zip(values[::2], values[1::2])) if len(values) == 8 else None
 
     def flag(what: str) -> bool:
         at = columns.get(what, len(row))
         return at < len(row) and row[at].lower() in ("1", "true", "yes")
 
     name = row[columns["class"]]
-    return RawObject(line, readable.get(name, name), box, flag("difficult"), flag("crowd"), fault=fault)
+    name = readable.get(name, name)
+    flags = flag("difficult"), flag("crowd")
+    return RawObject(line, name, values[:4], *flags, fault=fault, corners=corners)
 
 
 def _in_shares(rows: list[tuple[int, list[str]]], columns: Mapping[str, int]) -> bool:
@@ -168,7 +188,7 @@ def _in_shares(rows: list[tuple[int, list[str]]], columns: Mapping[str, int]) ->
     values = [
         number(row[columns[corner]])
         for _, row in rows
-        for corner in ("x1", "y1", "x2", "y2")
+        for corner in _numbers(columns)
         if columns[corner] < len(row) and row[columns[corner]]
     ]
     fractions = any(value != int(value) for value in values if abs(value) < 1e9)

@@ -1,6 +1,6 @@
 """CVAT's XML, "CVAT for images 1.1": ``<image>`` elements with ``<box>``, ``<polygon>`` and ``<mask>``.
 
-Corners are half-open pixels counted from 0. A rotated box becomes the box around it.
+Corners are half-open pixels counted from 0. ``rotation`` turns a box about its centre, clockwise.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import posixpath
 import re
 from typing import Any
 
+import numpy as np
+
+from frcnn.data import oriented
 from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree, image_name
 from frcnn.data.label_files import head, number, read_xml, split_of
@@ -104,6 +107,7 @@ def _object(place: int, element: Any, outlines: bool) -> RawObject:
     box: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     difficult = crowd = False
     outline: Outline | None = None if element.tag == "box" else Outline()
+    corners = None
     for attribute in element.iterfind("attribute"):
         yes = (attribute.text or "").strip().lower() in ("true", "1", "yes")
         difficult |= yes and attribute.get("name") == "difficult"
@@ -111,7 +115,7 @@ def _object(place: int, element: Any, outlines: bool) -> RawObject:
     if element.tag == "box":
         box = tuple(number(element.get(corner)) for corner in ("xtl", "ytl", "xbr", "ybr"))
         if angle := number(element.get("rotation", "0")):
-            box, outline = _turned(box, angle), Outline()
+            corners = _turned(box, angle)
     elif element.tag == "mask":
         left, top, width, height = (
             number(element.get(side)) for side in ("left", "top", "width", "height")
@@ -127,15 +131,11 @@ def _object(place: int, element: Any, outlines: bool) -> RawObject:
             fault = f"has the points {shown(element.get('points'))!r}; expected x,y;x,y;..."
     else:
         fault = f"is a <{element.tag}>, which is not read: expected <box>, <polygon> or <mask>"
-    return RawObject(place, name, box, difficult, crowd, fault=fault, outline=outline)
+    return RawObject(place, name, box, difficult, crowd, fault=fault, outline=outline, corners=corners)
 
 
-def _turned(box: tuple[float, ...], degrees: float) -> tuple[float, ...]:
-    """Return the box around a box that is rotated about its centre."""
-    x1, y1, x2, y2 = box
-    sine, cosine = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
-    width, height = x2 - x1, y2 - y1
-    half_x = (width * cosine + height * sine) / 2
-    half_y = (width * sine + height * cosine) / 2
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    return x - half_x, y - half_y, x + half_x, y + half_y
+def _turned(box: tuple[float, ...], degrees: float) -> list[list[float]]:
+    """Return the corners of a box that is rotated about its centre."""
+    turned = oriented.from_axis_aligned(np.array(box))
+    turned[4] = math.radians(degrees)
+    return oriented.corners(turned).tolist()

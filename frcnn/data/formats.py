@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from frcnn.data import coco, csv_boxes, cvat, labelme, voc_flat, yolo
+from frcnn.data import coco, csv_boxes, cvat, dota, labelme, voc_flat, yolo
 from frcnn.data.division import divide
 from frcnn.data.faults import Fault
 from frcnn.data.file_tree import FileTree
@@ -25,7 +25,7 @@ from frcnn.text import did_you_mean, listed, shown
 VALIDATION_SHARE = 0.2  # of the images, where a data set has no split for validation
 # In the order in which a folder is looked at.
 FORMATS: Mapping[str, ModuleType] = {
-    module.NAME: module for module in (coco, cvat, yolo, csv_boxes, labelme, voc_flat)
+    module.NAME: module for module in (coco, cvat, yolo, csv_boxes, dota, labelme, voc_flat)
 }
 
 

@@ -1,6 +1,6 @@
 """LabelMe's JSON: one file per image, with ``shapes`` of points in pixels counted from 0.
 
-Rectangles, masks, polygons and circles become the boxes around them.
+Masks, polygons and circles become the boxes around them. Rotated rectangles have four corners.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ def _object(index: int, shape: Any, outlines: bool) -> RawObject:
         (x, y), edge = pairs[:2]
         radius = math.dist((x, y), edge)
         box = (x - radius, y - radius, x + radius, y + radius)
+    has_angle = kind in ("rotation", "oriented_rectangle") and len(pairs) == 4
     polygon = outlines and kind not in ("rectangle", "circle", "mask")
     flags = shape.get("flags")
     flags = flags if isinstance(flags, dict) else {}
@@ -133,6 +134,7 @@ def _object(index: int, shape: Any, outlines: bool) -> RawObject:
         box,
         difficult,
         flags.get("crowd") is True,
-        outline=None if kind == "rectangle" else of_points(pairs) if polygon else Outline(),
+        outline=None if kind == "rectangle" or has_angle else of_points(pairs) if polygon else Outline(),
+        corners=pairs if has_angle else None,
         fault="" if isinstance(name, str) else f"has the label {shown_value(name)}; expected text",
     )

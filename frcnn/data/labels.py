@@ -31,8 +31,10 @@ class RawObject(NamedTuple):
         crowd: a group of objects, as ``iscrowd`` of COCO; never trained on.
         area: of the object's mask, square pixels; None: the box's area.
         fault: what the reader found wrong with the object; "" without a fault.
-        outline: the polygon, mask or rotated box that the file has; training uses the box around it. It
-            has corners only if the reader is asked to keep them, in the units of ``box``.
+        outline: the polygon or mask that the file has; training uses the box around it. It has corners
+            only if the reader is asked to keep them, in the units of ``box``.
+        corners: x and y of the four corners of an oriented box, in order, in the units of ``box``; then
+            ``box`` is not used. None: the object has no angle.
     """
 
     place: int
@@ -43,6 +45,7 @@ class RawObject(NamedTuple):
     area: float | None = None
     fault: str = ""
     outline: Outline | None = None
+    corners: Sequence[Sequence[float]] | None = None
 
 
 @dataclasses.dataclass(slots=True)

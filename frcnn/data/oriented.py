@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+SAME = 0.0011  # pixels and radians: boxes are written with three digits after the point
+
 
 def outer(boxes: np.ndarray) -> np.ndarray:
     """Return the (..., 4) smallest axis-aligned boxes around boxes of either kind.
@@ -31,6 +33,22 @@ def from_axis_aligned(boxes: np.ndarray) -> np.ndarray:
     """Return (..., 4) axis-aligned boxes as (..., 5) oriented boxes of angle 0."""
     size = boxes[..., 2:] - boxes[..., :2]
     return np.concatenate([boxes[..., :2] + 0.5 * size, size, 0.0 * size[..., :1]], axis=-1)
+
+
+def upright(boxes: np.ndarray) -> np.ndarray:
+    """Return (..., 5) oriented boxes, rotated about their centres to angle 0, as (..., 4)."""
+    half = 0.5 * boxes[..., 2:4]
+    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], axis=-1)
+
+
+def is_turned(box: np.ndarray, outer_box: np.ndarray) -> bool:
+    """Return whether an oriented box (5,) is another than the axis-aligned box (4,) around its object.
+
+    Example:
+        >>> is_turned(np.array([5.0, 4.0, 8.0, 2.0, 0.0]), np.array([1.0, 3.0, 9.0, 5.0]))
+        False
+    """
+    return bool(np.abs(from_axis_aligned(outer_box) - box).max() > SAME)
 
 
 def corners(boxes: np.ndarray) -> np.ndarray:

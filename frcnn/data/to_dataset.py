@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from frcnn.data import image_io
+from frcnn.data import four_points, image_io, oriented
 from frcnn.data.box_checks import check_box
 from frcnn.data.faults import Fault, UnknownClass
 from frcnn.data.labels import Choice, LabelledSplit, RawImage, RawObject
@@ -161,14 +161,24 @@ class _Reader:
         names, flags, clipped = [], [], []
         dropped: list[str] = []
         outlines: list[Outline | None] = []
+        four_corners: list[np.ndarray | None] = []
         for entry in image.objects:
             try:
                 name = self._class_of(entry, dropped)
                 if name is None:
                     continue
-                box, what = check_box(
-                    entry.box, *size, shares=image.shares, min_side=self.min_side, clip=self.choice.clip
-                )
+                points, what = None, ""
+                if entry.corners is not None:
+                    points = four_points.to_pixels(entry.corners, *size, image.shares)
+                    box = four_points.outer(points, *size)
+                else:
+                    box, what = check_box(
+                        entry.box,
+                        *size,
+                        shares=image.shares,
+                        min_side=self.min_side,
+                        clip=self.choice.clip,
+                    )
             except UnknownName as error:
                 place = image.where(entry)
                 faults.append(UnknownClass(image.name, place, str(error), self.choice.advice))
@@ -182,6 +192,7 @@ class _Reader:
             names.append(name)
             flags.append((entry.difficult or entry.crowd, entry.crowd, entry.area))
             outlines.append(entry.outline)
+            four_corners.append(points)
         if faults or header is None or image.path is None:
             return None, [], faults
         self.dropped.update(dropped)
@@ -191,8 +202,18 @@ class _Reader:
         if size != header.upright:
             boxes = image_io.turn_boxes(boxes, header)
             outlines = [outline and outline.turned(header) for outline in outlines]
+            four_corners = [
+                None if points is None else Outline((points,)).turned(header).rings[0]
+                for points in four_corners
+            ]
         if image.shares:
             outlines = [outline and outline.scaled(*size) for outline in outlines]
+        turned = _oriented(boxes, four_corners)
+        if turned is not None and self.choice.outlines:
+            outlines = [
+                outline if points is None else four_points.outline(points, box)
+                for outline, points, box in zip(outlines, four_corners, turned)
+            ]
         difficult = np.array([flag[0] for flag in flags], bool)
         crowd = np.array([flag[1] for flag in flags], bool)
         area = None
@@ -211,6 +232,7 @@ class _Reader:
             difficult,
             crowd=crowd if crowd.any() else None,
             area=area,
+            oriented=turned,
             outlines=tuple(outlines) if self.choice.outlines and any(outlines) else None,
         )
         return sample, names, []
@@ -226,6 +248,17 @@ class _Reader:
             return name
         dropped.append(name)
         return None
+
+
+def _oriented(boxes: np.ndarray, corners: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Return the (G, 5) oriented boxes of an image, None if no object is given by four corners."""
+    if all(points is None for points in corners):
+        return None
+    turned = oriented.from_axis_aligned(boxes)
+    for row, points in enumerate(corners):
+        if points is not None:
+            turned[row] = four_points.least_rectangle(points)
+    return turned
 
 
 class UnknownName(DataError):

@@ -236,14 +236,14 @@ def read_polygon(element: Element) -> list[tuple[float, float]]:
 
 
 def read_outline(element: Element, corners: bool = True) -> Outline | None:
-    """Return the ``Outline`` of an object's ``<polygon>`` or ``<robndbox>``, None if it has neither.
+    """Return the ``Outline`` of an object's ``<polygon>``, None if it has none.
 
     Args:
         element: the ``<object>``.
         corners: keep the polygon's corners; of a broken polygon beside a box there are none.
     """
     if element.find("polygon") is None:
-        return None if element.find("robndbox") is None else Outline()
+        return None
     if not corners:
         return Outline()
     try:

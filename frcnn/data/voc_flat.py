@@ -6,11 +6,14 @@ and no ``<bndbox>`` gets the box around the polygon. Splits are folders; a singl
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from typing import Any
 
-from frcnn.data import voc_annotation
+import numpy as np
+
+from frcnn.data import oriented, voc_annotation
 from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree
 from frcnn.data.label_files import by_split_folder, head, number
@@ -93,12 +96,15 @@ def _object(place: int, element: Any, outlines: bool) -> RawObject:
     """Return the object of one element. Its ``fault`` says what is wrong with it."""
     try:
         name = voc_annotation.read_name(element)
+        difficult = voc_annotation.read_difficult(element)
+        if turned := voc_annotation.read_oriented(element, math.inf, math.inf):
+            points = oriented.corners(np.array(turned)).tolist()
+            return RawObject(place, name, (0, 0, 0, 0), difficult, corners=points)
         if element.find("bndbox") is None and element.find("polygon") is not None:
             box = polygon_box(voc_annotation.read_polygon(element))
         else:
             xmin, ymin, xmax, ymax = voc_annotation.read_corners(element)
             box = (xmin - 1, ymin - 1, xmax, ymax)
-        difficult = voc_annotation.read_difficult(element)
         outline = voc_annotation.read_outline(element, outlines)
     except DataError as error:
         return RawObject(place, "", (0, 0, 0, 0), fault=str(error))

@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded
+import numpy as np
+
+from frcnn.data.converted import Converted, angles_of, crowd_of, outlines_of, rounded
 
 STORES = frozenset({"difficult", "crowd", "area", "empty", "classes"}) | {
     "polygon",
@@ -35,15 +37,17 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
         for number, (file, sample) in enumerate(images, start=1):
             sides = {"width": sample.width, "height": sample.height}
             entries.append({"id": number, "file_name": file, **sides})
-            crowd, outlines = crowd_of(sample), outlines_of(sample)
+            crowd, outlines, angles = crowd_of(sample), outlines_of(sample), angles_of(sample)
             for row, (x1, y1, x2, y2) in enumerate(rounded(sample.boxes)):
                 width, height = round(x2 - x1, 3), round(y2 - y1, 3)
+                turned = angles[row]
+                area = width * height if turned is None else round(float(np.prod(turned[2:4])), 3)
                 annotation: dict[str, Any] = {
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": int(sample.labels[row]) + 1,
                     "bbox": [x1, y1, width, height],
-                    "area": width * height if sample.area is None else float(sample.area[row]),
+                    "area": area if sample.area is None else float(sample.area[row]),
                     "iscrowd": int(crowd[row]),
                 }
                 if sample.difficult[row] and not crowd[row]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded
+from frcnn.data.converted import Converted, angles_of, crowd_of, outlines_of, rounded
+from frcnn.data.oriented import upright
 from frcnn.data.write_voc import NOT_IN_XML
 
-STORES = frozenset({"difficult", "crowd", "empty", "classes", "polygon"})
+STORES = frozenset({"difficult", "crowd", "empty", "classes", "polygon", "oriented"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 
@@ -35,12 +37,16 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
             names = {"id": str(number), "name": _text(file), "subset": split}
             image = ElementTree.SubElement(root, "image", names | sides)
             number += 1
-            crowd, outlines = crowd_of(sample), outlines_of(sample)
+            crowd, outlines, angles = crowd_of(sample), outlines_of(sample), angles_of(sample)
             for row, box in enumerate(rounded(sample.boxes)):
+                rotation: dict[str, str] = {}
+                if (turned := angles[row]) is not None:  # the sides before the box is rotated
+                    (box,) = rounded(upright(turned))
+                    rotation = {"rotation": f"{math.degrees(turned[4]) % 360:.6f}"}
                 corners = dict(zip(("xtl", "ytl", "xbr", "ybr"), (f"{value:.12g}" for value in box)))
                 name = _text(data.classes[sample.labels[row]])
                 if (outline := outlines[row]) is None:
-                    entry = ElementTree.SubElement(image, "box", {"label": name} | corners)
+                    entry = ElementTree.SubElement(image, "box", {"label": name} | corners | rotation)
                 else:
                     points = ";".join(f"{x:.12g},{y:.12g}" for x, y in outline.rings[0].tolist())
                     entry = ElementTree.SubElement(image, "polygon", {"label": name, "points": points})

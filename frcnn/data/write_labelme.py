@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from frcnn.data.converted import Converted, crowd_of, outlines_of, rounded, stem
+import numpy as np
 
-STORES = frozenset({"difficult", "crowd", "empty", "polygon"})
+from frcnn.data.converted import Converted, angles_of, crowd_of, outlines_of, rounded, stem
+from frcnn.data.oriented import corners
+from frcnn.data.outlines import Outline
+
+STORES = frozenset({"difficult", "crowd", "empty", "polygon", "oriented"})
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 
@@ -22,13 +26,12 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
     """Yield (path, text) of the label files of a data set."""
     for split, images in data.splits.items():
         for file, sample in images:
-            crowd, outlines = crowd_of(sample), outlines_of(sample)
+            crowd, outlines, angles = crowd_of(sample), outlines_of(sample), angles_of(sample)
             shapes = [
                 {
                     "label": data.classes[sample.labels[row]],
-                    "points": [[x1, y1], [x2, y2]] if outline is None else outline.rings[0].tolist(),
                     "group_id": None,
-                    "shape_type": "rectangle" if outline is None else "polygon",
+                    **_shape(box, outlines[row], angles[row]),
                     "flags": {
                         name: True
                         for name, is_set in (
@@ -38,7 +41,7 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
                         if is_set
                     },
                 }
-                for row, ((x1, y1, x2, y2), outline) in enumerate(zip(rounded(sample.boxes), outlines))
+                for row, box in enumerate(rounded(sample.boxes))
             ]
             content: dict[str, Any] = {
                 "version": "5.0.0",
@@ -50,3 +53,12 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
                 "imageWidth": sample.width,
             }
             yield f"{split}/{stem(file)}.json", json.dumps(content, indent=1)
+
+
+def _shape(box: list[float], outline: Outline | None, angle: np.ndarray | None) -> dict[str, Any]:
+    """Return the points and the kind of an object's shape."""
+    if angle is not None:
+        return {"points": corners(angle).round(3).tolist(), "shape_type": "oriented_rectangle"}
+    if outline is not None:
+        return {"points": outline.rings[0].tolist(), "shape_type": "polygon"}
+    return {"points": [box[:2], box[2:]], "shape_type": "rectangle"}

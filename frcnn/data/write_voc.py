@@ -13,12 +13,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from frcnn.data.converted import Converted, outlines_of, stem
+from frcnn.data.converted import Converted, angles_of, outlines_of, stem
 from frcnn.data.outlines import Outline
 
-STORES = frozenset({"difficult", "empty", "polygon", "box of polygon"})
+STORES = frozenset({"difficult", "empty", "polygon", "box of polygon", "oriented"})
 MIN_SIDE = 1.001  # equal inclusive corners would be read as a slip of the mouse
 SPLITS = None  # any name
+ROBNDBOX = ("cx", "cy", "w", "h", "angle")
 # What XML 1.0 cannot hold, even escaped: control characters and halves of surrogate pairs.
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -44,6 +45,7 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
                     names,
                     sample.difficult.tolist(),
                     outlines=outlines_of(sample),
+                    oriented=angles_of(sample),
                 ),
             )
 
@@ -57,6 +59,7 @@ def annotation(
     difficult: Sequence[bool] | None = None,
     scores: Sequence[float] | None = None,
     outlines: Sequence[Outline | None] | None = None,
+    oriented: Sequence[np.ndarray | None] | None = None,
 ) -> str:
     """Return the text of an image's annotation.
 
@@ -68,6 +71,8 @@ def annotation(
         difficult: per box; None: no box is.
         scores: per box, written as ``<score>``, which VOC does not define; None: of ground truth.
         outlines: per box its polygon, written beside it as Roboflow writes it, corners counted from 0.
+        oriented: per box its oriented box (5,), None if it has no angle. It is written in the place of
+            the box, as roLabelImg's ``<robndbox>``.
 
     Returns:
         XML, which is to be written as UTF-8.
@@ -88,10 +93,17 @@ def annotation(
         _add(entry, "difficult", str(int(difficult is not None and bool(difficult[index]))))
         if scores is not None:
             _add(entry, "score", f"{scores[index]:.6g}")
-        corners = ElementTree.SubElement(entry, "bndbox")
-        inclusive = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
-        for corner, value in inclusive.items():
-            _add(corners, corner, f"{value:.3f}".rstrip("0").rstrip("."))
+        turned = None if oriented is None else oriented[index]
+        if turned is None:
+            corners = ElementTree.SubElement(entry, "bndbox")
+            inclusive = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+            for corner, value in inclusive.items():
+                _add(corners, corner, f"{value:.3f}".rstrip("0").rstrip("."))
+        else:
+            _add(entry, "type", "robndbox")
+            corners = ElementTree.SubElement(entry, "robndbox")
+            for part, value in zip(ROBNDBOX, turned.tolist(), strict=True):
+                _add(corners, part, f"{value:.6f}".rstrip("0").rstrip("."))
         if outlines is not None and (outline := outlines[index]) is not None:
             polygon = ElementTree.SubElement(entry, "polygon")
             for number, (x, y) in enumerate(outline.rings[0].tolist(), start=1):

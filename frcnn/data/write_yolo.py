@@ -1,5 +1,6 @@
 """Write YOLO labels: ``class x y width height`` per line, centre and size as shares of the image, or
-``class x1 y1 x2 y2 x3 y3 ...`` in images that have polygons.
+``class x1 y1 x2 y2 x3 y3 ...`` in images that have polygons. In a data set with oriented boxes each line
+has four corners, as in YOLO-OBB.
 
 A data set gets Ultralytics' ``data.yaml``.
 """
@@ -12,10 +13,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import yaml
 
-from frcnn.data.converted import Converted, outlines_of, stem
+from frcnn.data.converted import Converted, four_points_of, has_angles, outlines_of, stem
 from frcnn.data.outlines import Outline
 
-STORES = frozenset({"empty", "classes", "polygon", "polygon only"})
+STORES = frozenset({"empty", "classes", "polygon", "polygon only"}) | {
+    "oriented",
+    "four points",
+    "inside",
+}
 MIN_SIDE = 1.0
 SPLITS: tuple[str, ...] | None = ("train", "val", "test")
 DIGITS = 10  # after the point: less than 0.0001 pixels in an image of 100,000
@@ -32,6 +37,7 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
     A split is a folder, whose images are read in sorted order; in any other order it is a list.
     """
     content: dict[str, object] = {}
+    is_oriented = has_angles(data)
     for split, images in data.splits.items():
         content[split] = f"images/{split}"
         paths = [image_file(split, image.file) for image in images]
@@ -40,7 +46,9 @@ def files(data: Converted) -> Iterator[tuple[str, str]]:
             yield f"{split}.txt", "".join(f"./{path}\n" for path in paths)
         for file, sample in images:
             size, labels = (sample.width, sample.height), sample.labels.tolist()
-            if sample.outlines is None:
+            if is_oriented:
+                text = four_point_lines(*size, four_points_of(sample), labels)
+            elif sample.outlines is None:
                 text = lines(*size, sample.boxes, labels)
             else:
                 text = polygon_lines(*size, sample.boxes, labels, outlines_of(sample))
@@ -106,6 +114,24 @@ def polygon_lines(
         shares = np.clip((corners if outline is None else outline.rings[0]) / [width, height], 0, 1)
         texts.append(" ".join([str(int(label)), *_texts(shares.ravel().tolist())]) + "\n")
     return "".join(texts)
+
+
+def four_point_lines(
+    width: int, height: int, points: Sequence[Sequence[float]], labels: Sequence[int]
+) -> str:
+    """Return the text of an image's label file with four corners per line, which may lie outside.
+
+    Args:
+        width, height, labels: as for ``lines``.
+        points: G times x1, y1, ..., x4, y4, pixels.
+
+    Example:
+        >>> four_point_lines(40, 20, [[10, 0, 20, 5, 10, 10, 0, 5]], [2])
+        '2 0.25 0 0.5 0.25 0.25 0.5 0 0.25\\n'
+    """
+    shares = np.asarray(points, "float64").reshape(-1, 8) / ([width, height] * 4)
+    rows = zip(shares.tolist(), labels, strict=True)
+    return "".join(" ".join([str(int(label)), *_texts(row)]) + "\n" for row, label in rows)
 
 
 def _texts(values: Sequence[float]) -> list[str]:

@@ -17,6 +17,7 @@ from frcnn.data import (
     write_coco,
     write_csv,
     write_cvat,
+    write_dota,
     write_labelme,
     write_openimages,
     write_voc,
@@ -34,6 +35,9 @@ WORDS = {
     "box of polygon": "the box of an object beside its polygon",
     "polygon only": "no box in a file with polygons",
     "mask": "COCO's run lengths",
+    "oriented": "boxes with an angle",
+    "four points": "four corners per object, in data sets with oriented boxes",
+    "inside": "other readers refuse corners outside the image",
 }
 WRITERS: Mapping[str, ModuleType] = {
     "voc": write_voc,
@@ -41,6 +45,7 @@ WRITERS: Mapping[str, ModuleType] = {
     "yolo": write_yolo,
     "csv": write_csv,
     "cvat": write_cvat,
+    "dota": write_dota,
     "labelme": write_labelme,
     "openimages": write_openimages,
 }

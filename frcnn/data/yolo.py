@@ -2,7 +2,7 @@
 
 Three layouts are read: Ultralytics' ``data.yaml`` with its splits, darknet's ``obj.data`` with lists of
 images, and plain folders ``images`` and ``labels`` (or labels beside the images) with ``classes.txt``.
-``frcnn.data.yolo_labels`` reads the label files.
+``frcnn.data.yolo_labels`` reads the label files, those of YOLO-OBB too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from frcnn.data.label_files import (
     read_yaml,
 )
 from frcnn.data.labels import LabelledSplit
-from frcnn.data.yolo_labels import YoloLabels
+from frcnn.data.yolo_labels import YoloLabels, are_oriented, without_corners
 from frcnn.errors import DataError
 from frcnn.text import shown, shown_value
 
@@ -111,6 +111,9 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
         )
     if labels.missing:
         notes.append(f"{labels.missing} of {len(images)} images have no label file and so no objects")
+    if not are_oriented(images):
+        for image in images:
+            without_corners(image)
     if classes is None:
         notes.append(f"{tree.root} has no classes.txt with the class names: classes are numbers")
         largest = max(

@@ -1,11 +1,13 @@
 """Label files of YOLO: per object a line ``class x y width height``, in fractions of the image's sides.
 
-A line of a polygon, ``class x1 y1 x2 y2 x3 y3 ...``, becomes the box around it.
+A line of a polygon, ``class x1 y1 x2 y2 x3 y3 ...``, becomes the box around it. If all lines of a split
+have four corners, as YOLO-OBB's have, the objects are oriented boxes.
 """
 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 
 from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree, image_name
@@ -94,6 +96,17 @@ class YoloLabels:
         return image
 
 
+def are_oriented(images: Iterable[RawImage]) -> bool:
+    """Return whether the labels of images are YOLO-OBB's: every object has four corners."""
+    objects = [entry for image in images for entry in image.objects if not entry.fault]
+    return bool(objects) and all(entry.corners is not None for entry in objects)
+
+
+def without_corners(image: RawImage) -> None:
+    """Take the four corners from the objects of an image: they are polygons among others."""
+    image.objects = [entry._replace(corners=None) for entry in image.objects]
+
+
 def _object(
     line: int, text: str, classes: tuple[str, ...] | None, keypoints: bool, outlines: bool
 ) -> RawObject:
@@ -120,7 +133,8 @@ def _object(
     if len(values) >= 6 and len(values) % 2 == 0:
         pairs = list(zip(values[::2], values[1::2]))
         outline = of_points(pairs) if outlines else Outline()
-        return RawObject(line, name, polygon_box(pairs), outline=outline)
+        corners = pairs if len(pairs) == 4 else None
+        return RawObject(line, name, polygon_box(pairs), outline=outline, corners=corners)
     return faulty(
         f"has {len(values)} numbers after the class, expected 4 (x, y, width, height) or the corners "
         "of a polygon"

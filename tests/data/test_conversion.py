@@ -96,12 +96,12 @@ def test_what_a_format_cannot_say_is_counted(tmp_path, target, capsys):
         found |= objects_of(read(root, "val", classes=dataset.classes))
     fits = "polygons more than 1 pixel apart from their boxes" in text  # it does not
     assert fits == (target in ("yolo", "cvat", "labelme"))
-    assert ("1 objects have polygons, which" in text) == (target in ("csv", "openimages"))
+    assert ("1 objects have polygons, which" in text) == (target in ("csv", "dota", "openimages"))
     assert ("the area of a mask" in text) == (target != "coco")
     assert ("1 objects are difficult, which" in text) == (target in ("yolo", "openimages"))
-    assert ("1 objects are crowds, which" in text) == (target in ("yolo", "voc"))
-    assert ("does not store the order" in text) == (target in ("voc", "labelme", "openimages"))
-    says_crowd = target not in ("yolo", "voc")
+    assert ("1 objects are crowds, which" in text) == (target in ("yolo", "voc", "dota"))
+    assert ("does not store the order" in text) == (target in ("voc", "dota", "labelme", "openimages"))
+    says_crowd = target not in ("yolo", "voc", "dota")
     says_difficult = target not in ("yolo", "openimages")
     expected = {}
     for name, objects in FLAGS.items():

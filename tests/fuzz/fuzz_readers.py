@@ -38,6 +38,7 @@ WORDS = {
     "csv": ["\\x0a", ";", "\\x09", '\\"', "xmin", "iscrowd", "1e999", "nan", ",,,"],
     "csv_classes": ["\\x0a", "/m/0", ",1", '\\"'],
     "cvat": "<image <box <polygon <mask rotation= points= subset= <track> <!ENTITY nan 1e999".split(),
+    "dota": ["\\x0a", "imagesource:", "gsd:", " nan", " 1e999", " inf", " -1", " plane 1"],
     "labelme": '\\"shapes\\" \\"circle\\" \\"points\\" \\"flags\\" 1e999 NaN null'.split(),
     "voc_flat": "<polygon> <x1> <y1> <pt> <bndbox> <robndbox> <difficult> nan 1e999".split(),
     "description": '\\"height\\" \\"dtype\\" \\"config\\" null 1e999 NaN [] {} -1'.split(),

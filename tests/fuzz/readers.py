@@ -93,6 +93,7 @@ LABELS = {
     "csv": ("csv", "labels.csv", {}),
     "csv_classes": ("csv", "classes.csv", {"labels.csv": "a.jpg,2,3,22,18,cat\n"}),
     "cvat": ("cvat", "annotations.xml", {}),
+    "dota": ("dota", "a.txt", {}),
     "labelme": ("labelme", "a.json", {}),
     "voc_flat": ("voc-flat", "a.xml", {}),
 }
@@ -112,7 +113,9 @@ def _labels(name, content):
     for split in splits:
         dataset, _ = formats.collect(root, split or "all", Choice(outlines=True), format)
         for target, writer in WRITERS.items():  # polygons, as frcnn convert writes them
-            losses = Losses(target, writer.STORES, writer.MIN_SIDE)
+            has_angles = any(one.oriented is not None for one in dataset.samples)
+            four_points = has_angles and "four points" in writer.STORES
+            losses = Losses(target, writer.STORES, writer.MIN_SIDE, four_points)
             kept = [one for sample in dataset.samples if (one := losses.keep(sample)) is not None]
             images = [NewImage(f"{number}.jpg", sample) for number, sample in enumerate(kept)]
             list(writer.files(Converted({"train": images}, dataset.classes)))
@@ -267,6 +270,7 @@ def _label_seeds(name):
         "yolo": {
             "box": labelled.yolo_line("cat", box),
             "polygon": "1 0.1 0.1 0.5 0.2 0.3 0.9",
+            "corners": "1 0.1 0.1 0.5 0.2 0.4 0.6 0 0.5",
         },
         "yolo_yaml": {
             "list": "path: .\ntrain: ./\nval: ./\nnc: 2\nnames: [cat, dog]\n",
@@ -276,9 +280,11 @@ def _label_seeds(name):
         "image_list": {"list": "./a.jpg\nC:\\\\x\\\\a.jpg\n"},
         "csv": {
             "plain": "a.jpg,2,3,22,18,cat\na.jpg,,,,,\n",
+            "corners": "a.jpg,2,3,22,3,20.5,18,1,17,cat\n",
             "header": 'filename;width;height;class;xmin;ymin;xmax;ymax\na.jpg;40;30;"cat";2;3;22;18\n',
             "openimages": f"{openimages}\na,x,/m/0c,1,0.05,0.55,0.1,0.6,0,0,1\n",
         },
+        "dota": {"corners": "imagesource:x\ngsd:0.5\n2 3 22 3 20.5 18 1 17 large vehicle 1\n"},
         "csv_classes": {"order": "cat,0\ndog,1\n", "openimages": "/m/0c,cat\n/m/0d,dog\n"},
     }
     return {key: text.encode() for key, text in texts[name].items()}
