@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from frcnn.config import in_weights
-from frcnn.config.schema import Config
-from frcnn.data import build, image_arrays, oriented, transforms
+from frcnn.config.schema import Config, DataConfig
+from frcnn.data import build, image_arrays, transforms
+from frcnn.data.detections import to_image_pixels
 from frcnn.data.recognise import recognise
 from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, WeightsError
@@ -24,7 +25,7 @@ from frcnn.export import formats
 from frcnn.export.runner import FileModels
 from frcnn.files import outputs
 from frcnn.models.faster_rcnn import FasterRCNN
-from frcnn.ops import tiles
+from frcnn.ops import tiles, views
 from frcnn.weights import detector_files
 
 WINDOW = 4  # number of batches whose images are sorted by size, so that equal sizes share a batch
@@ -222,19 +223,33 @@ class Detector:
     def _whole(self, images: Iterator[np.ndarray], batch_size: int) -> Iterator[dict[str, Any]]:
         """Yield the detections in (H, W, 3) images."""
         size = batch_size * (WINDOW if batch_size > 1 else 1)
-        while window := [self._input(image) for image in itertools.islice(images, size)]:
-            results: list[dict[str, Any]] = [{} for _ in window]
+        settings = self.config.detection
+        data_configs = evaluator.views_of(self.config)
+        while window := list(itertools.islice(images, size)):
+            each = [self._one_size(window, data, batch_size) for data in data_configs]
+            if len(each) == 1:
+                yield from each[0]
+                continue
+            for found in zip(*each):
+                yield views.merge(found, settings.nms_iou, settings.max_detections)
 
-            def shape(number, window=window):
-                return window[number][1].shape
+    def _one_size(
+        self, images: Sequence[np.ndarray], data: DataConfig, batch_size: int
+    ) -> list[dict[str, Any]]:
+        """Return the detections in (H, W, 3) images that are resized as ``data`` says."""
+        inputs = [self._input(image, data) for image in images]
+        results: list[dict[str, Any]] = [{} for _ in inputs]
 
-            for _, group in itertools.groupby(sorted(range(len(window)), key=shape), key=shape):
-                for numbers in _batches(group, batch_size):
-                    sizes, padded, originals = zip(*(window[number] for number in numbers))
-                    found = self.detect(np.stack(padded), np.array(sizes, "float32"), originals)
-                    for number, result in zip(numbers, found):
-                        results[number] = result
-            yield from results
+        def shape(number):
+            return inputs[number][1].shape
+
+        for _, group in itertools.groupby(sorted(range(len(inputs)), key=shape), key=shape):
+            for numbers in _batches(group, batch_size):
+                sizes, padded, originals = zip(*(inputs[number] for number in numbers))
+                found = self.detect(np.stack(padded), np.array(sizes, "float32"), originals)
+                for number, result in zip(numbers, found):
+                    results[number] = result
+        return results
 
     def _tiled(
         self, images: Iterator[np.ndarray], batch_size: int, tile: int, overlap: float
@@ -249,11 +264,11 @@ class Detector:
             found = list(self._whole(crops, batch_size))
             yield tiles.merge(found, windows, settings.nms_iou, settings.max_detections)
 
-    def _input(self, pixels):
+    def _input(self, pixels, data):
         """Return an image's (height, width) after resizing, its padded pixels, and its own size."""
         if isinstance(self.models, FileModels) and self.models.resizes:
             return pixels.shape[:2], pixels, pixels.shape[:2]
-        resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), self.config.data)
+        resized, _ = transforms.resize(pixels, np.zeros((0, 4), "float32"), data)
         padded = transforms.pad([resized], self.models.size_multiple)[0]
         return resized.shape[:2], padded, pixels.shape[:2]
 
@@ -261,6 +276,8 @@ class Detector:
         self, images: np.ndarray, image_sizes: np.ndarray, original_sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, np.ndarray]]:
         """Return the detections in a batch of images that are already resized and padded.
+
+        With ``detection.flip`` also those of the mirrored images, merged by NMS.
 
         Args:
             images: (B, H, W, 3) RGB, 0 to 255.
@@ -270,42 +287,20 @@ class Detector:
         Returns:
             One dict per image, as ``to_image_pixels``.
         """
-        boxes, scores, labels = self.models.detector.predict_on_batch([images, image_sizes])
-        return to_image_pixels(boxes, scores, labels, image_sizes, original_sizes)
+        settings = self.config.detection
 
+        def of_view(pixels):
+            outputs = self.models.detector.predict_on_batch([pixels, image_sizes])
+            return to_image_pixels(*outputs, image_sizes, original_sizes)
 
-def to_image_pixels(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    image_sizes: np.ndarray,
-    original_sizes: Sequence[tuple[int, int]],
-) -> list[dict[str, np.ndarray]]:
-    """Scale the detections of a batch to the original images, and drop the rows of padding.
-
-    Args:
-        boxes, scores, labels: (B, M, E), (B, M), (B, M) arrays from ``FasterRCNN.detector``.
-        image_sizes: (B, 2) height and width without padding, pixels of the network input.
-        original_sizes: (height, width) of each image before it was resized, pixels. It may be shorter
-            than the batch: images at its end that only fill it up are left out.
-
-    Returns:
-        One dict per image: ``boxes`` (M, 4) float32 in pixels of the original image, ``scores`` (M,) in
-        falling order, ``labels`` (M,) int32. For oriented boxes also ``oriented`` (M, 5); then ``boxes``
-        are the axis-aligned boxes around them.
-    """
-    results = []
-    for row, (height, width) in enumerate(original_sizes):
-        found = scores[row] > 0.0
-        factors = np.array([width / image_sizes[row, 1], height / image_sizes[row, 0]], "float32")
-        own = oriented.stretch(boxes[row][found], factors)
-        result = {
-            "boxes": oriented.outer(own),
-            "scores": scores[row][found],
-            "labels": labels[row][found],
-        }
-        results.append(result if own.shape[-1] == 4 else result | {"oriented": own})
-    return results
+        found = of_view(images)
+        if settings.flip:
+            mirrored = of_view(views.mirror_images(images, image_sizes))
+            options = settings.nms_iou, settings.max_detections
+            for row, (_, width) in enumerate(original_sizes):
+                both = found[row], views.mirror_boxes(mirrored[row], width)
+                found[row] = views.merge(both, *options)
+        return found
 
 
 def _with_score(settings, default):

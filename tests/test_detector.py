@@ -16,6 +16,8 @@ from frcnn.config import in_weights
 from frcnn.config.presets import preset
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError, DataError, OutputError, WeightsError
+from frcnn.evaluation import evaluator
+from frcnn.export import exporter
 from frcnn.models.faster_rcnn import FasterRCNN
 
 
@@ -290,3 +292,61 @@ def test_what_is_no_run_and_no_detector_is_named(saved, tmp_path):
         in_weights.write(tmp_path / "a.weights.h5", text)
         with pytest.raises(ConfigError, match=f"the config in .*a.weights.h5.*{says}"):
             Detector.load(tmp_path / "a.weights.h5")
+
+
+# --- several views of an image -----------------------------------------------------------------
+
+
+class FindsTheBrightPart:
+    """Stands in for ``faster_rcnn.detector``: one box around the pixels that are 255."""
+
+    def predict_on_batch(self, inputs):
+        images, self.sizes = inputs
+        boxes, scores = np.zeros((len(images), 2, 4), "float32"), np.zeros((len(images), 2), "float32")
+        for row, image in enumerate(images):
+            y, x = np.nonzero((image == 255).all(axis=-1))
+            if len(x):
+                boxes[row, 0] = x.min(), y.min(), x.max() + 1, y.max() + 1
+                # The smaller the view, and the further left the part, the higher the score.
+                scores[row, 0] = 0.9 - 0.001 * (image.shape[0] + x.min())
+        return boxes, scores, np.where(scores > 0, 0, -1).astype("int32")
+
+
+def of_views(**settings):
+    values = {f"detection.{name}": value for name, value in settings.items()}
+    config = preset("shapes").replace(
+        {"data.short_side": 80, "data.long_side": 200, "data.interpolation": "bilinear"} | values
+    )
+    network = types.SimpleNamespace(detector=FindsTheBrightPart(), size_multiple=16)
+    return Detector(network, config, ["bright"])
+
+
+def with_bright_part(height=80, width=120):
+    image = np.zeros((height, width, 3), "uint8")
+    image[height // 4 : height // 2, width // 2 : width * 3 // 4] = 255
+    return image
+
+
+@pytest.mark.parametrize("width", [120, 128, 113])  # with padding and without
+def test_a_mirrored_view_s_boxes_come_back_exactly(width):
+    image = with_bright_part(width=width)
+    expected = [width // 2, 20, width * 3 // 4, 40]
+    (plain,), (both,) = of_views().predict(image), of_views(flip=True).predict(image)
+    assert plain["boxes"].tolist() == both["boxes"].tolist() == [expected]
+    # The mirrored view has the better score, as the part is further left in it.
+    np.testing.assert_allclose(both["scores"], [0.9 - 0.001 * (80 + width - width * 3 // 4)], rtol=1e-5)
+
+
+def test_views_of_other_sizes_come_back_to_the_image():
+    (found,) = of_views(short_sides=[80, 40, 160]).predict(with_bright_part())
+    assert found["boxes"].tolist() == [[60, 20, 90, 40]] and found["names"] == ["bright"]
+    np.testing.assert_allclose(found["scores"], [0.9 - 0.001 * (48 + 30)], rtol=1e-5)  # of the smallest
+    # A wide image is limited by a long side that is scaled along: 500 at 160 pixels.
+    of_views(short_sides=[200]).predict(np.zeros((10, 100, 3), "uint8"))
+    assert [view.long_side for view in evaluator.views_of(of_views(short_sides=[200]).config)] == [500]
+
+
+def test_views_have_no_part_in_what_is_exported(tmp_path):
+    for name, value in (("flip", True), ("short_sides", [80]), ("soft_nms_sigma", 0.5)):
+        with pytest.raises(ConfigError, match=f"detection.{name} is no part of an exported file: load"):
+            exporter.export(of_views(**{name: value}), "onnx", tmp_path / "a.onnx", [with_bright_part()])

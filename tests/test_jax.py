@@ -22,7 +22,7 @@ PARTS = {
         "models/test_faster_rcnn models/test_keras_backbone layers/test_conv"
     ),
     "losses": "ops/test_losses training/test_optimizers layers/test_roi_pool layers/test_sparse_rpn",
-    "regions": "ops/test_proposals ops/test_postprocessing layers/test_roi_align",
+    "regions": "ops/test_proposals ops/test_postprocessing ops/test_soft_nms layers/test_roi_align",
     "oriented": ("ops/test_oriented_boxes ops/test_oriented_iou layers/test_rotated_roi_align"),
     # Three whole detectors, from torchvision's weights to their boxes.
     "detectors": "convert/test_torchvision benchmark/test_gpu",

@@ -6,10 +6,13 @@ import pathlib
 from typing import Any
 
 from frcnn.cli.common import quiet_import
-from frcnn.cli.options import Parser
+from frcnn.cli.options import Parser, detection_setting
 from frcnn.config import Config, precedence, presets
+from frcnn.config.schema import typed
 from frcnn.config.sections import FORMATS
 from frcnn.config.short_names import some
+from frcnn.config.text_format import parse_assignments
+from frcnn.config.text_format import shown as shown_value
 from frcnn.files import outputs
 from frcnn.runs import metrics_csv, run_directory
 from frcnn.text import echo
@@ -31,7 +34,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "evaluate",
         "Score a trained detector on labelled images.",
         EXAMPLES,
-        "Without options it repeats the run's validation, with the same mAP.",
+        "Without options it repeats the run's validation, with the same mAP, unless the run has "
+        "detection.flip or detection.short_sides, which a validation leaves out.",
     )
     parser.add_argument("run", metavar="RUN_OR_FILE", help="run directory, or the file of a detector")
     parser.add_argument("--weights", metavar="FILE", help="file in RUN (default: best.weights.h5)")
@@ -46,6 +50,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         ("--batch-size", "N", "images per batch; it changes the padding, and so the last digits"),
     ):
         data.add_argument(flag, metavar=metavar, help=f"{text} (default: as in the run)")
+    detection_setting(data)
     scores = parser.add_argument_group("scores")
     scores.add_argument(
         "--metric",
@@ -94,6 +99,7 @@ def make_config(config: Config, arguments: argparse.Namespace) -> tuple[Config, 
 def main(argv: list[str] | None = None) -> None:
     """Detect, score and print the table."""
     arguments = parse(argv)
+    settings = typed(parse_assignments(arguments.set))
     # Checked now, and not after an hour of detection.
     out, page = (
         outputs.new_file(path, arguments.overwrite) if path else None
@@ -110,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
         coco_ap.import_pycocotools()
     device = backend.prepare_device()
     print(f"device: {device}")
-    detector = Detector.load(arguments.run, arguments.weights)
+    detector = Detector.load(arguments.run, arguments.weights, settings)
     config, notes = make_config(detector.config, arguments)
     for note in notes:
         echo(note)
@@ -157,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
             out.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         echo(f"written to {out}")
     if page:
-        settings = {
+        facts = {
             "metric": metric,
             "device": device,
             "data": build.folder(config.data),
@@ -167,11 +173,11 @@ def main(argv: list[str] | None = None) -> None:
             "short side, long side": f"{config.data.short_side}, {config.data.long_side}",
             "score threshold": detection.score_threshold,
             "NMS IoU": detection.nms_iou,
-        }
+        } | {key: shown_value(value) for key, value in settings.items()}
         evaluation_page.write(
             page,
             evaluation_page.Evaluation(
-                values, scores.table, analysed, detector.classes, samples, found, settings
+                values, scores.table, analysed, detector.classes, samples, found, facts
             ),
         )
         echo(f"written to {page}")

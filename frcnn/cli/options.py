@@ -150,3 +150,15 @@ def any_setting(group: argparse._ArgumentGroup) -> None:
         metavar="KEY=VALUE",
         help="any setting; may be repeated (default: none)",
     )
+
+
+def detection_setting(group: argparse._ArgumentGroup) -> None:
+    """Add ``--set KEY=VALUE`` for the section ``detection``, which a trained detector can change."""
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting of the section detection, such as detection.flip=true; may be repeated "
+        "(default: those of the run)",
+    )

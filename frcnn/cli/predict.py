@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 from frcnn.cli.common import quiet_import
-from frcnn.cli.options import Parser
+from frcnn.cli.options import Parser, detection_setting
 from frcnn.config.schema import typed
+from frcnn.config.text_format import parse_assignments
 from frcnn.errors import ConfigError
 from frcnn.files import outputs
 from frcnn.runs import signals
@@ -61,6 +62,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         ("--classes", "A,B", "names of the classes to detect (default: all)"),
     ):
         found.add_argument(flag, metavar=metavar, help=text)
+    detection_setting(found)
     found.add_argument(
         "--tile",
         type=int,
@@ -109,8 +111,10 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         ConfigError: a value does not fit; the message names the option.
     """
     given = {flag: getattr(arguments, flag[2:].replace("-", "_")) for flag in SETTINGS}
+    given_keys = {SETTINGS[flag]: text for flag, text in given.items() if text is not None}
+    assigned = typed(parse_assignments(arguments.set))  # here the message has the setting's own name
     try:
-        return typed({SETTINGS[flag]: text for flag, text in given.items() if text is not None})
+        return typed(given_keys) | assigned
     except ConfigError as error:
         message = str(error)
         for flag, key in SETTINGS.items():

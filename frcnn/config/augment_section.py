@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
-from frcnn.config.fields import Factor, Section, setting
-from frcnn.config.values import WHOLE, List, Number, Whole
-
-Side = Annotated[int, Field(ge=1, le=2**14), WHOLE]
+from frcnn.config.fields import Factor, Section, Side, setting
+from frcnn.config.values import List, Number, Whole
 
 
 class AugmentConfig(Section):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from frcnn.config import class_names
-from frcnn.config.values import NUMBER, WHOLE_LIMIT, List, Text
+from frcnn.config.values import NUMBER, WHOLE, WHOLE_LIMIT, List, Text
 from frcnn.errors import ConfigError
 
 LARGEST = 1e6  # limit of pixels and factors: float32 has hardly any fractions beyond it
@@ -16,6 +16,7 @@ UNBOUNDED = WHOLE_LIMIT - 1
 # Bounds are before NUMBER, because only then pydantic puts them into the JSON schema.
 Pixels = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]
 Ratio = Annotated[float, Field(gt=0, le=1e4), NUMBER]
+Side = Annotated[int, Field(ge=1, le=2**14), WHOLE]
 Share = Annotated[float, Field(ge=0, le=1), NUMBER]
 Factor = Annotated[float, Field(ge=0, le=LARGEST), NUMBER]
 PositiveFactor = Annotated[float, Field(gt=0, le=LARGEST), NUMBER]

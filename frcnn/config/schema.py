@@ -17,13 +17,13 @@ from pydantic import ValidationError, model_validator
 from frcnn.config import class_names, class_weights, conv_tiles, messages, text_format
 from frcnn.config.augment_section import AugmentConfig
 from frcnn.config.box_section import BoxConfig
+from frcnn.config.detection_section import DetectionConfig
 from frcnn.config.fields import Settings
 from frcnn.config.log_section import LogConfig
 from frcnn.config.sections import (
     BACKBONES,
     AnchorConfig,
     DataConfig,
-    DetectionConfig,
     LossConfig,
     ModelConfig,
     OptimizerConfig,
@@ -140,6 +140,9 @@ class Config(_Sections):
             )
         if self.loss.box != "smooth_l1":
             problems.append("box.kind=oriented needs loss.box=smooth_l1")
+        for name in ("soft_nms_sigma", "flip", "short_sides"):
+            if getattr(self.detection, name):
+                problems.append(f"box.kind=oriented does not work with detection.{name} yet")
         if self.augment.is_active:
             problems.append(
                 "box.kind=oriented does not work with the settings of augment yet, only with data.flip"

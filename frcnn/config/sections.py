@@ -222,24 +222,6 @@ class RoiConfig(Section):
     )
 
 
-class DetectionConfig(Section):
-    """Making detections from the classifier's outputs, and the AP of detections."""
-
-    score_threshold: Number = setting(
-        0.05, "detections whose score is not above this are dropped", ge=0, le=1
-    )
-    min_size: Number = setting(
-        0.0, "least width and height of a detection, pixels of the network input", ge=0, le=LARGEST
-    )
-    nms_iou: Number = setting(0.3, "IoU above which NMS removes a box of the same class", ge=0, le=1)
-    max_detections: Whole = setting(100, "detections per image, at most", ge=1, le=2**16)
-    classes: ClassNames = setting((), "names of the classes to detect; empty: all", max_length=2**14)
-    ap_iou: Number = setting(0.5, "IoU from which a detection is a hit in AP", gt=0, le=1)
-    ap_interpolation: Literal["auto", "11-point", "all-point"] = setting(
-        "auto", "how AP is computed; auto: 11-point for VOC 2007, otherwise all-point, as VOC since 2010"
-    )
-
-
 class OptimizerConfig(Section):
     """The optimizers: one for each sub-model, with the same settings. Ren et al. 2015, section 3.2."""
 

@@ -8,6 +8,7 @@ padded to the largest image of their batch.)
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from frcnn.data.loader import Batch, DataLoader
 from frcnn.data.sample import Dataset
 from frcnn.errors import ConfigError, DataError
 from frcnn.evaluation import coco_ap, voc_ap
+from frcnn.ops import views
 from frcnn.text import bar_options, listed
 
 Detector = Any  # frcnn.detector.Detector, which imports this module
@@ -152,18 +154,44 @@ def detect(
     if not len(dataset):
         raise DataError(f"{dataset.name} has no image")
     multiple = detector.models.size_multiple
-    data = data or detector.config.data
-    kind = detector.config.box.kind
-    batches = DataLoader(dataset, data, multiple, training=False, on_skip=on_skip, box_kind=kind)
+    config, settings = detector.config, detector.config.detection
+    # One loader per view. They have the same images in the same batches. The first reports the skipped.
+    reports = itertools.chain([on_skip], itertools.repeat(lambda *fault: None))
+    loaders = [
+        DataLoader(dataset, own, multiple, training=False, on_skip=report, box_kind=config.box.kind)
+        for own, report in zip(views_of(config, data), reports)
+    ]
     detections: list[dict] = []
     truths: list[dict] = []
-    for batch in tqdm(batches.epoch(), "evaluation", len(batches), unit="batch", **bar_options()):
+    batches = zip(*(loader.epoch() for loader in loaders))
+    for views_of_batch in tqdm(batches, "evaluation", len(loaders[0]), unit="batch", **bar_options()):
         started = time.perf_counter()
-        batch_detections, batch_truths = detect_batch(detector, batch)
-        on_batch(batch, time.perf_counter() - started)
-        detections += batch_detections
+        found, batch_truths = detect_batch(detector, views_of_batch[0])
+        if len(loaders) > 1:
+            others = [detect_batch(detector, batch)[0] for batch in views_of_batch[1:]]
+            options = settings.nms_iou, settings.max_detections
+            found = [views.merge(of_image, *options) for of_image in zip(found, *others)]
+        on_batch(views_of_batch[0], time.perf_counter() - started)
+        detections += found
         truths += batch_truths
     return detections, truths
+
+
+def views_of(config: Config, data: DataConfig | None = None) -> list[DataConfig]:
+    """Return the section ``data`` for each size at which ``detection.short_sides`` has images detected.
+
+    Args:
+        config: the settings of a detector.
+        data: section to change; None: that of ``config``.
+    """
+    data = data or config.data
+    if not config.detection.short_sides:
+        return [data]
+    factors = [(side, side / data.short_side) for side in config.detection.short_sides]
+    return [
+        data.replace(short_side=side, long_side=max(side, round(data.long_side * factor)))
+        for side, factor in factors
+    ]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

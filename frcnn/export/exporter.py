@@ -102,6 +102,12 @@ def export(
 
     if detector.config.box.kind != "axis_aligned":
         raise ConfigError("a detector of oriented boxes cannot be exported yet")
+    for setting in ("soft_nms_sigma", "flip", "short_sides"):
+        if getattr(detector.config.detection, setting):
+            raise ConfigError(
+                f"detection.{setting} is no part of an exported file: load the detector with the "
+                "setting's default, write it by Detector.save, and export that file"
+            )
     detector = type(detector)(graph.in_float32(detector.models), detector.config, detector.classes)
     unchecked = out.with_name(f"unchecked-{out.name}")
     try:

@@ -209,7 +209,8 @@ class PostprocessLayer(layers.Layer):
     (B, M, E), scores (B, M) and labels (B, M), best first; padding has score 0 and label -1.
 
     Args:
-        delta_weights, score_threshold, min_size, nms_iou, labels_to_detect: as for ``postprocess``.
+        delta_weights, score_threshold, min_size, nms_iou, labels_to_detect, soft_nms_sigma: as for
+            ``postprocess``.
         max_detections: M.
         box_kind: a name in ``frcnn.ops.box_kinds.BOX_KINDS``.
 
@@ -226,13 +227,14 @@ class PostprocessLayer(layers.Layer):
         max_detections: int = 100,
         labels_to_detect: tuple[int, ...] = (),
         box_kind: str = "axis_aligned",
+        soft_nms_sigma: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.delta_weights = tuple(delta_weights)
         self.score_threshold, self.min_size = score_threshold, min_size
         self.nms_iou, self.max_detections = nms_iou, max_detections
-        self.labels_to_detect = tuple(labels_to_detect)
+        self.labels_to_detect, self.soft_nms_sigma = tuple(labels_to_detect), soft_nms_sigma
         self.box_kind, self.kind = box_kind, BOX_KINDS[box_kind]
         self.supports_jit = not IS_TENSORFLOW  # XLA has no kernel for TensorFlow's NMS
 
@@ -251,6 +253,7 @@ class PostprocessLayer(layers.Layer):
             self.max_detections,
             self.labels_to_detect,
             self.kind,
+            self.soft_nms_sigma,
         )
 
     def compute_output_spec(self, rois, *_):
@@ -263,6 +266,7 @@ class PostprocessLayer(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         names = "delta_weights score_threshold min_size nms_iou max_detections labels_to_detect box_kind"
+        names += " soft_nms_sigma"
         return _own_config(super(), {name: getattr(self, name) for name in names.split()})
 
 

@@ -254,6 +254,7 @@ class FasterRCNN:
             config.detection.max_detections,
             class_names.numbers_of(config.detection.classes, config.data.classes, "detection.classes"),
             kind.name,
+            config.detection.soft_nms_sigma,
         )
         detections = postprocess(proposals, *self.region_classifier([pooled_levels, proposals]), sizes)
         self.detector = Forward([images, sizes], detections, name="detector")

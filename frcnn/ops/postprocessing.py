@@ -14,6 +14,7 @@ from keras import ops
 from frcnn.backend import map_images
 from frcnn.ops import boxes as box_ops
 from frcnn.ops.box_kinds import AXIS_ALIGNED, BoxKind
+from frcnn.ops.soft_nms import soft_nms_by_class
 
 Tensor = Any
 
@@ -30,6 +31,7 @@ def postprocess(
     max_detections: int = 100,
     labels_to_detect: tuple[int, ...] = (),
     kind: BoxKind = AXIS_ALIGNED,
+    soft_nms_sigma: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Make the detections of each image, best first.
 
@@ -47,6 +49,7 @@ def postprocess(
         max_detections: M.
         labels_to_detect: detections of other classes are dropped; empty: all classes are kept.
         kind: kind of the boxes.
+        soft_nms_sigma: if above 0, soft-NMS takes the place of NMS (``frcnn.ops.soft_nms``).
 
     Returns:
         boxes (B, M, E), scores (B, M), labels (B, M) int32. Padding: score 0, label -1.
@@ -78,9 +81,14 @@ def postprocess(
 
     def suppress(image):
         image_boxes, image_scores, image_labels = image
-        kept = kind.nms_by_class(image_boxes, image_scores, image_labels, nms_iou, max_detections)
-        index = ops.maximum(kept, 0)
-        kept_scores = ops.where(kept >= 0, ops.take(image_scores, index), 0.0)
+        if soft_nms_sigma:
+            options = soft_nms_sigma, score_threshold, max_detections, kind.iou
+            kept, kept_scores = soft_nms_by_class(*image, *options)
+            index = ops.maximum(kept, 0)
+        else:
+            kept = kind.nms_by_class(image_boxes, image_scores, image_labels, nms_iou, max_detections)
+            index = ops.maximum(kept, 0)
+            kept_scores = ops.where(kept >= 0, ops.take(image_scores, index), 0.0)
         kept_labels = ops.where(kept_scores > 0.0, ops.take(image_labels, index), -1)
         return ops.take(image_boxes, index, axis=0), kept_scores, kept_labels
 

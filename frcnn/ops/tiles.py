@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from frcnn.errors import ConfigError
-from frcnn.ops.nms import BLOCK, nms_by_class
+from frcnn.ops import views
 
 Window = tuple[int, int, int, int]
 MARGIN = 2.0  # a box this close to a tile's border counts as cut, pixels
@@ -94,18 +94,8 @@ def merge(
     cut = np.asarray((low | high).any(axis=1))
     kept = ~_covered(boxes, labels, cut)
     boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    # Padded to a multiple of BLOCK with empty boxes of score 0, so that JAX compiles few shapes.
-    padding = -len(scores) % BLOCK or BLOCK
-    best = nms_by_class(
-        np.pad(boxes, [(0, padding), (0, 0)]),
-        np.pad(scores, (0, padding)),
-        np.pad(labels, (0, padding)),
-        nms_iou,
-        max_detections,
-    )
-    best = np.asarray(best)
-    best = best[(best >= 0) & (best < len(scores))]
-    return {"boxes": boxes[best], "scores": scores[best], "labels": labels[best]}
+    found_whole = {"boxes": boxes, "scores": scores, "labels": labels}
+    return views.merge([found_whole], nms_iou, max_detections)
 
 
 def _covered(boxes: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from frcnn import rng as rng_module
 from frcnn.config.schema import Config
+from frcnn.data.detections import to_image_pixels
 from frcnn.data.loader import DataLoader
-from frcnn.detector import to_image_pixels
 from frcnn.evaluation import evaluator
 from frcnn.evaluation.voc_ap import VocAp, format_table, voc_ap
 from frcnn.logging.running_mean import RunningMean

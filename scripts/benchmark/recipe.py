@@ -81,6 +81,7 @@ ITEMS = {
     # mmdetection gives GIoU ten times the weight of smooth L1.
     "giou": {"loss.box": "giou", "loss.classifier": "1,10"},
     "adamw": {"optimizer.name": "adam", "optimizer.learning_rate": 2e-4, "optimizer.weight_decay": 0.05},
+    "soft-nms": {"detection.soft_nms_sigma": 0.5},
     # With its settings beside its name: with another file of the recipe it is another run.
     "small-data": {"train.recipe": "small-data"}
     | {key: text_format.shown(value) for key, value in RECIPE_PRESETS["small-data"].items()},

@@ -19,6 +19,7 @@ from support import coco_eval, load_script
 from frcnn.cli import common
 from frcnn.config import presets
 from frcnn.config.schema import Config, DetectionConfig
+from frcnn.config.text_format import shown
 from frcnn.data import build
 from frcnn.data.loader import DataLoader
 from frcnn.data.sample import Dataset
@@ -188,6 +189,8 @@ def test_a_detector_of_shapes_is_scored_on_the_folder_that_is_named(script):
         ),
         ("RUN --split other", "the splits there are: train, val"),
         ("RUN --data-dir nowhere", "no VOC2007 in nowhere"),
+        ("RUN --set data.flip=0", "data.flip is fixed by the weights; only detection.* can be changed"),
+        ("RUN --set detection.sigma=1", "there is no setting 'detection.sigma'"),
         ("RUN --batch-size 0", "data.batch_size must be a whole number from 1"),
         ("RUN --json no/folder/a.json", "there is no folder no/folder"),
         ("RUN --json .", "it is a folder; give the name of a file"),
@@ -222,6 +225,28 @@ def test_labels_are_classified_in_their_own_boxes(run):
         models=FileModels(SimpleNamespace(size_multiple=1, score_threshold=0, resizes=False), None)
     )
     assert evaluator.classify_labels(exported, batch) is None
+
+
+def test_views_are_merged_as_in_prediction(script, run, tmp_path):
+    """Images of each size are made from the files, not from resized images."""
+    settings = {"detection.flip": True, "detection.short_sides": [96, 160]}
+    detector = Detector.load(run, settings=settings)
+    config = detector.config
+    dataset = build.load_split(config.data, config.data.val_split, detector.classes)
+    seen = []
+    data = config.data.replace(batch_size=1)  # a batch pads its images to the largest
+    found, _ = evaluator.detect(
+        detector, dataset, data, on_batch=lambda batch, _: seen.extend(batch.samples)
+    )
+    assert [sample.name for sample in seen] == [sample.name for sample in dataset.samples]
+    expected = detector.predict([sample.path for sample in dataset.samples])
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-4)
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={shown(value)}")]
+    script.main([str(run), "--batch-size", "1", "--json", str(tmp_path / "a.json"), *sets])
+    values = json.loads((tmp_path / "a.json").read_text())
+    of_views = evaluator.score(found, [s.truth() for s in seen], detector.classes, values["metric"])
+    assert values["summary"]["mAP"] == pytest.approx(of_views.mean_ap, abs=1e-6)
 
 
 def test_other_classes_and_metrics_are_refused(run):

@@ -9,9 +9,10 @@ import pytest
 from train_steps import CONFIG
 
 from frcnn.data.anchor_targets import AnchorTargetCreator
+from frcnn.data.detections import to_image_pixels
 from frcnn.data.loader import Batch
 from frcnn.data.sample import Sample
-from frcnn.detector import Detector, to_image_pixels
+from frcnn.detector import Detector
 from frcnn.errors import ConfigError
 from frcnn.evaluation.evaluator import classify_labels
 from frcnn.evaluation.voc_ap import voc_ap
