@@ -3,6 +3,9 @@
 There are four small runs on drawn shapes: a good one, and three with one fault each. The screenshots
 show TensorBoard's pages in headless Chromium. It takes half an hour on two CPU cores. Runs that are
 already in RUNS are not trained again.
+
+``python scripts/curves_page.py RUN --report report.html --out FOLDER`` takes screenshots of one run of
+``frcnn train`` and of its report instead: each page in a window of 1400 and one of 400 pixels.
 """
 
 import argparse
@@ -46,14 +49,22 @@ SCREENSHOTS = {
     "images": ("logs/healthy", "images&tagFilter=pictures%2F1", 1100, 800),
     "custom_scalars": ("logs/healthy", "custom_scalars", 1100, 780),
 }
+# Of one run: pages of TensorBoard and parts of the report, and sizes of the window.
+PAGES = ("scalars", "images", "pr_curves", "hparams", "text", "custom_scalars", "histograms")
+PARTS = ("summary", "curves", "classes", "mistakes", "labels", "training", "about")
+WINDOWS = ((1400, 900), (400, 900))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("runs", type=pathlib.Path, metavar="RUNS", help="folder for data and runs")
+    parser.add_argument("--report", type=pathlib.Path, help="RUNS is one run, and this is its report")
     parser.add_argument("--chromium", default="chromium", help="the browser's command")
     parser.add_argument("--out", type=pathlib.Path, default=IMAGES, help="folder for the screenshots")
     arguments = parser.parse_args()
+    if arguments.report:
+        one_run(arguments.runs, arguments.report, arguments.out, arguments.chromium)
+        return
     for name, (images, settings) in RUNS.items():
         if not (arguments.runs / "logs" / name / "best.weights.h5").is_file():
             train(arguments.runs, name, images, settings)
@@ -77,6 +88,27 @@ def train(folder: pathlib.Path, name: str, images: int, settings: dict[str, obje
     out = folder / "logs" / name
     command = [sys.executable, "-m", "frcnn", "train", str(data), *COMMON, *SIZES, *sets]
     subprocess.run([*command, "--resume", "--out", str(out)], cwd=ROOT, check=True)
+
+
+def one_run(run: pathlib.Path, report: pathlib.Path, out: pathlib.Path, browser: str) -> None:
+    """Write a screenshot of each page of a run and of its report: a wide window beside a narrow one."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, tensorboard(run) as address:
+        urls = {page: f"{address}#{page}" for page in PAGES}
+        urls |= {f"report_{part}": f"{report.resolve().as_uri()}#{part}" for part in PARTS}
+        for name, url in urls.items():
+            pictures = []
+            for width, height in WINDOWS:
+                path = pathlib.Path(folder, f"{name}_{width}.png")
+                screenshot(browser, url, path, width, height)
+                with Image.open(path) as image:
+                    pictures.append(image.convert("RGB"))
+            gap = 20
+            sides = [picture.width for picture in pictures]
+            both = Image.new("RGB", (sum(sides) + gap, max(one.height for one in pictures)), "grey")
+            both.paste(pictures[0], (0, 0))
+            both.paste(pictures[1], (sides[0] + gap, 0))
+            save(both, out / f"{name}.png")
 
 
 @contextlib.contextmanager
@@ -110,9 +142,14 @@ def screenshot(browser: str, url: str, path: pathlib.Path, width: int, height: i
         options += [f"--user-data-dir={profile}", f"--window-size={width},{height}", "--hide-scrollbars"]
         options += ["--virtual-time-budget=30000", f"--screenshot={path}", url]
         subprocess.run([browser, *options], check=True, timeout=300, stderr=subprocess.DEVNULL)
-    with Image.open(path) as image:  # 128 colours: half the bytes
-        small = image.convert("RGB").quantize(128)
-    small.save(path, optimize=True)
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    save(picture, path)
+
+
+def save(picture: Image.Image, path: pathlib.Path) -> None:
+    """Write a PNG of 192 colours: half the bytes. Lines of a rare colour keep it."""
+    picture.quantize(192, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ class ExportedGraph(tf.Module):
         super().__init__()
         detector = models.detector
         self.tracked = [variable.value for variable in detector.variables]  # a SavedModel wants them
-        large = [one for one in detector.variables if len(one.shape) == 2 and np.prod(one.shape) >= LARGE]
+        matrices = [variable for variable in detector.variables if len(variable.shape) == 2]
+        large = [variable for variable in matrices if np.prod(variable.shape) >= LARGE]
         self.dense_kernels = lambda: large  # a list would become a part of a SavedModel
 
         def serve(images: tf.Tensor, image_sizes: tf.Tensor) -> dict[str, tf.Tensor]:

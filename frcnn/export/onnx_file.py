@@ -66,7 +66,8 @@ def converted(function: Any, kernels: Sequence[keras.Variable] = ()) -> Any:
     """Return a ``tf.function`` with an input signature as an ``onnx.ModelProto``.
 
     ``tf2onnx`` keeps a copy of each constant in each of its passes over the graph: VGG16's head with
-    4096 units took 21 GB. So the largest constants are inputs while it works, and get their values after it.
+    4096 units took 21 GB. So the largest constants are inputs while it works, and get their values after
+    it.
 
     Args:
         function: the ``tf.function``.

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from frcnn import api
+from frcnn.cli import evaluate
+from frcnn.config.presets import PRESETS
 from frcnn.data import shapes
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "plant_label_faults.py"
@@ -71,3 +74,32 @@ def test_what_is_named_is_counted(script, planted, tmp_path):
         == f"unlabelled: {len(rows)} of {len(rows)} planted faults named, {len(rows)} named in all"
     )
     assert swapped.startswith("swapped class: 0 of ") and costliest == "costliest kinds: missed"
+
+
+@pytest.mark.slow  # trains for minutes
+def test_the_report_names_each_kind_of_fault(script, tmp_path):
+    base, spoilt, run = tmp_path / "base", tmp_path / "spoilt", tmp_path / "run"
+    shapes.make(base, {"train": 400, "val": 60}, seed=3)
+    swap = ("circle", "square")
+    script.copy_with_faults(base, spoilt, swap, 0.1, 1)
+    settings = PRESETS["shapes"] | {"data.dataset": "voc", "train.schedule": "joint", "train.epochs": 10}
+    api.train(spoilt, settings=settings, out=run)
+    for kind in script.KINDS:
+        copy, scores, page = (tmp_path / f"{kind}{suffix}" for suffix in ("", ".json", ".html"))
+        script.copy_with_faults(base, copy, swap, 0.1, 1, [kind])
+        options = [
+            "--data-dir",
+            str(copy),
+            "--split",
+            "val",
+            "--report",
+            str(page),
+            "--json",
+            str(scores),
+        ]
+        evaluate.main([str(run), *options])
+        values = json.loads(scores.read_text())
+        doubts = {name: row["doubt"] for name, row in values["analysis"]["label_errors"].items()}
+        assert max(doubts, key=doubts.get) == kind, doubts
+        found, number = script.count_named(kind, copy, values)
+        assert found >= 0.8 * number > 8, (kind, found, number)
