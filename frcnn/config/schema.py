@@ -143,10 +143,6 @@ class Config(_Sections):
         for name in ("soft_nms_sigma", "flip", "short_sides"):
             if getattr(self.detection, name):
                 problems.append(f"box.kind=oriented does not work with detection.{name} yet")
-        if self.augment.is_active:
-            problems.append(
-                "box.kind=oriented does not work with the settings of augment yet, only with data.flip"
-            )
         return problems
 
     def get(self, key: str) -> Any:

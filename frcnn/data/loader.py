@@ -98,7 +98,7 @@ class DataLoader:
         self.box_kind = box_kind
         self.augmenter = None
         if training and augment is not None and augment.is_active:
-            self.augmenter = Augmenter(dataset, config, augment, seed, self._whole)
+            self.augmenter = Augmenter(dataset, config, augment, seed, self._whole, box_kind)
         self.factors = None
         if training and config.repeat_threshold:
             self.factors = repeats.repeat_factors(dataset, config.repeat_threshold)

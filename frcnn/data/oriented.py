@@ -84,6 +84,17 @@ def scaled(boxes: ArrayLike, factor: float) -> np.ndarray:
     return stretch(array.reshape(-1, size), np.array([factor, factor]))
 
 
+def shift(boxes: np.ndarray, x: float, y: float) -> np.ndarray:
+    """Return boxes of either kind moved by (x, y) pixels."""
+    offset = [x, y, x, y] if boxes.shape[-1] == 4 else [x, y, 0, 0, 0]
+    return boxes + np.array(offset, "float32")
+
+
+def side_lengths(boxes: np.ndarray) -> np.ndarray:
+    """Return the (..., 2) sides of boxes of either kind, pixels."""
+    return boxes[..., 2:] - boxes[..., :2] if boxes.shape[-1] == 4 else boxes[..., 2:4]
+
+
 def flip(boxes: np.ndarray, width: int) -> np.ndarray:
     """Return boxes of either kind in an image of a width that is mirrored left to right."""
     if boxes.shape[-1] == 4:
@@ -91,3 +102,56 @@ def flip(boxes: np.ndarray, width: int) -> np.ndarray:
     mirrored = boxes.copy()
     mirrored[:, 0], mirrored[:, 4] = width - boxes[:, 0], -boxes[:, 4]
     return mirrored
+
+
+def flip_vertically(boxes: np.ndarray, height: int) -> np.ndarray:
+    """Return boxes of either kind in an image of a height that is mirrored top to bottom."""
+    if boxes.shape[-1] == 4:
+        x1, y1, x2, y2 = boxes.T
+        return np.stack([x1, height - y2, x2, height - y1], axis=1)
+    mirrored = boxes.copy()
+    mirrored[:, 1], mirrored[:, 4] = height - boxes[:, 1], -boxes[:, 4]
+    return mirrored
+
+
+def clip(boxes: np.ndarray, window: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (G, 5) oriented boxes cut at a window x1, y1, x2, y2, and (G,) shares of area that remain.
+
+    A cut box is the rectangle of the same angle around the part in the window; its corners may still lie
+    outside. A box without such a part gets sides of 0. A second cut at the same window changes nothing.
+
+    Example:
+        >>> clip(np.array([[5.0, 5.0, 10.0, 4.0, 0.0]]), (0, 0, 5, 20))[0].tolist()
+        [[2.5, 5.0, 5.0, 4.0, 0.0]]
+    """
+    x1, y1, x2, y2 = window
+    around, clipped = outer(boxes), boxes.copy()
+    crossing = (around < [x1, y1, x1, y1]).any(axis=1) | (around > [x2, y2, x2, y2]).any(axis=1)
+    for row in np.flatnonzero(crossing):
+        box = boxes[row].astype("float64")
+        part = corners(box)
+        for axis, limit, sign in ((0, x1, 1), (0, x2, -1), (1, y1, 1), (1, y2, -1)):
+            part = _half(part, sign * (part[:, axis] - limit))
+        if len(part) < 3:
+            clipped[row, 2:4] = 0.0
+            continue
+        cos, sin = np.cos(box[4]), np.sin(box[4])
+        frame = np.array([[cos, sin], [-sin, cos]])  # directions of the sides
+        own = (part - box[:2]) @ frame.T
+        low, high = own.min(axis=0), own.max(axis=0)
+        clipped[row, :2], clipped[row, 2:4] = box[:2] + 0.5 * (low + high) @ frame, high - low
+    areas = [np.prod(own[:, 2:4], axis=1) for own in (clipped, boxes)]
+    return clipped, (areas[0] / np.maximum(areas[1], 1e-9)).astype("float32")
+
+
+def _half(points: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Return the part of a convex polygon (P, 2) where the distances (P,) from a line are positive."""
+    kept = []
+    for here, there, own, other in zip(
+        points, np.roll(points, -1, axis=0), distances, np.roll(distances, -1)
+    ):
+        if own >= 0:
+            kept.append(here)
+        if own * other < 0:
+            kept.append(here + (there - here) * (own / (own - other)))
+    return np.array(kept).reshape(-1, 2)

@@ -174,7 +174,12 @@ def draw_augmented(
 ) -> Iterator[Image.Image]:
     """Yield an image as training would change it in its first epochs, with all its boxes."""
     augmenter = Augmenter(
-        dataset, config.data, config.augment, config.train.seed, lambda one: transforms.load(one.path)
+        dataset,
+        config.data,
+        config.augment,
+        config.train.seed,
+        lambda one: transforms.load(one.path),
+        config.box.kind,
     )
     for epoch in range(versions):
         index = dataset.samples.index(sample)

@@ -91,7 +91,7 @@ def test_folders_that_cannot_be_read_say_what_they_look_like(tmp_path):
         file: f"{file} is no folder but a file",
         "": "the name of the data's folder is empty",
         sets: f"it holds cards/; {sets / 'cards'} is a VOC folder: name that one",
-        other: f"{other} holds no labels in a known format (voc, coco, cvat, yolo, csv, labelme, "
+        other: f"{other} holds no labels in a known format (voc, coco, cvat, yolo, csv, dota, labelme, "
         "voc-flat), nor VOCdevkit; it holds nothing",
     }
     for folder, text in expected.items():

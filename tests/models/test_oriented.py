@@ -120,7 +120,7 @@ def test_detections_without_angles_count_with_angle_zero():
     [
         ({"model.pooling": "roi_pool"}, "model.pooling=roi_align"),
         ({"model.pool_aligned": "false"}, "model.pool_aligned=true"),
-        ({"augment.crop": "0.5"}, "augment"),
+        ({"loss.box": "giou"}, "loss.box=smooth_l1"),
     ],
 )
 def test_settings_that_oriented_boxes_do_not_allow(setting, message):

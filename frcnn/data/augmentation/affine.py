@@ -2,7 +2,8 @@
 
 After a rotation, a box is the axis-aligned box around the rotated box. It is exact for a rectangular
 object; for other objects it is too large, so the angles should be small. If the image's edge cuts a
-rotated box, the new box is the axis-aligned box around the visible part.
+rotated box, the new box is the axis-aligned box around the visible part. An oriented box is rotated with
+its object. After a shear it is the rectangle of least area around the sheared box.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import cv2
 import numpy as np
 
+from frcnn.data import four_points, oriented
 from frcnn.data.augmentation.example import Example
 from frcnn.data.transforms import PADDING_RGB
 
@@ -19,8 +21,7 @@ from frcnn.data.transforms import PADDING_RGB
 def flip_vertically(example: Example) -> Example:
     """Mirror an example top to bottom."""
     height = example.image.shape[0]
-    x1, y1, x2, y2 = example.boxes.T
-    boxes = np.stack([x1, height - y2, x2, height - y1], axis=1)
+    boxes = oriented.flip_vertically(example.boxes, height)
     return example.replace(image=cv2.flip(example.image, 0), boxes=boxes)
 
 
@@ -56,6 +57,10 @@ def warp(example: Example, transform: np.ndarray) -> Example:
     image = cv2.warpAffine(
         example.image, own, (width, height), flags=cv2.INTER_LINEAR, borderValue=PADDING_RGB
     )
+    if example.boxes.shape[-1] == 5:
+        moved = oriented.corners(example.boxes.astype("float64")) @ transform[:, :2].T + transform[:, 2]
+        boxes = np.array([four_points.least_rectangle(own) for own in moved], "float32").reshape(-1, 5)
+        return example.replace(image=image, boxes=boxes).clipped()
     corners = example.boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (G, 4, 2)
     moved = (corners @ transform[:, :2].T + transform[:, 2]).astype("float32")
     boxes, visible = example.boxes.copy(), example.visible.copy()

@@ -14,7 +14,7 @@ import numpy as np
 from frcnn import rng as rng_module
 from frcnn.config.augment_section import AugmentConfig
 from frcnn.config.schema import DataConfig
-from frcnn.data import transforms
+from frcnn.data import oriented, transforms
 from frcnn.data.augmentation import affine, crop, mosaic, photometric
 from frcnn.data.augmentation.example import Example, clip, empty
 from frcnn.data.sample import Dataset, Sample
@@ -68,6 +68,7 @@ class Augmenter:
         config: the section ``augment`` of the settings.
         seed: seed of all random numbers.
         load: function from a ``Sample`` to its image (H, W, 3) uint8, which is not changed.
+        box_kind: the setting ``box.kind``.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class Augmenter:
         config: AugmentConfig,
         seed: int,
         load: Callable[[Sample], np.ndarray],
+        box_kind: str = "axis_aligned",
     ):
         self.dataset, self.data, self.config, self.seed, self.load = dataset, data, config, seed, load
+        self.box_kind = box_kind
 
     def plan(self, index: int, *position: int) -> Plan:
         """Draw the random choices on which the size of an image depends.
@@ -98,8 +101,9 @@ class Augmenter:
     def _plan(self, sample, rng):
         window = (0, 0, sample.width, sample.height)
         if rng.random() < self.config.crop:
-            boxes = sample.boxes[~sample.difficult] if not sample.difficult.all() else sample.boxes
-            window = crop.draw_window(sample.width, sample.height, boxes, rng)
+            boxes = sample.boxes_of(self.box_kind)
+            used = boxes[~sample.difficult] if not sample.difficult.all() else boxes
+            window = crop.draw_window(sample.width, sample.height, used, rng)
         data = self.data
         if self.config.short_sides:
             data = data.model_copy(update={"short_side": int(rng.choice(self.config.short_sides))})
@@ -126,7 +130,8 @@ class Augmenter:
                     parts.append(self._placed(other, bool(mirrored), shrink))
                 except DataError:
                     # Its quarter stays empty. The loader reports the fault when it loads this image.
-                    parts.append(empty(plan.size, parts[0].image.dtype))
+                    numbers = parts[0].boxes.shape[1]
+                    parts.append(empty(plan.size, parts[0].image.dtype, numbers))
             example = mosaic.put_together(parts, plan.size, rng)
         else:
             example = self._placed(plan, flip)
@@ -162,8 +167,8 @@ class Augmenter:
     def _resized(self, plan, size):
         """Return the example of a plan's window, resized to (width, height)."""
         sample, (x1, y1, x2, y2) = plan.sample, plan.window
-        boxes, visible = clip(sample.boxes, plan.window)
-        boxes -= np.array([x1, y1, x1, y1], "float32")
+        boxes, visible = clip(sample.boxes_of(self.box_kind), plan.window)
+        boxes = oriented.shift(boxes, -x1, -y1)
         window = self.load(sample)[y1:y2, x1:x2]
         image, boxes = transforms.resize_to(window, boxes, size, self.data)
         return Example(image, boxes, sample.labels, sample.difficult, visible).clipped()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from frcnn.data import oriented
 from frcnn.data.augmentation.example import MIN_VISIBLE, clip
 
 # Least IoU of the crop with at least one box. One of these is drawn, as in SSD.
@@ -24,7 +25,7 @@ def draw_window(
 
     Args:
         width, height: sides of the image, pixels.
-        boxes: (G, 4) in pixels of the image.
+        boxes: (G, 4) in pixels of the image, or (G, 5) oriented ones.
         rng: random generator.
 
     Returns:
@@ -42,7 +43,7 @@ def draw_window(
         if not len(boxes):
             return window
         _, visible = clip(boxes, window)
-        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        areas = np.prod(oriented.side_lengths(boxes), axis=1)
         shared = visible * areas
         if (shared / (areas + wide * high - shared)).max() >= min_iou and visible.max() >= MIN_VISIBLE:
             return window

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from frcnn.data import oriented
 from frcnn.data.transforms import PADDING_RGB
 
 # A box is dropped if less than this share of its area remains after a cut, because the rest of the
@@ -24,7 +25,8 @@ class Example:
 
     Attributes:
         image: (H, W, 3) uint8 or float32 RGB, 0 to 255.
-        boxes: (G, 4) float32, pixels of ``image``, inside it.
+        boxes: (G, 4) float32, pixels of ``image``, inside it; or (G, 5) oriented ones, whose corners may
+            lie outside.
         labels: (G,) int32.
         difficult: (G,) bool; such boxes go through all transforms like the others.
         visible: (G,) float32 share of each box's area that remains after all cuts so far.
@@ -45,7 +47,7 @@ class Example:
         height, width = self.image.shape[:2]
         boxes, share = clip(self.boxes, (0, 0, width, height))
         visible = self.visible * share
-        sides = boxes[:, 2:] - boxes[:, :2]
+        sides = oriented.side_lengths(boxes)
         kept = (visible >= MIN_VISIBLE) & (sides >= MIN_SIDE).all(axis=1)
         rows = {name: getattr(self, name)[kept] for name in ("labels", "difficult")}
         return self.replace(boxes=boxes[kept], visible=visible[kept], **rows)
@@ -62,12 +64,18 @@ class Example:
         x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + width, size[0]), min(y + height, size[1])
         if x1 < x2 and y1 < y2:
             canvas[y1:y2, x1:x2] = self.image[y1 - y : y2 - y, x1 - x : x2 - x]
-        boxes = self.boxes + np.array([x, y, x, y], "float32")
-        return self.replace(image=canvas, boxes=boxes).clipped()
+        return self.replace(image=canvas, boxes=oriented.shift(self.boxes, x, y)).clipped()
 
 
 def clip(boxes: np.ndarray, window: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes (G, 4) clipped to a window x1, y1, x2, y2, and (G,) shares of area that remain."""
+    """Return boxes clipped to a window x1, y1, x2, y2, and (G,) shares of area that remain.
+
+    Args:
+        boxes: (G, 4), or (G, 5) oriented ones, which ``oriented.clip`` cuts.
+        window: in pixels.
+    """
+    if boxes.shape[-1] == 5:
+        return oriented.clip(boxes, window)
     x1, y1, x2, y2 = window
     clipped = np.clip(boxes, [x1, y1, x1, y1], [x2, y2, x2, y2]).astype("float32")
     areas = [np.prod(own[:, 2:] - own[:, :2], axis=1) for own in (clipped, boxes)]
@@ -80,8 +88,14 @@ def blank(size: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     return np.full((size[1], size[0], 3), colour, dtype)
 
 
-def empty(size: tuple[int, int], dtype: np.dtype) -> Example:
-    """Return an example of the padding's colour without boxes; ``size`` is (width, height)."""
+def empty(size: tuple[int, int], dtype: np.dtype, numbers: int = 4) -> Example:
+    """Return an example of the padding's colour without boxes.
+
+    Args:
+        size: (width, height), pixels.
+        dtype: of the image.
+        numbers: per box, 4 or 5.
+    """
     none = np.zeros(0, "float32")
-    boxes = np.zeros((0, 4), "float32")
+    boxes = np.zeros((0, numbers), "float32")
     return Example(blank(size, dtype), boxes, none.astype("int32"), none.astype(bool), none)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from frcnn.data import oriented
 from frcnn.data.augmentation.example import Example, blank
 
 OTHERS = 3  # number of images besides the image itself
@@ -33,7 +34,7 @@ def put_together(
     for example, (x1, y1, x2, y2) in zip(examples, corners):
         part = place_at_random(example, (x2 - x1, y2 - y1), rng)
         canvas[y1:y2, x1:x2] = part.image
-        parts.append(part.replace(boxes=part.boxes + np.array([x1, y1, x1, y1], "float32")))
+        parts.append(part.replace(boxes=oriented.shift(part.boxes, x1, y1)))
     names = ("boxes", "labels", "difficult", "visible")
     return Example(canvas, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
