@@ -185,8 +185,7 @@ class Detector:
 
         Raises:
             DataError: one of the images is none of these, or cannot be read.
-            ConfigError: ``batch_size``, ``tile`` or ``overlap`` is impossible, or there are tiles with
-                oriented boxes.
+            ConfigError: ``batch_size``, ``tile`` or ``overlap`` is impossible.
 
         Example::
 
@@ -255,8 +254,6 @@ class Detector:
         self, images: Iterator[np.ndarray], batch_size: int, tile: int, overlap: float
     ) -> Iterator[dict[str, Any]]:
         """Yield the detections in (H, W, 3) images that are cut into tiles."""
-        if self.config.box.kind != "axis_aligned":
-            raise ConfigError("tiles work with axis-aligned boxes only: predict without tiles")
         settings = self.config.detection
         for image in images:
             windows = tiles.windows(image.shape[1], image.shape[0], tile, overlap)

@@ -1,6 +1,7 @@
 """``frcnn compare``: compare training runs."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +94,7 @@ def compare_images(
         from frcnn import backend
         from frcnn.data import build
         from frcnn.detector import Detector
-        from frcnn.evaluation import differences, evaluator
+        from frcnn.evaluation import differences, evaluator, voc_ap
 
     backend.prepare_device()
     data, classes = runs[0].config.data, runs[0].config.data.classes
@@ -116,4 +117,8 @@ def compare_images(
             raise DataError(f"{run.path} could not decode the images that {runs[0].path} could")
         detections.append(found)
         samples = seen
+    if any(run.config.box.kind == "oriented" for run in runs):
+        truths = [*map(voc_ap.with_oriented_boxes, truths)]
+        detections = [[*map(voc_ap.with_oriented_boxes, found)] for found in detections]
+        samples = [dataclasses.replace(one, boxes=one.boxes_of("oriented")) for one in samples]
     return samples, differences.differing_images(detections, truths)

@@ -1,6 +1,7 @@
 """``frcnn evaluate``: score a trained detector on labelled images."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -109,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
         from frcnn import backend
         from frcnn.data import build
         from frcnn.detector import Detector
-        from frcnn.evaluation import analysis, coco_ap, evaluator, label_errors
+        from frcnn.evaluation import analysis, coco_ap, evaluator, label_errors, voc_ap
         from frcnn.report import evaluation_page
 
     if arguments.metric == "coco":
@@ -142,6 +143,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     scores = evaluator.score(found, truths, detector.classes, metric, detection.ap_iou)
     echo(scores.table)
+    if metric == "oriented":  # from here on, the boxes of labels and detections are the oriented ones
+        found, truths = ([*map(voc_ap.with_oriented_boxes, own)] for own in (found, truths))
+        samples = [dataclasses.replace(one, boxes=one.boxes_of("oriented")) for one in samples]
     interpolation = evaluator.METRICS[metric] or "all-point"
     analysed = analysis.analyse(
         found, truths, len(detector.classes), detection.ap_iou, interpolation, label_scores or None

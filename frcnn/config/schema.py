@@ -140,9 +140,8 @@ class Config(_Sections):
             )
         if self.loss.box != "smooth_l1":
             problems.append("box.kind=oriented needs loss.box=smooth_l1")
-        for name in ("soft_nms_sigma", "flip", "short_sides"):
-            if getattr(self.detection, name):
-                problems.append(f"box.kind=oriented does not work with detection.{name} yet")
+        if self.detection.soft_nms_sigma:
+            problems.append("box.kind=oriented does not work with detection.soft_nms_sigma")
         return problems
 
     def get(self, key: str) -> Any:

@@ -117,7 +117,7 @@ def polygon_lines(
 
 
 def four_point_lines(
-    width: int, height: int, points: Sequence[Sequence[float]], labels: Sequence[int]
+    width: int, height: int, points: Sequence[Sequence[float]] | np.ndarray, labels: Sequence[int]
 ) -> str:
     """Return the text of an image's label file with four corners per line, which may lie outside.
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from frcnn.data import oriented
 from frcnn.evaluation import curves, error_analysis, label_errors
-from frcnn.evaluation.voc_ap import ImageArrays, VocAp, iou, voc_ap
+from frcnn.evaluation.voc_ap import ImageArrays, VocAp, as_boxes, iou, voc_ap
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # those of COCO
 SIZES = ("small", "medium", "large")
@@ -91,7 +92,8 @@ def analyse(
     """Compute the ``Analysis`` of detections.
 
     Args:
-        detections, truths, num_classes, iou_threshold, interpolation: as for ``voc_ap``.
+        detections, truths, num_classes, iou_threshold, interpolation: as for ``voc_ap``. In all images
+            ``boxes`` may be oriented ones, (M, 5) and (G, 5).
         label_scores: as for ``find_label_errors``.
     """
     voc = voc_ap(detections, truths, num_classes, iou_threshold, interpolation)
@@ -134,11 +136,11 @@ def of_size(
         low, high: bounds of the area, square pixels: low <= area < high.
         iou_threshold: a detection matches an object if their IoU is at least this.
     """
-    boxes, others = (np.asarray(one["boxes"], "float64").reshape(-1, 4) for one in (found, truth))
+    boxes, others = (as_boxes(one["boxes"]) for one in (found, truth))
     same = np.asarray(found["labels"])[:, None] == np.asarray(truth["labels"])
     matches = (same & (iou(boxes, others) >= iou_threshold)).any(axis=1)
     areas, true_areas = (
-        np.prod(np.maximum(one[:, 2:] - one[:, :2], 0), axis=1) for one in (boxes, others)
+        np.prod(np.maximum(oriented.side_lengths(one), 0), axis=1) for one in (boxes, others)
     )
     true_areas = np.asarray(truth.get("area", true_areas))
     kept = matches | ((areas >= low) & (areas < high))

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from frcnn.evaluation.ranked_ap import RankedClass, mean_ap
-from frcnn.evaluation.voc_ap import ImageArrays, iou
+from frcnn.evaluation.voc_ap import ImageArrays, as_boxes, iou
 
 KINDS = ("missed", "background", "wrong class", "loose box", "class and box", "duplicate")
 BACKGROUND_IOU = 0.1
@@ -155,7 +155,7 @@ class _Row:
 
 def _class_image(image, found, truth, threshold):
     """Return a ``_Row`` for each detection that counts, and (image, object, label) of missed objects."""
-    boxes, others = (np.asarray(one["boxes"], "float64").reshape(-1, 4) for one in (found, truth))
+    boxes, others = (as_boxes(one["boxes"]) for one in (found, truth))
     labels, true_labels = (np.asarray(one["labels"], int) for one in (found, truth))
     difficult = np.asarray(truth["difficult"], bool)
     scores = np.asarray(found["scores"], "float64")

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from frcnn.evaluation.voc_ap import ImageArrays, iou
+from frcnn.evaluation.voc_ap import ImageArrays, as_boxes, iou
 
 SUSPICIONS = ("swapped class", "shifted box", "unlabelled")
 SCORE_THRESHOLD = 0.5
@@ -98,6 +98,8 @@ def listed(
 ) -> list[dict[str, Any]]:
     """Return the errors for JSON: image, kind, doubt, the detection, and the label if there is one.
 
+    A box is "box", four numbers, or "oriented", five.
+
     Where the classifier contradicts a label, "detection" is its class and score in the label's own box.
 
     Args:
@@ -112,20 +114,25 @@ def listed(
         place = (
             found["boxes"][one.detection] if one.detection is not None else truth["boxes"][one.object]
         )
-        box = np.asarray(place, "float64").tolist()
         row = {"image": names[one.image], "kind": one.kind, "doubt": one.doubt}
-        row["detection"] = {"class": classes[one.label], "score": one.score, "box": box}
+        row["detection"] = {"class": classes[one.label], "score": one.score} | _box(place)
         row["label"] = None
         if one.object is not None:
-            box = np.asarray(truth["boxes"][one.object], "float64").tolist()
-            row["label"] = {"class": classes[truth["labels"][one.object]], "box": box}
+            place = truth["boxes"][one.object]
+            row["label"] = {"class": classes[truth["labels"][one.object]]} | _box(place)
         rows.append(row)
     return rows
 
 
+def _box(place):
+    """Return a box for JSON, under the name of its kind."""
+    values = np.asarray(place, "float64").tolist()
+    return {"box" if len(values) == 4 else "oriented": values}
+
+
 def _in_image(image, found, truth, label_scores, score_threshold):
     """Yield the ``LabelError`` of one image."""
-    boxes, others = (np.asarray(one["boxes"], "float64").reshape(-1, 4) for one in (found, truth))
+    boxes, others = (as_boxes(one["boxes"]) for one in (found, truth))
     labels, true_labels = (np.asarray(one["labels"], int) for one in (found, truth))
     scores = np.asarray(found["scores"], "float64")
     overlaps, same = iou(boxes, others), labels[:, None] == true_labels

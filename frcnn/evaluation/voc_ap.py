@@ -105,7 +105,7 @@ def voc_ap(
         raise ValueError(f"iou_threshold must be in (0, 1], not {iou_threshold}")
     if oriented:
         detections, ground_truths = (
-            [_oriented(image) for image in images] for images in (detections, ground_truths)
+            [with_oriented_boxes(image) for image in images] for images in (detections, ground_truths)
         )
     found = _gather(detections, ("boxes", "scores", "labels"), num_classes, "detections")
     truth = _gather(ground_truths, ("boxes", "labels", "difficult"), num_classes, "ground_truths")
@@ -186,11 +186,20 @@ def _gather(images, keys, num_classes, what):
     return joined
 
 
-def _oriented(image):
-    """Return the arrays of one image, with oriented boxes (M, 5) as its ``boxes``."""
+def with_oriented_boxes(image: ImageArrays) -> dict[str, Any]:
+    """Return the arrays of one image, with oriented boxes (M, 5) as its ``boxes``.
+
+    They are ``oriented``; without it, the boxes with angle 0.
+    """
     boxes = np.asarray(image["boxes"], float).reshape(-1, 4)
     own = image.get("oriented")
     return {**image, "boxes": oriented_boxes.from_axis_aligned(boxes) if own is None else own}
+
+
+def as_boxes(values: Any) -> np.ndarray:
+    """Return boxes as float64, (M, 4) or (M, 5); ``[]`` is (0, 4)."""
+    boxes = np.asarray(values, "float64")
+    return boxes.reshape(-1, 5 if boxes.shape[-1] == 5 else 4)
 
 
 def _checked(image, keys, num_classes, where):

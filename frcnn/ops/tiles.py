@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from frcnn.errors import ConfigError
-from frcnn.ops import views
+from frcnn.ops import oriented_iou, views
 
 Window = tuple[int, int, int, int]
 MARGIN = 2.0  # a box this close to a tile's border counts as cut, pixels
@@ -73,36 +73,44 @@ def merge(
     """Merge the detections of the tiles of one image.
 
     Args:
-        found: for each tile ``boxes`` (M, 4) in pixels of the tile, ``scores`` (M,) and ``labels`` (M,).
+        found: for each tile ``boxes`` (M, 4) in pixels of the tile, ``scores`` (M,) and ``labels`` (M,);
+            for oriented boxes also ``oriented`` (M, 5).
         tiles: the result of ``windows``.
         nms_iou: NMS drops a box if its IoU with a better one of its class is above this.
         max_detections: the most detections to return.
 
     Returns:
         ``boxes`` (K, 4) float32 in pixels of the image, ``scores`` (K,) in falling order, ``labels``
-        (K,).
+        (K,), and ``oriented`` (K, 5) if the tiles have it.
     """
     width, height = tiles[0][2:]
-    boxes = np.concatenate(
-        [one["boxes"] + np.array([x, y, x, y], "float32") for one, (x, y, *_) in zip(found, tiles)]
-    )
-    scores = np.concatenate([one["scores"] for one in found]).astype("float32")
-    labels = np.concatenate([one["labels"] for one in found]).astype("int32")
+    every = {
+        name: np.concatenate([one[name] for one in found]).astype(dtype)
+        for name, dtype in (("scores", "float32"), ("labels", "int32"))
+    }
+    key = views.box_key(found[0])
+    for name in dict.fromkeys(("boxes", key)):
+        every[name] = np.concatenate([_moved(one[name], *tile[:2]) for one, tile in zip(found, tiles)])
+    boxes = every["boxes"]
     windows_of = np.repeat(np.array(tiles, "float32"), [len(one["scores"]) for one in found], axis=0)
     low = (boxes[:, :2] < windows_of[:, :2] + MARGIN) & (windows_of[:, :2] > 0)
     high = (boxes[:, 2:] > windows_of[:, 2:] - MARGIN) & (windows_of[:, 2:] < [width, height])
     cut = np.asarray((low | high).any(axis=1))
-    kept = ~_covered(boxes, labels, cut)
-    boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    found_whole = {"boxes": boxes, "scores": scores, "labels": labels}
-    return views.merge([found_whole], nms_iou, max_detections)
+    kept = ~_covered(every[key], every["labels"], cut)
+    whole = {name: values[kept] for name, values in every.items()}
+    return views.merge([whole], nms_iou, max_detections)
+
+
+def _moved(boxes: np.ndarray, x: float, y: float) -> np.ndarray:
+    """Return boxes (M, 4), or oriented ones (M, 5), moved by (x, y) pixels."""
+    return boxes + np.array([x, y, x, y] if boxes.shape[1] == 4 else [x, y, 0, 0, 0], "float32")
 
 
 def _covered(boxes: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """Return (N,) bool: whether a cut box lies mostly in an uncut box of its class (``COVERED``).
 
     Args:
-        boxes: (N, 4).
+        boxes: (N, 4), or (N, 5) oriented ones.
         labels: (N,).
         cut: (N,) bool.
     """
@@ -110,9 +118,13 @@ def _covered(boxes: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarr
     for label in np.unique(labels[cut]):
         parts = np.flatnonzero(cut & (labels == label))
         whole = boxes[~cut & (labels == label)]
-        low = np.maximum(boxes[parts, None, :2], whole[None, :, :2])
-        high = np.minimum(boxes[parts, None, 2:], whole[None, :, 2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=2)
-        area = np.prod(boxes[parts, 2:] - boxes[parts, :2], axis=1)
+        if boxes.shape[1] == 5:
+            area = np.prod(boxes[parts, 2:4], axis=1)
+            shared = oriented_iou.intersection_area(boxes[parts, None], whole[None], np)
+        else:
+            area = np.prod(boxes[parts, 2:] - boxes[parts, :2], axis=1)
+            low = np.maximum(boxes[parts, None, :2], whole[None, :, :2])
+            high = np.minimum(boxes[parts, None, 2:], whole[None, :, 2:])
+            shared = np.prod(np.maximum(high - low, 0), axis=2)
         covered[parts] = (shared >= COVERED * area[:, None]).any(axis=1)
     return covered

@@ -1,5 +1,7 @@
 """COCO results: a JSON list of ``image_id``, ``category_id``, ``bbox`` and ``score`` per detection.
 
+A detection with an oriented box also has its four corners as ``segmentation``.
+
 pycocotools loads results only beside a COCO file with the same image ids. Either such a file is given,
 and its ids of images and categories are used; or images are numbered from 1 in their order and
 categories from 1 in the order of the detector's classes, and ``coco_images.json`` holds these ids.
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frcnn.data import oriented
 from frcnn.data.label_files import read_json
 from frcnn.errors import DataError
 from frcnn.files.streamed import StreamedText
@@ -94,17 +97,17 @@ class CocoResults:
             height, width = picture.pixels.shape[:2]
             name = picture.source.path + ("" if picture.frame is None else f"#{picture.frame}")
             self._named.add({"id": image, "file_name": name, "width": width, "height": height})
-        for (x1, y1, x2, y2), score, label in zip(
-            rounded(found["boxes"]), found["scores"], found["labels"]
-        ):
-            self._results.add(
-                {
-                    "image_id": image,
-                    "category_id": self._categories[label],
-                    "bbox": [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)],
-                    "score": round(float(score), 6),
-                }
-            )
+        for row, (x1, y1, x2, y2) in enumerate(rounded(found["boxes"])):
+            result = {
+                "image_id": image,
+                "category_id": self._categories[found["labels"][row]],
+                "bbox": [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)],
+                "score": round(float(found["scores"][row]), 6),
+            }
+            if "oriented" in found:
+                corners = oriented.corners(found["oriented"][row].astype("float64"))
+                result["segmentation"] = [corners.round(3).ravel().tolist()]
+            self._results.add(result)
 
     def end(self, source: Source) -> None:
         """Do nothing: there is no file per video."""

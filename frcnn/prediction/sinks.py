@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from frcnn.data import write_voc, write_yolo
+from frcnn.data import oriented, write_voc, write_yolo
 from frcnn.errors import ConfigError, OutputError
 from frcnn.files import outputs, safe_write
 from frcnn.files.streamed import StreamedText
@@ -168,7 +168,7 @@ class _Labels:
 
 
 class VocLabels(_Labels):
-    """A VOC annotation per image, with the scores as ``<score>``."""
+    """A VOC annotation per image, with the scores as ``<score>``; oriented boxes as ``<robndbox>``."""
 
     def add(self, picture: Picture, found: Found) -> None:
         height, width = picture.pixels.shape[:2]
@@ -180,12 +180,13 @@ class VocLabels(_Labels):
             found["boxes"],
             found["names"],
             scores=found["scores"],
+            oriented=found.get("oriented"),
         )
         self.write(f"{stem}.xml", text)
 
 
 class YoloLabels(_Labels):
-    """YOLO labels per image, without scores, and ``classes.txt``."""
+    """YOLO labels per image, without scores, and ``classes.txt``; of oriented boxes YOLO-OBB's."""
 
     def __init__(self, folder: Path, classes: Sequence[str]):
         super().__init__(folder, ["classes"])
@@ -193,7 +194,11 @@ class YoloLabels(_Labels):
 
     def add(self, picture: Picture, found: Found) -> None:
         height, width = picture.pixels.shape[:2]
-        text = write_yolo.lines(width, height, found["boxes"], found["labels"])
+        if "oriented" in found:
+            corners = oriented.corners(found["oriented"].astype("float64")).reshape(-1, 8)
+            text = write_yolo.four_point_lines(width, height, corners, found["labels"])
+        else:
+            text = write_yolo.lines(width, height, found["boxes"], found["labels"])
         self.write(f"{self.stems.of(picture)}.txt", text)
 
 

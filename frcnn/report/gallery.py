@@ -1,19 +1,21 @@
 """Galleries of a page: pictures with boxes, which the page's script draws, filters and enlarges.
 
 The data are JSON: ``images`` with their pictures, and a list of cards per gallery. A box is
-``[x1, y1, x2, y2, role, text]``, pixels of the image file; the role names its colour in the style sheet:
-``truth``, ``found``, ``right``, ``wrong`` or ``missed``.
+``[x1, y1, x2, y2, role, text]``, pixels of the image file. An oriented box has x and y of its four
+corners at the end; before them are the corners of the box around it. The role names the colour in the
+style sheet: ``truth``, ``found``, ``right``, ``wrong`` or ``missed``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from frcnn.data import oriented
 from frcnn.data.sample import Sample
 from frcnn.evaluation.analysis import Analysis
 from frcnn.evaluation.error_analysis import KINDS, Mistake
@@ -49,9 +51,11 @@ class Card:
     focus: Sequence[Box] = ()
 
 
-def box(corners: Iterable[float], role: str, text: str = "") -> Box:
-    """Return a box for the page's script."""
-    return [*(round(float(value), 1) for value in corners), role, shown(text, 60)]
+def box(values: np.ndarray, role: str, text: str = "") -> Box:
+    """Return a box for the page's script, from (4,) corners or an oriented box (5,)."""
+    row = np.asarray(values, "float64")
+    around = [*oriented.outer(row).round(1).tolist(), role, shown(text, 60)]
+    return around if len(row) == 4 else [*around, oriented.corners(row).round(1).ravel().tolist()]
 
 
 def truth_boxes(sample: Sample, classes: Sequence[str]) -> list[Box]:

@@ -85,10 +85,14 @@ function drawPicture(image, index, boxes, others, crop, withText) {
   else svg.append(makeSvg("rect", { width, height, class: "no-picture" }));
   const font = (crop[2] * 15) / Math.min(document.documentElement.clientWidth, 1000); // 15 screen pixels
   for (const [list, weight] of [[others, "faint"], [boxes, "strong"]]) {
-    for (const [x1, y1, x2, y2, role, text] of list) {
-      const place = { x: x1, y: y1, width: Math.max(0, x2 - x1), height: Math.max(0, y2 - y1) };
-      for (const layer of ["halo", role])
-        svg.append(makeSvg("rect", { ...place, class: "box " + layer + " " + weight }));
+    for (const [x1, y1, x2, y2, role, text, points] of list) {
+      const place = points // of an oriented box
+        ? { points: points.join(" ") }
+        : { x: x1, y: y1, width: Math.max(0, x2 - x1), height: Math.max(0, y2 - y1) };
+      for (const layer of ["halo", role]) {
+        const attributes = { ...place, class: "box " + layer + " " + weight };
+        svg.append(makeSvg(points ? "polygon" : "rect", attributes));
+      }
       if (withText && weight === "strong" && text) {
         const below = role === "truth" || role === "missed"; // labels below, detections above
         const y = below ? Math.min(y2 + font, height - font * 0.2) : Math.max(y1 - font * 0.3, font);

@@ -20,7 +20,7 @@ from frcnn.data import oriented
 from frcnn.data.loader import Batch
 from frcnn.evaluation.coco_ap import coco_ap
 from frcnn.evaluation.curves import calibration, score_curves
-from frcnn.evaluation.voc_ap import VocAp
+from frcnn.evaluation.voc_ap import VocAp, with_oriented_boxes
 from frcnn.inspection import curve_charts
 from frcnn.logging import summaries
 from frcnn.models.faster_rcnn import FasterRCNN
@@ -168,9 +168,10 @@ class VisualLog:
                 }
                 shown = 0.5 if np.isnan(threshold) else threshold
                 self._write_pictures(shown)
-                written = curve_log.of_detections(
-                    detections, truths, result, self.classes, scored, shown
-                )
+                found, objects = detections, truths
+                if self.config.box.kind == "oriented":
+                    found, objects = ([*map(with_oriented_boxes, own)] for own in (found, objects))
+                written = curve_log.of_detections(found, objects, result, self.classes, scored, shown)
                 if self._is_last(result) and importlib.util.find_spec("pycocotools"):
                     summary = coco_ap(detections, truths, len(self.classes)).summary
                     scalars |= {f"COCO/{name}": value for name, value in summary.items()}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from train_steps import CONFIG
 
+from frcnn.data import oriented
 from frcnn.data.anchor_targets import AnchorTargetCreator
 from frcnn.data.detections import to_image_pixels
 from frcnn.data.loader import Batch
@@ -138,7 +139,10 @@ def test_labelled_boxes_are_classified(model, batch):
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-def test_tiles_are_refused(model):
-    detector = Detector(model, ORIENTED, ("a", "b"))
-    with pytest.raises(ConfigError, match="tiles"):
-        detector.predict(np.zeros((64, 80, 3), "uint8"), tile=32)
+@pytest.mark.parametrize("how", ["tiles", "flip", "sizes"])
+def test_detections_of_tiles_and_views_have_angles(model, batch, how):
+    changes = {"flip": {"detection.flip": "true"}, "sizes": {"detection.short_sides": "48,64"}}
+    detector = Detector(model, ORIENTED.replace(changes.get(how, {})), ("a", "b"))
+    (found,) = detector.predict(batch.images[0], tile=40 if how == "tiles" else None)
+    assert found["oriented"].shape == (len(found["scores"]), 5)
+    np.testing.assert_allclose(oriented.outer(found["oriented"]), found["boxes"], atol=1e-3)

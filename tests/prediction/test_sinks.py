@@ -9,7 +9,7 @@ from PIL import Image
 from prediction.fakes import BOX, Finds, write_video
 from pycocotools.coco import COCO
 
-from frcnn.data import formats
+from frcnn.data import formats, oriented
 from frcnn.errors import ConfigError, DataError, OutputError
 from frcnn.prediction import make_sinks, run, sinks, sources, video
 
@@ -84,6 +84,34 @@ def test_coco_results_are_loaded_beside_their_images(place):
     assert [truth.imgs[number]["file_name"] for number in (1, 4)] == ["x/p.jpg", "clip.mp4#2"]
     assert found.anns[1]["bbox"] == [1.0, 2.0, 8.5, 6.0] and found.anns[1]["category_id"] == 2
     assert truth.cats[2]["name"] == "\u732b"
+
+
+TURNED = np.array([[20, 15, 16, 6, 0.5], [30, 10, 8, 8, -1.0]], "float32")
+
+
+class FindsTurned(Finds):
+    """Finds two oriented boxes in every image."""
+
+    def stream(self, images, batch_size=1, tile=None, overlap=0.2):
+        for found in super().stream(images):
+            many = {name: np.repeat(found[name], 2, axis=0) for name in ("scores", "labels", "names")}
+            yield many | {"oriented": TURNED, "boxes": oriented.outer(TURNED)}
+
+
+def test_oriented_boxes_keep_their_angles(place, monkeypatch):
+    monkeypatch.setattr("test_sinks.Finds", FindsTurned)
+    predict(place, ["x/q.png"], ["coco", "voc", "yolo", "jsonl", "csv", "drawn"])
+    results = COCO("out/coco_images.json").loadRes("out/coco_results.json").anns
+    rings = [np.reshape(results[number]["segmentation"][0], (4, 2)) for number in (1, 2)]
+    np.testing.assert_allclose(rings, oriented.corners(TURNED), atol=1e-3)
+    for name in ("voc", "yolo"):
+        folder = place / "out" / name
+        Image.new("RGB", (40, 30)).save(folder / "q.png")
+        dataset, faults = formats.collect(folder, "all")
+        assert not faults
+        (sample,) = dataset.samples
+        np.testing.assert_allclose(oriented.corners(sample.oriented[0]), rings[0], atol=2e-3)
+        np.testing.assert_allclose(sample.boxes, np.clip(oriented.outer(TURNED), 0, 40), atol=2e-3)
 
 
 def coco_file(place, images, names=("\u732b", "dog", "cow")):

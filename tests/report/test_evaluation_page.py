@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from support import found, truth
 
+from frcnn.data import oriented
 from frcnn.data.sample import Sample
 from frcnn.evaluation import analysis, evaluator
 from frcnn.report import evaluation_page, gallery, pictures
@@ -72,6 +73,24 @@ def test_cards_show_each_mistake_and_label_error(evaluation):
     assert mistakes["missed"]["focus"] == [20.0, 20.0, 70.0, 90.0]
     (label_error,) = content["galleries"]["labels"]
     assert (label_error["kind"], label_error["class"]) == ("swapped class", "<cat>")
+
+
+def test_oriented_boxes_are_drawn_by_their_corners(evaluation):
+    def turned(values):
+        own = oriented.from_axis_aligned(values)
+        own[:, 4] = np.pi / 6
+        return own
+
+    samples = [dataclasses.replace(one, boxes=turned(one.boxes)) for one in evaluation.samples]
+    detections = [one | {"boxes": turned(one["boxes"])} for one in evaluation.detections]
+    changed = dataclasses.replace(evaluation, samples=samples, detections=detections)
+    content = embedded(evaluation_page.build(changed), "gallery-data")
+    card = next(one for one in content["galleries"]["mistakes"] if one["kind"] == "wrong class")
+    *outer, role, text, points = card["views"][0]["boxes"][1]
+    assert (role, text) == ("wrong", "dog 0.90") and len(points) == 8
+    expected = oriented.corners(np.array([35, 35, 50, 50, np.pi / 6]))
+    np.testing.assert_allclose(np.reshape(points, (4, 2)), expected, atol=0.06)
+    np.testing.assert_allclose(outer, [*expected.min(axis=0), *expected.max(axis=0)], atol=0.06)
 
 
 def test_the_losses_of_the_run_are_shown_if_it_is_known(evaluation):
