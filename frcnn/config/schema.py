@@ -117,6 +117,12 @@ class Config(_Sections):
                 "train.patience must be 0 with train.schedule=four-step, whose phases start again from "
                 "initial weights"
             )
+        if self.model.unfreeze_at and self.train.schedule == "four-step":
+            problems.append("model.unfreeze_at must be 0 with train.schedule=four-step")
+        if self.model.unfreeze_at > self.train.epochs:
+            problems.append("model.unfreeze_at must not be above train.epochs")
+        if self.loss.hard_examples > self.roi.samples:
+            problems.append("loss.hard_examples must not be above roi.samples")
         if self.train.ema and self.train.schedule == "four-step":
             problems.append("train.ema must be 0 with train.schedule=four-step, which has two networks")
         try:

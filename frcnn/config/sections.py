@@ -131,6 +131,12 @@ class ModelConfig(Section):
     trainable_stages: Whole = setting(
         3, "stages of a pretrained backbone to train, from the last; most have 5", ge=0, le=100
     )
+    unfreeze_at: Whole = setting(
+        0,
+        "epoch, from 1, from which all stages are trained; 0: never; not with train.schedule=four-step",
+        ge=0,
+        le=UNBOUNDED,
+    )
     frozen_batch_norm: Switch = setting(True, "freeze the batch normalization of a pretrained backbone")
     batch_norm_epsilon: Number = setting(
         1e-5, "epsilon of batch normalization in pyramid backbones", ge=0, le=1e3
@@ -143,6 +149,9 @@ class ModelConfig(Section):
         le=2**14,
     )
     head_dropout: Number = setting(0.5, "dropout rate after each of these layers", ge=0, le=1)
+    class_agnostic_boxes: Switch = setting(
+        False, "the head predicts one box per RoI for all classes, in place of one per class"
+    )
     pool_size: Whole = setting(
         7, "bins per side of a pooled RoI; resnet50 and mobilenet_v2 always have 14", ge=1, le=64
     )
@@ -288,6 +297,13 @@ class LossConfig(Section):
     box: Literal["smooth_l1", "giou"] = setting(
         "smooth_l1",
         "the classifier's box loss; giou: 1 - GIoU (Rezatofighi et al. 2019), whose values are smaller",
+    )
+    hard_examples: Whole = setting(
+        0,
+        "only this number of the roi.samples RoIs of an image, those with the greatest loss, count in "
+        "the classifier's training losses (OHEM, Shrivastava et al. 2016); 0: all",
+        ge=0,
+        le=2**16,
     )
     class_weights: List[Text] = setting(
         (),

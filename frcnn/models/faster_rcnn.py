@@ -222,13 +222,13 @@ class FasterRCNN:
         roi_strides = levels.strides[: levels.roi_levels]
         pooling = roi_pooling or heads.roi_pooling(roi_strides, pool_size, config.model, kind)
         pooled_levels = self.features[: heads.count_levels(pooling, levels.strides)]
-        dense_head = functools.partial(
-            heads.dense_head,
-            widths=[config.model.head_width] * 2,
-            dropout=config.model.head_dropout,
-        )
+        widths, dropout = [config.model.head_width] * 2, config.model.head_dropout
+        dense_head = functools.partial(heads.dense_head, widths=widths, dropout=dropout)
         head = head or levels.head or dense_head
-        outputs = heads.classifier(pooled_levels, rois, self.num_classes, pooling, head, kind.head_dim)
+        one_box = config.model.class_agnostic_boxes
+        outputs = heads.classifier(
+            pooled_levels, rois, self.num_classes, pooling, head, kind.head_dim, one_box
+        )
         self.classifier = keras.Model([images, rois], outputs, name="classifier")
         # Without the backbone: the detector computes the features once, for the RPN and the classifier.
         self.region_classifier = keras.Model([pooled_levels, rois], outputs, name="region_classifier")

@@ -76,6 +76,7 @@ def classifier(
     roi_pooling: keras.layers.Layer,
     head: Callable[[Tensor], Tensor],
     box_dim: int = 4,
+    class_agnostic: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Build the classifier of regions, which also refines boxes. Girshick 2015, sections 2.1 and 2.2.
 
@@ -86,12 +87,17 @@ def classifier(
         roi_pooling: ``RoIAlign`` or ``RoIPool`` for the levels of ``features``.
         head: function of pooled RoIs, (B·R, P, P, K) to (B·R, k), such as ``dense_head``.
         box_dim: D.
+        class_agnostic: predict one box per RoI, which all classes share. The output still has a box for
+            each class, so losses and detection work as ever.
 
     Returns:
         ``dense_class_C`` (B, R, C) class scores and ``dense_regress_C`` (B, R, (C-1)·D) deltas.
     """
     x = head(FlattenRois(name="flatten_rois")(roi_pooling(features, rois)))
-    logits, deltas = predictor(x, num_classes, box_dim)
+    logits, deltas = predictor(x, num_classes, box_dim, class_agnostic)
+    if class_agnostic:
+        deltas = layers.RepeatVector(num_classes - 1, dtype="float32", name="box_of_each_class")(deltas)
+        deltas = layers.Flatten(dtype="float32", name="boxes_of_classes")(deltas)
     logits = UnflattenRois(dtype="float32", name="class_rois")(logits, rois)
     scores = layers.Activation("softmax", dtype="float32", name=f"dense_class_{num_classes}")(logits)
     deltas = UnflattenRois(dtype="float32", name=f"dense_regress_{num_classes}")(deltas, rois)
@@ -174,15 +180,21 @@ def convolutional_head(
     return dense_head(x, (width,))
 
 
-def predictor(x: Tensor, num_classes: int, box_dim: int = 4) -> tuple[Tensor, Tensor]:
-    """Return class logits (N, C) and box deltas (N, (C-1)·D), float32, from RoI features (N, k)."""
+def predictor(
+    x: Tensor, num_classes: int, box_dim: int = 4, class_agnostic: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return class logits (N, C) and box deltas, float32, from RoI features (N, k).
+
+    The deltas are (N, (C-1)·D), or (N, D) if ``class_agnostic``.
+    """
 
     def dense(units, stddev, name):
         small = initializers.RandomNormal(stddev=stddev)
         return layers.Dense(units, kernel_initializer=small, dtype="float32", name=name)(x)
 
     logits = dense(num_classes, 0.01, "class_logits")
-    return logits, dense((num_classes - 1) * box_dim, 0.001, "box_deltas")
+    boxes = 1 if class_agnostic else num_classes - 1
+    return logits, dense(boxes * box_dim, 0.001, "box_deltas")
 
 
 @keras.saving.register_keras_serializable(package="frcnn")

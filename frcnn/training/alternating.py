@@ -42,6 +42,10 @@ class Alternating(Schedule):
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
         super().__init__(models, config, total_steps)
+        self._build()
+
+    def _build(self) -> None:
+        models, config = self.models, self.config
         self.frozen_part = forward(models.frozen_backbone) if models.frozen_backbone else None
         self.rpn_step, self.classifier_step = rpn_step_model(models), classifier_step_model(models)
         self.step_models = (self.rpn_step, self.classifier_step)

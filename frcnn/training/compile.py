@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from frcnn.config.schema import Config
+from frcnn.errors import ConfigError
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training import learning_rate, optimizers
 from frcnn.training.loss_terms import classifier_terms, correct_rois, rpn_terms
@@ -31,6 +32,9 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
             are used. Default: those of the model.
         total_steps: number of training steps; warm-up and decay of the learning rate depend on it.
 
+    Raises:
+        ConfigError: ``loss.hard_examples`` is set, which Keras' own losses cannot do.
+
     Example:
         >>> config = preset("shapes").replace({"model.preprocessing": "tf"})
         >>> model = FasterRCNN.from_config(config, num_classes=4)
@@ -38,6 +42,8 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
         >>> logs = model.rpn.train_on_batch(images, [y_class, y_regress], return_dict=True)
     """
     config = config or model.config
+    if config.loss.hard_examples:
+        raise ConfigError("loss.hard_examples needs a schedule of frcnn.train: set it to 0")
     class_terms = classifier_terms(model, config)
     for sub_model, terms, metrics, undecayed in (
         (model.rpn, rpn_terms(model, config.loss.rpn), None, ()),

@@ -33,6 +33,7 @@ from frcnn.data.loader import Batch
 from frcnn.errors import ConfigError
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
+from frcnn.training import hard_examples
 from frcnn.training.alternating import Alternating
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
 from frcnn.training.schedule import Schedule, numbered
@@ -143,7 +144,8 @@ class FourStep(Alternating):
             optimizer = "sgd"  # not used: the other sub-model is not trained
             if name == learner:
                 optimizer = self.optimizers[name] = self._optimizer(step_model, steps)
-            step_model.compile(optimizer, terms, jit_compile=self._uses_xla)
+            select = hard_examples.of_terms(self.config.loss.hard_examples, terms)
+            step_model.compile(optimizer, terms, jit_compile=self._uses_xla, select=select)
 
     def _make_validation_step(self):
         return super()._make_validation_step(self.proposer)

@@ -24,6 +24,10 @@ class Joint(Schedule):
 
     def __init__(self, models: FasterRCNN, config: Config, total_steps: int):
         super().__init__(models, config, total_steps)
+        self._build()
+
+    def _build(self) -> None:
+        models, config = self.models, self.config
         self.joint_step = joint_step_model(models)
         self.step_models = (self.joint_step,)
         terms = rpn_terms(models, config.loss.rpn) + classifier_terms(models, config, sampled=True)

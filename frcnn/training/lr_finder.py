@@ -72,6 +72,7 @@ class LearningRateFinder(Trainer):
         if self.config.train.schedule == "four-step":
             raise ConfigError("--find-lr goes with the schedules alternating and joint")
         self.chart, self.table = (outputs.new_file(self.run_dir / name) for name in (CHART, TABLE))
+        self.schedule.frozen = []  # a rate to begin with: model.unfreeze_at is later
         for optimizer in self.schedule.optimizers.values():
             optimizer = getattr(optimizer, "inner_optimizer", optimizer)
             optimizer.learning_rate = RisingLR(LOWEST, HIGHEST, STEPS)

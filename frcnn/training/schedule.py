@@ -24,7 +24,7 @@ from frcnn.errors import RunError
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
 from frcnn.ops.sampling import random_order
-from frcnn.training import learning_rate, optimizers
+from frcnn.training import hard_examples, learning_rate, optimizers, unfreezing
 from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
 from frcnn.training.step_model import StepModel
 from frcnn.training.step_models import validation_step_model
@@ -41,7 +41,7 @@ USE_XLA = not IS_TENSORFLOW
 class Schedule(abc.ABC):
     """Base class of the schedules.
 
-    A subclass sets ``step_models`` and ``optimizers``, and implements ``_train``.
+    A subclass sets ``step_models`` and ``optimizers`` in ``_build``, and implements ``_train``.
 
     Args:
         models: the network to train.
@@ -79,9 +79,14 @@ class Schedule(abc.ABC):
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
         self.norms = sorted(norms, key=lambda norm: norm.name)  # the same order in all processes
         self.average: WeightAverage | None = None
+        self.frozen = unfreezing.frozen_layers(models, config)  # those that will learn later
+        for layer in self.frozen:
+            layer.trainable = True
         if config.train.ema:
             averaged = models.detector.trainable_variables + self._statistics()
             self.average = WeightAverage(averaged, config.train.ema)
+        for layer in self.frozen:
+            layer.trainable = False
 
     def train_step(self, batch: Batch) -> StepScalars:
         """Update the weights with one batch, which has RPN targets.
@@ -90,6 +95,7 @@ class Schedule(abc.ABC):
             {TensorBoard tag: value}: losses, accuracy, proposal statistics, learning rates, seconds, and
             the number of graphs traced so far. The values stay on the device until one of them is read.
         """
+        self._unfreeze_if_due(self.steps_done)
         rng = rng_module.generator(self.config.train.seed, rng_module.ROIS, self.steps_done)
         if self._undo is None:
             self._undo = Undo(self._undone_variables())
@@ -105,6 +111,24 @@ class Schedule(abc.ABC):
         self.steps_done += 1
         traces = sum(step_model.traces for step_model in self.step_models)
         return StepScalars(logs, self._scalars, of_host | {"traces": float(traces)})
+
+    def _unfreeze_if_due(self, steps_done: int) -> None:
+        """Before the first step of ``model.unfreeze_at``: let the frozen stages learn from now on."""
+        if not self.frozen or steps_done < unfreezing.first_step(self.config, self.total_steps):
+            return
+        for layer in self.frozen:
+            layer.trainable = True
+        self.frozen = []
+        self.models.frozen_backbone = None
+        self._validation_step = self._undo = None
+        before = self.optimizers
+        self._build()
+        for name, optimizer in self.optimizers.items():
+            unfreezing.carry_over(before[name], optimizer)
+
+    @abc.abstractmethod
+    def _build(self) -> None:
+        """Set ``step_models`` and ``optimizers`` for the layers that are trainable now."""
 
     @abc.abstractmethod
     def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
@@ -196,6 +220,7 @@ class Schedule(abc.ABC):
             RunError: names or shapes are not those of this network, optimizer and schedule.
         """
         self.steps_done = steps_done
+        self._unfreeze_if_due(steps_done - 1)  # as the last finished step left it
         own = self.variables()
         mismatched = sorted(own.keys() ^ arrays.keys()) or [
             name for name, variable in own.items() if tuple(variable.shape) != arrays[name].shape
@@ -243,7 +268,8 @@ class Schedule(abc.ABC):
     def _compile(self, step_model: StepModel, terms: Sequence[LossTerm], undecayed=()):
         """Compile a step model with its losses and a new optimizer; return the optimizer."""
         optimizer = self._optimizer(step_model, self.total_steps, undecayed)
-        step_model.compile(optimizer, terms, jit_compile=self._uses_xla)
+        select = hard_examples.of_terms(self.config.loss.hard_examples, terms)
+        step_model.compile(optimizer, terms, jit_compile=self._uses_xla, select=select)
         return optimizer
 
     def _optimizer(self, step_model: StepModel, total_steps: int, undecayed=()):

@@ -70,7 +70,12 @@ class StepModel(keras.Model):
     test_function: Any
 
     def compile(
-        self, optimizer: Any, terms: Sequence[LossTerm], jit_compile: bool = False, **options: Any
+        self,
+        optimizer: Any,
+        terms: Sequence[LossTerm],
+        jit_compile: bool = False,
+        select: Callable[[dict, dict], tuple[dict, dict]] | None = None,
+        **options: Any,
     ) -> None:
         """Set the losses and the optimizer.
 
@@ -79,13 +84,14 @@ class StepModel(keras.Model):
                 trained.
             terms: the losses.
             jit_compile: whether XLA compiles the steps.
+            select: changes targets and outputs for the losses (``HardExamples``); None: no change.
             options: further arguments of ``keras.Model.compile``.
         """
         # On TensorFlow some layers use kernels that XLA lacks, so Keras would refuse ``jit_compile``.
         # ``on_batches`` has XLA compile the step, with other kernels.
         super().compile(optimizer=optimizer, jit_compile=jit_compile and not IS_TENSORFLOW, **options)
         self.uses_xla = jit_compile
-        self.terms = tuple(terms)
+        self.terms, self.select = tuple(terms), select
         self.traces = 0
         # Logs and outputs of the latest step, and {"train" or "test": names of its logs}. They are in a
         # namespace because Keras would wrap a dict that is an attribute of a model.
@@ -220,13 +226,14 @@ class StepModel(keras.Model):
         It also adds {log: value} of all losses to ``y_pred``, under the name "losses".
         """
         assert y is not None and y_pred is not None
+        y, outputs = self.select(y, y_pred) if self.select else (y, y_pred)
         values: dict[str, Tensor] = {}
         by_sub_model: dict[str, Tensor] = {}
         for term in self.terms:
-            y_true = _y_true(term, y, y_pred)
-            values[term.output] = term.loss(y_true, y_pred[term.output], sample_weight)
+            y_true = _y_true(term, y, outputs)
+            values[term.output] = term.loss(y_true, outputs[term.output], sample_weight)
         if num_processes() > 1:
-            values = self._scaled_to_whole_batch(values, y, y_pred)
+            values = self._scaled_to_whole_batch(values, y, outputs)
         for term in self.terms:
             weighted = term.weight * values[term.output]
             by_sub_model[term.sub_model] = by_sub_model.get(term.sub_model, 0.0) + weighted

@@ -273,13 +273,15 @@ def _for_classes(entries, path, classes):
         return entries, []
     order = [theirs.index(name) for name in classes if name in theirs]
     logits, deltas = entries["class_logits"], entries.get("box_deltas", [])
-    fits = logits[0].shape[-1] == len(theirs) + 1 and all(d.shape[-1] == 4 * len(theirs) for d in deltas)
+    one_box = config is not None and config.model.class_agnostic_boxes
+    boxes = 1 if one_box else len(theirs)
+    fits = logits[0].shape[-1] == len(theirs) + 1 and all(d.shape[-1] == 4 * boxes for d in deltas)
     if len(order) == len(classes) == len(theirs) and fits:
         columns = [*order, len(classes)]  # background is last
         corners = [4 * number + corner for number in order for corner in range(4)]
         moved = {
             "class_logits": [array[..., columns] for array in logits],
-            "box_deltas": [array[..., corners] for array in deltas],
+            "box_deltas": deltas if one_box else [array[..., corners] for array in deltas],
         }
         return entries | moved, ["class_logits and box_deltas: put in the order of this run's classes"]
     if logits[0].shape[-1] != len(classes) + 1:

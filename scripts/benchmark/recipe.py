@@ -81,6 +81,10 @@ ITEMS = {
     # mmdetection gives GIoU ten times the weight of smooth L1.
     "giou": {"loss.box": "giou", "loss.classifier": "1,10"},
     "adamw": {"optimizer.name": "adam", "optimizer.learning_rate": 2e-4, "optimizer.weight_decay": 0.05},
+    "class-agnostic": {"model.class_agnostic_boxes": True},
+    "hard-examples": {"roi.samples": 256, "loss.hard_examples": 64},
+    # Against "default", which trains the last three stages all the time.
+    "unfreeze": {"model.unfreeze_at": 3},
     "soft-nms": {"detection.soft_nms_sigma": 0.5},
     # With its settings beside its name: with another file of the recipe it is another run.
     "small-data": {"train.recipe": "small-data"}

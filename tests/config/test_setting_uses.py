@@ -330,6 +330,9 @@ def test_a_steps_chance_comes_of_the_seed():
     drawn = []
 
     class Drawing(schedule_module.Schedule):
+        def _build(self):
+            pass
+
         def _train(self, batch, images, rng):
             drawn.append(rng.random())
             return {"joint": StepLogs(("applied",), [1.0])}, {}

@@ -132,3 +132,17 @@ def test_scores_leave_in_float32_from_a_model_in_halves(features):
     assert models[0].get_layer("rpn_conv").compute_dtype == "float16"
     for outputs in (models[0](features), models[1]([features, ROIS])):
         assert [keras.backend.standardize_dtype(output.dtype) for output in outputs] == ["float32"] * 2
+
+
+def test_one_box_for_all_classes_is_the_box_of_each(features):
+    model = classifier_model(4, class_agnostic=True)
+    assert model.get_layer("box_deltas").units == 4
+    model.get_layer("box_deltas").set_weights(
+        [np.random.default_rng(0).normal(size=(10, 4)), np.arange(4.0)]
+    )
+    scores, deltas = model.predict_on_batch([features, ROIS])
+    assert model.output_names[1] == "dense_regress_4" and deltas.shape == (2, 3, 12)
+    of_roi = keras.Model(model.inputs, model.get_layer("box_deltas").output)
+    expected = of_roi.predict_on_batch([features, ROIS]).reshape(2, 3, 4)
+    np.testing.assert_array_equal(deltas.reshape(2, 3, 3, 4), np.repeat(expected[:, :, None], 3, axis=2))
+    assert np.ptp(deltas[..., :4], axis=(0, 1)).min() > 0 and scores.shape == (2, 3, 4)

@@ -434,6 +434,9 @@ class Counting(Schedule):
         self.bias = models.classifier.get_layer("class_logits").bias
         self.bias.assign(keras.ops.zeros_like(self.bias))
 
+    def _build(self):
+        pass
+
     def _train(self, batch, images, rng):
         """Return as logs the steps that the weight has seen."""
         self.bias.assign(self.bias + 1.0)

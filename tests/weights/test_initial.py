@@ -501,6 +501,18 @@ def test_the_same_classes_in_another_order_bring_their_weights_along(of_cat_dog_
     np.testing.assert_array_equal(kernel[:, :4], predictors(source)["box_deltas"][0][:, 8:])
 
 
+def test_one_box_for_all_classes_needs_no_order(build, small_config, tmp_path):
+    source, target = (build(3, class_agnostic_boxes=True) for _ in range(2))
+    values = {"data.classes": "cat,dog,bird", "model.class_agnostic_boxes": True}
+    detector_files.save(source, small_config.replace(values), tmp_path / "a.weights.h5")
+    filled = initial.load_weights(target.detector, tmp_path / "a.weights.h5", ("bird", "cat", "dog"))
+    assert not filled.missing
+    (old, _), (new, _) = (predictors(one)["class_logits"] for one in (source, target))
+    np.testing.assert_array_equal(new, old[:, [2, 0, 1, 3]])
+    for old, new in zip(predictors(source)["box_deltas"], predictors(target)["box_deltas"]):
+        np.testing.assert_array_equal(new, old)
+
+
 def test_as_many_other_classes_make_the_last_layers_anew(of_cat_dog_bird, build):
     """Their number alone had kept the weights of cats for ships."""
     _, path = of_cat_dog_bird
