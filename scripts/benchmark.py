@@ -100,6 +100,7 @@ OPTIONS = {
     "items": {"help": "what to try, with commas between (all)"},
     "sets": {"help": "data sets, with commas between (all)"},
     "runs": {"required": True, "metavar": "FILE", "help": "a line of JSON for each finished run"},
+    "parallel": {"type": positive, "default": 1, "help": "runs at a time, which share the cores (1)"},
     "plot": {"metavar": "FILE", "help": "draw the figures as a PNG"},
     "json": {"metavar": "FILE", "help": "write the figures to this file, too"},
 }
@@ -153,7 +154,7 @@ MEASURES = {
     ),
     "recipe": (
         "what each setting brings on real images, over seeds; finished runs are not repeated",
-        "items sets seeds runs data-dir weights backend",
+        "items sets seeds runs parallel data-dir weights backend",
         {
             "seeds": {"default": [0, 1, 2], "help": "with commas between (0,1,2)"},
             "data-dir": {"required": True, "help": "the folder of cards, bccd and VOCdevkit"},

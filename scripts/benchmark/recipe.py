@@ -1,16 +1,18 @@
 """Measures the gain in mAP by a setting: the same small training with and without it, for several seeds.
 
 Each run is ``frcnn train`` in a process of its own, on one of three real data sets, with a small
-backbone and small images. A finished run is one line of JSON in a file. A run that is in the file is not
-repeated, so the benchmark can be interrupted. The score is the mAP@0.5 of the last weights on the test
-split.
+backbone, small images and few epochs. A finished run is one line of JSON in a file. A run that is in the
+file is not repeated, so the benchmark can be interrupted. The score is the mAP@0.5 of the last weights
+on the test split.
 """
 
+import concurrent.futures
 import csv
 import dataclasses
+import itertools
 import json
+import os
 import pathlib
-import resource
 import shlex
 import statistics
 import subprocess
@@ -23,7 +25,7 @@ from frcnn.config import text_format
 from frcnn.config.presets import RECIPE_PRESETS
 from frcnn.errors import ConfigError, FrcnnError
 
-# All runs. The budget is one in which the default is not saturated yet.
+# All runs: a budget that two CPU cores can afford.
 COMMON = {
     "model.backbone": "mobilenet_v2_fpn",
     "train.schedule": "joint",
@@ -41,12 +43,12 @@ COMMON = {
     "rpn.post_nms_train": 500,
     "rpn.pre_nms_test": 500,
     "rpn.post_nms_test": 200,
-    "optimizer.learning_rate": 0.01,
-    "optimizer.lr_images": 4,
     "train.best_weights": "last",
     "log.pictures": 0,
     "log.train_pictures": 0,
 }
+# With so few steps SGD has not got far, so most items are tried with Adam.
+ADAM = {"optimizer.name": "adam", "optimizer.learning_rate": 3e-4, "optimizer.lr_images": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +61,13 @@ class Data:
 
 
 DATA = {
-    "cards": Data("cards", 6, {}),
-    "bccd": Data("bccd", 8, {"data.train_split": "train", "data.on_bad_data": "skip"}),
-    "voc": Data("VOCdevkit", 5, {}),
+    "cards": Data("cards", 4, {}),
+    "bccd": Data("bccd", 6, {"data.train_split": "train", "data.on_bad_data": "skip"}),
+    "voc": Data("VOCdevkit", 3, {}),
 }
 
-# What is tried, each alone against "default".
-ITEMS = {
-    "default": {},
+# What is tried. The gain is that over "default", or over "adam" if the item is one of ``WITH_ADAM``.
+WITH_ADAM = {
     "multi-scale": {"augment.short_sides": "100,122,144,166,188"},
     "cosine": {"optimizer.decay": "cosine"},
     "crop": {"augment.crop": 0.5},
@@ -80,12 +81,17 @@ ITEMS = {
     "repeat-factor": {"data.repeat_threshold": 0.3},
     # mmdetection gives GIoU ten times the weight of smooth L1.
     "giou": {"loss.box": "giou", "loss.classifier": "1,10"},
-    "adamw": {"optimizer.name": "adam", "optimizer.learning_rate": 2e-4, "optimizer.weight_decay": 0.05},
+    "weight-decay": {"optimizer.weight_decay": 0.05},
     "class-agnostic": {"model.class_agnostic_boxes": True},
     "hard-examples": {"roi.samples": 256, "loss.hard_examples": 64},
-    # Against "default", which trains the last three stages all the time.
+    # The reference trains the last three stages all the time.
     "unfreeze": {"model.unfreeze_at": 3},
     "soft-nms": {"detection.soft_nms_sigma": 0.5},
+}
+ITEMS = {
+    "default": {},
+    "adam": ADAM,
+    **{item: ADAM | settings for item, settings in WITH_ADAM.items()},
     # With its settings beside its name: with another file of the recipe it is another run.
     "small-data": {"train.recipe": "small-data"}
     | {key: text_format.shown(value) for key, value in RECIPE_PRESETS["small-data"].items()},
@@ -135,7 +141,7 @@ def key_of(run):
     return run["data"], run["item"], settings
 
 
-def measure(item, data, seed, data_dir, weights, root):
+def measure(item, data, seed, data_dir, weights, root, threads):
     """Train once and return the run as a dict.
 
     Raises:
@@ -143,18 +149,21 @@ def measure(item, data, seed, data_dir, weights, root):
     """
     settings = settings_of(item, data, seed, weights)
     folder = pathlib.Path(data_dir) / DATA[data].folder
+    environment = compare.environment(root) | {"TF_NUM_INTRAOP_THREADS": str(threads)}
     with tempfile.TemporaryDirectory() as temporary:
-        run_dir = str(pathlib.Path(temporary) / "run")
-        started, cpu_started = time.perf_counter(), cpu_seconds()
-        done = subprocess.run(
-            [sys.executable, "-m", *command_of(settings, folder, run_dir)],
-            env=compare.environment(root),
-            capture_output=True,
-            text=True,
-        )
-        seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu_started
-        if done.returncode:
-            raise FrcnnError(f"{item} on {data} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        run_dir, output = str(pathlib.Path(temporary) / "run"), pathlib.Path(temporary) / "output"
+        started = time.perf_counter()
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command_of(settings, folder, run_dir)],
+                env=environment,
+                stdout=file,
+                stderr=file,
+            )
+            _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)  # Popen did not wait itself
+        if process.returncode:
+            raise FrcnnError(f"{item} on {data} failed:\n{output.read_text(errors='replace')[-2000:]}")
         with open(pathlib.Path(run_dir) / "metrics.csv", newline="", encoding="utf-8") as file:
             last = list(csv.DictReader(file))[-1]
     return {
@@ -162,18 +171,12 @@ def measure(item, data, seed, data_dir, weights, root):
         "item": item,
         "seed": seed,
         "score": round(float(last["mAP"]), 4),
-        "seconds": round(seconds),
-        "cpu_seconds": round(cpu),
+        "seconds": round(time.perf_counter() - started),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime),
         "commit": commit(root),
         "command": shlex.join(command_of(settings, folder, "RUN")),
         "settings": settings,
     }
-
-
-def cpu_seconds():
-    """Return the seconds of a core that finished child processes have used."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def commit(root):
@@ -187,41 +190,60 @@ def commit(root):
     return git("rev-parse", "--short", "HEAD").strip() + ("+" if git("status", "--porcelain") else "")
 
 
-def run(items, data_sets, seeds, data_dir, weights, file, root, write=print):
-    """Do the runs that are missing in the file, item by item, and return all of these runs."""
-    wanted = [(item, data, seed) for item in items for data in data_sets for seed in seeds]
-    keys = {
-        key_of({"data": data, "item": item, "settings": settings_of(item, data, seed, weights)})
-        for item, data, seed in wanted
-    }
-    for item, data, seed in wanted:
+def run(items, data_sets, seeds, data_dir, weights, file, root, write=print, parallel=1):
+    """Do the runs that are missing in the file, item by item, and return all of these runs.
+
+    Args:
+        parallel: number of runs at a time, each with its share of the cores.
+    """
+    keys = {}
+    for item, data, seed in itertools.product(items, data_sets, seeds):
         settings = settings_of(item, data, seed, weights)
-        if key_of({"data": data, "item": item, "settings": settings}) in {r["key"] for r in read(file)}:
-            continue
-        done = measure(item, data, seed, data_dir, weights, root)
-        with open(file, "a", encoding="utf-8") as lines:
-            lines.write(json.dumps(done) + "\n")
-        write(f"{data} {item} seed {seed}: mAP {done['score']:.3f} in {done['cpu_seconds']} s of a core")
+        keys[key_of({"data": data, "item": item, "settings": settings})] = item, data, seed
+    done = {one["key"] for one in read(file)}
+    missing = [one for key, one in keys.items() if key not in done]
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
+        futures = [pool.submit(measure, *one, data_dir, weights, root, threads) for one in missing]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                one = future.result()
+                with open(file, "a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(one) + "\n")
+                name = f"{one['data']} {one['item']} seed {one['seed']}"
+                write(f"{name}: mAP {one['score']:.3f} in {one['cpu_seconds']} s of a core")
+        finally:
+            pool.shutdown(cancel_futures=True)
     return [one for one in read(file) if one["key"] in keys]
 
 
 def table(runs):
     """Return a Markdown table: mean and standard deviation over the seeds, and the gain.
 
-    The gain is the mean over the seeds that both have of the difference to "default" with the same seed.
+    The gain is the mean, over the seeds that both have, of the difference to the ``reference`` with the
+    same seed.
     """
     lines = ["| data | item | seeds | mAP@0.5 | gain | seconds of a core |", "|---|---|---|---|---|---|"]
     for data in dict.fromkeys(one["data"] for one in runs):
         of_data = [one for one in runs if one["data"] == data]
-        default = {one["seed"]: one["score"] for one in of_data if one["item"] == "default"}
+        scores = {}
+        for one in of_data:
+            scores.setdefault(one["item"], {})[one["seed"]] = one["score"]
         for item in dict.fromkeys(one["item"] for one in of_data):
-            own = {one["seed"]: one["score"] for one in of_data if one["item"] == item}
-            gains = [score - default[seed] for seed, score in own.items() if seed in default]
+            own, other = scores[item], scores.get(reference(item), {})
+            gains = [score - other[seed] for seed, score in own.items() if seed in other]
             seconds = statistics.mean(one["cpu_seconds"] for one in of_data if one["item"] == item)
-            gain = "" if item == "default" or not gains else spread(gains, "+")
+            gain = f"{spread(gains, '+')} over {reference(item)}" if gains else ""
             row = (data, item, len(own), spread(own.values()), gain, f"{seconds:.0f}")
             lines.append(f"| {' | '.join(map(str, row))} |")
     return "\n".join(lines)
+
+
+def reference(item):
+    """Return the item that an item is compared with; None: with nothing."""
+    if item == "default":
+        return None
+    return "adam" if item in WITH_ADAM else "default"
 
 
 def spread(values, sign=""):

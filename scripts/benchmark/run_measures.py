@@ -1,5 +1,6 @@
 """What ``scripts/benchmark.py`` measures by whole training runs; ``measures`` has the parts."""
 
+import functools
 import pathlib
 import tempfile
 
@@ -58,7 +59,8 @@ def recipe(options):
             if name not in known:
                 raise ConfigError(f"--{option}: {name!r} is not one of {', '.join(known)}")
     given = chosen["items"], chosen["sets"], options.seeds, options.data_dir, options.weights
-    runs = recipe.run(*given, options.runs, ROOT, lambda line: print(line, flush=True))
+    said = functools.partial(print, flush=True)
+    runs = recipe.run(*given, options.runs, ROOT, said, options.parallel)
     print(recipe.table(runs))
     return {"runs": [{key: one[key] for key in one if key != "key"} for one in runs]}
 

@@ -32,7 +32,7 @@ def run_of(item, seed, score, data="cards"):
 def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     file, done = tmp_path / "runs.jsonl", []
 
-    def measure(item, data, seed, data_dir, weights, root):
+    def measure(item, data, seed, data_dir, weights, root, threads):
         done.append((item, data, seed))
         return run_of(item, seed, 0.5, data)
 
@@ -56,24 +56,27 @@ def test_a_file_of_other_lines_is_refused(tmp_path):
 
 
 def test_the_table_has_means_spreads_and_gains_by_seed():
-    runs = [run_of("default", seed, score) for seed, score in enumerate((0.5, 0.6, 0.7))]
+    runs = [run_of("adam", seed, score) for seed, score in enumerate((0.5, 0.6, 0.7))]
     runs += [run_of("cosine", seed, score) for seed, score in enumerate((0.54, 0.64, 0.77))]
-    runs.append(run_of("crop", 7, 0.9))
+    runs += [run_of("crop", 7, 0.9), run_of("default", 0, 0.3)]
     assert recipe.table(runs).splitlines()[2:] == [
-        "| cards | default | 3 | 60.0 ± 10.0 |  | 100 |",
-        "| cards | cosine | 3 | 65.0 ± 11.5 | +5.0 ± 1.7 | 100 |",
+        "| cards | adam | 3 | 60.0 ± 10.0 | +20.0 over default | 100 |",
+        "| cards | cosine | 3 | 65.0 ± 11.5 | +5.0 ± 1.7 over adam | 100 |",
         "| cards | crop | 1 | 90.0 |  | 100 |",
+        "| cards | default | 1 | 30.0 |  | 100 |",
     ]
 
 
 def test_the_command_prints_the_table(tmp_path, monkeypatch, capsys):
-    def measure(item, data, seed, data_dir, weights, root):
+    def measure(item, data, seed, data_dir, weights, root, threads):
         return run_of(item, seed, 0.25 + 0.1 * (item == "cosine"), data)
 
     monkeypatch.setattr(recipe, "measure", measure)
     script = load_script("benchmark")
-    line = f"recipe --items default,cosine --sets cards --seeds 0 --runs {tmp_path / 'r.jsonl'}"
+    line = (
+        f"recipe --items adam,cosine --sets cards --seeds 0 --parallel 2 --runs {tmp_path / 'r.jsonl'}"
+    )
     script.main([*line.split(), "--data-dir", "in", "--weights", "w.h5"])
-    assert "| cards | cosine | 1 | 35.0 | +10.0 | 100 |" in capsys.readouterr().out
+    assert "| cards | cosine | 1 | 35.0 | +10.0 over adam | 100 |" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="--items: 'cosin' is not one of default"):
         script.main([*line.replace("cosine", "cosin").split(), "--data-dir", "in", "--weights", "w.h5"])
