@@ -33,6 +33,9 @@ Backbone = Literal[
     "resnet101_fpn",
     "resnet50_fpn_v2",
     "mobilenet_v3_large_fpn",
+    "convnext_tiny_fpn",
+    "efficientnetv2_b0_fpn",
+    "resnet50v2_fpn",
     "tiny",
 ]
 Format = Literal["auto", "voc", "coco", "yolo", "csv", "cvat", "dota", "labelme", "voc-flat"]

@@ -1,9 +1,9 @@
 """The backbones by name: the convolutional layers that the RPN and the classifier share.
 
 ``resnet50`` and ``mobilenet_v2`` are networks of ``keras.applications``, and ``vgg16`` is built like the
-one there. The pyramids (``..._fpn``) are built on ``models.resnet``, ``models.mobilenet_v3`` and Keras'
-MobileNetV2. All are built with random weights; ``frcnn.weights.initial`` loads the pretrained ones and
-reports what it loaded.
+one there. The pyramids (``..._fpn``) are built on ``models.resnet``, ``models.mobilenet_v3``, Keras'
+MobileNetV2, and the networks of ``models.keras_applications``. All are built with random weights;
+``frcnn.weights.initial`` loads the pretrained ones and reports what it loaded.
 
 With pretrained weights the first stages are frozen (Girshick 2015, section 4.5, shows that the later
 ones are enough), and so is batch normalization, because the statistics of one or two images are too
@@ -26,7 +26,7 @@ from keras import layers
 
 from frcnn.config.schema import ModelConfig
 from frcnn.layers import conv
-from frcnn.models import fpn, freezing, heads, mobilenet_v3, resnet
+from frcnn.models import fpn, freezing, heads, keras_applications, mobilenet_v3, resnet
 
 Tensor = Any
 
@@ -122,6 +122,18 @@ def mobilenet_v3_large_fpn(pixels: Tensor, config: ModelConfig) -> Backbone:
     return _pyramid(stages, mobilenet_v3.STRIDES, config)
 
 
+def of_application(name: str) -> Callable[[Tensor, ModelConfig], Backbone]:
+    """Return the function that builds a pyramid on a network of ``keras_applications.APPLICATIONS``."""
+
+    def build(pixels: Tensor, config: ModelConfig) -> Backbone:
+        application = keras_applications.APPLICATIONS[name]
+        network, levels = application.network(pixels)
+        _freeze(network, config, application.stages)
+        return _pyramid(levels, (4, 8, 16, 32), config)
+
+    return build
+
+
 def tiny(pixels: Tensor, config: ModelConfig) -> Backbone:
     """A small network that trains from random weights on a CPU: stride 8, 128 channels, none frozen."""
     x = pixels
@@ -162,6 +174,9 @@ BACKBONES = {
     "resnet101_fpn": BackboneKind(resnet101_fpn, "torch"),
     "resnet50_fpn_v2": BackboneKind(resnet50_fpn_v2, "torch"),
     "mobilenet_v3_large_fpn": BackboneKind(mobilenet_v3_large_fpn, "torch"),
+    "convnext_tiny_fpn": BackboneKind(of_application("convnext_tiny_fpn"), "torch"),
+    "efficientnetv2_b0_fpn": BackboneKind(of_application("efficientnetv2_b0_fpn"), "torch"),
+    "resnet50v2_fpn": BackboneKind(of_application("resnet50v2_fpn"), "tf"),
     "tiny": BackboneKind(tiny, "tf"),
 }
 

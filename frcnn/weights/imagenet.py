@@ -48,7 +48,21 @@ _MOBILENET_V3 = (
     "07fb09a5933dd0c8eaafa16978110389",
 )
 
-# Official address and MD5 checksum of each backbone's ImageNet weights, as in keras.applications.
+# The checksums of ConvNeXt and EfficientNet are SHA-256 and MD5; Keras tells them by their length.
+_CONVNEXT_TINY = (
+    _APPLICATIONS + "convnext/convnext_tiny_notop.h5",
+    "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+)
+_EFFICIENTNETV2_B0 = (
+    _APPLICATIONS + "efficientnet_v2/efficientnetv2-b0_notop.h5",
+    "893217f2bb855e2983157299931e43ff",
+)
+_RESNET50V2 = (
+    _APPLICATIONS + "resnet/resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "fac2f116257151a9d068a22e544a4917",
+)
+
+# Official address and checksum of each backbone's ImageNet weights, as in keras.applications.
 DOWNLOADS = {
     "vgg16": _VGG16_FULL,
     "resnet50": _RESNET50,
@@ -58,6 +72,9 @@ DOWNLOADS = {
     "resnet101_fpn": _RESNET101,
     "resnet50_fpn_v2": _RESNET50,
     "mobilenet_v3_large_fpn": _MOBILENET_V3,
+    "convnext_tiny_fpn": _CONVNEXT_TINY,
+    "efficientnetv2_b0_fpn": _EFFICIENTNETV2_B0,
+    "resnet50v2_fpn": _RESNET50V2,
 }
 
 # Backbones that can be built in both variants.
@@ -130,7 +147,35 @@ def _unusable(title):
 # (names that the file must have, network). The first that fits is taken.
 _NETWORKS = (
     ({"block5_conv4"}, _unusable("VGG19 of keras.applications")),
-    ({"conv1_conv", "post_bn"}, _unusable("a ResNetV2 of keras.applications")),
+    ({"post_bn", "conv4_block23_1_conv"}, _unusable("ResNet101V2 or 152V2 of keras.applications")),
+    (
+        {"post_bn", "conv4_block6_1_conv"},
+        Network("ResNet50V2 of keras.applications", "tf", KERAS, ("resnet50v2_fpn",), convert.as_it_is),
+    ),
+    (
+        {"block4a_dwconv2", "block6i_project_conv"},
+        _unusable("another EfficientNetV2 of keras.applications"),
+    ),
+    (
+        {"block4a_dwconv2", "block6h_project_conv"},
+        Network(
+            "EfficientNetV2B0 of keras.applications",
+            "torch",
+            KERAS,
+            ("efficientnetv2_b0_fpn",),
+            convert.as_it_is,
+        ),
+    ),
+    (
+        {"convnext_tiny_stage_2_block_8_depthwise_conv"},
+        Network(
+            "ConvNeXtTiny of keras.applications",
+            "torch",
+            KERAS,
+            ("convnext_tiny_fpn",),
+            convert.keras_convnext,
+        ),
+    ),
     ({"conv4_block36_1_conv"}, _unusable("ResNet152 of keras.applications")),
     ({"features.0.weight", "features.1.running_mean"}, _unusable("a VGG with batch normalization")),
     ({"features.0.weight", "features.34.weight"}, _unusable("VGG19 of torchvision")),

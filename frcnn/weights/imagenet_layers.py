@@ -69,6 +69,23 @@ def as_it_is(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
     return dict(entries)
 
 
+def keras_convnext(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
+    """Convert ConvNeXt: the file has the two layers of its stem, and of each change of size, as one."""
+    arrays = dict(entries)
+    for name in [name for name in arrays if re.search(r"_(stem|downsampling_block_\d)$", name)]:
+        # convnext_tiny_downsampling_block_0 has convnext_tiny_downsampling_conv_0
+        start, _, number = name.partition("_block_")
+        parts = [
+            layer
+            for layer in model_layers
+            if layer.name.startswith(f"{start}_") and layer.name.endswith(number and f"_{number}")
+        ]
+        values = arrays.pop(name)
+        for layer in parts:
+            arrays[layer.name], values = values[: len(layer.weights)], values[len(layer.weights) :]
+    return arrays
+
+
 def keras_resnet(entries: Mapping[str, Any], model_layers: Layers) -> Arrays:
     """Convert ResNet for ``frcnn.models.resnet``; nothing for ``keras.applications``' own ResNet."""
     if not any(layer.name == "layer1_0_conv1" for layer in model_layers):

@@ -28,6 +28,9 @@ PROPERTIES = {
     "resnet101_fpn": PYRAMID,
     "resnet50_fpn_v2": (*PYRAMID[:5], 2),
     "mobilenet_v2_fpn": PYRAMID,
+    "convnext_tiny_fpn": PYRAMID,
+    "efficientnetv2_b0_fpn": PYRAMID,
+    "resnet50v2_fpn": PYRAMID,
     "mobilenet_v3_large_fpn": ((32, 32, 64), 256, 2, 32, None, 1),
 }
 

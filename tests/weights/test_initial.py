@@ -317,6 +317,15 @@ def test_the_checksums_are_those_of_keras():
     assert imagenet.DOWNLOADS["resnet50_fpn"][1] == resnets["resnet50"][1]
     assert imagenet.DOWNLOADS["resnet101_fpn"][1] == resnets["resnet101"][1]
     assert imagenet.DOWNLOADS["mobilenet_v3_large_fpn"][1] == v3["large_224_1.0_float"][1]
+    assert imagenet.DOWNLOADS["resnet50v2_fpn"][1] == resnets["resnet50v2"][1]
+    for backbone, module, name in (
+        ("convnext_tiny_fpn", "convnext", "convnext_tiny"),
+        ("efficientnetv2_b0_fpn", "efficientnet_v2", "b0"),
+    ):
+        official = importlib.import_module(f"keras.src.applications.{module}")
+        url, checksum = imagenet.DOWNLOADS[backbone]
+        assert checksum == official.WEIGHTS_HASHES[name][1]
+        assert url.startswith(official.BASE_WEIGHTS_PATH) and url.endswith("_notop.h5")
 
 
 def test_there_is_no_imagenet_for_tiny():
