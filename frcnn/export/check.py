@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from frcnn.data import transforms
+from frcnn.data import oriented, transforms
 from frcnn.data.sample import Dataset
 from frcnn.evaluation import evaluator
 from frcnn.export import resizing
 from frcnn.export.formats import Format, files_of, format_of, open_exported
 from frcnn.export.metadata import Metadata
-from frcnn.export.runner import FileModels
+from frcnn.export.runner import FileModels, unscaled
 from frcnn.models.faster_rcnn import FasterRCNN
 
 MAX_BOX_ERROR = 0.5  # pixels of the image
@@ -192,8 +192,8 @@ def _keras_resizing(detector, description):
         padded = transforms.pad(resized, models.size_multiple, [room] if room else ())
         sizes = np.array([size[::-1]] * len(images), "float32")
         found = models.detector.predict_on_batch([padded.astype("float32"), sizes])
-        factors = np.array([size[0] / width, size[1] / height] * 2, "float32")
-        return [found[0] / factors, *found[1:]]
+        factors = np.array([[size[0] / width, size[1] / height]] * len(images), "float32")
+        return [unscaled(found[0], factors), *found[1:]]
 
     return run
 
@@ -202,14 +202,16 @@ def compare(reference: Sequence[dict], others: Sequence[dict]) -> Agreement:
     """Compare detections, image by image.
 
     Args:
-        reference, others: dicts per image with ``boxes``, ``scores`` and ``labels``, best first.
+        reference, others: dicts per image with ``boxes``, ``scores`` and ``labels``, best first; with
+            ``oriented``, these are compared.
     """
     total, strays, box_error, score_error = 0, 0, 0.0, 0.0
     for one, other in zip(reference, others):
         total += len(one["scores"]) + len(other["scores"])
         free = np.ones(len(other["scores"]), bool)
-        for box, score, label in zip(one["boxes"], one["scores"], one["labels"]):
-            box_errors = np.abs(other["boxes"] - box).max(axis=1, initial=0.0)
+        boxes, other_boxes = _extents(one), _extents(other)
+        for box, score, label in zip(boxes, one["scores"], one["labels"]):
+            box_errors = np.abs(other_boxes - box).max(axis=1, initial=0.0)
             score_errors = np.abs(other["scores"] - score)
             fits = free & (other["labels"] == label)
             fits &= (box_errors <= MAX_BOX_ERROR) & (score_errors <= MAX_SCORE_ERROR)
@@ -224,11 +226,23 @@ def compare(reference: Sequence[dict], others: Sequence[dict]) -> Agreement:
     return Agreement(len(reference), total, strays, box_error, score_error)
 
 
+def _extents(found):
+    """Return the pixels by which boxes are compared: (M, 4) corners; of oriented boxes (M, 6).
+
+    The last two are the extents of the oriented box along both diagonals. So a rectangle has the same
+    numbers whichever of its sides is called the width, and another angle has others.
+    """
+    if "oriented" not in found:
+        return found["boxes"]
+    turned = found["oriented"] + np.array([0, 0, 0, 0, np.pi / 4], "float32")
+    outer = oriented.outer(turned)
+    return np.concatenate([found["boxes"], outer[:, 2:] - outer[:, :2]], axis=1)
+
+
 def _ap(detectors, dataset):
     """Return the mean AP of each detector; the last two are the same where the input size is open."""
     config = detectors[-1].config
-    names = {interpolation: name for name, interpolation in evaluator.METRICS.items()}
-    metric = names[evaluator.ap_interpolation(config.detection, dataset)]
+    metric = evaluator.default_metric(config, dataset)
     if detectors[0].models.description.height is None:
         detectors = detectors[:2]
     values = []

@@ -92,7 +92,7 @@ def export(
         The report, and the path of the file, which ends in ``.disagrees`` if it does not agree.
 
     Raises:
-        ConfigError: the size does not fit the network.
+        ConfigError: the size does not fit the network, or the format lacks what the detector needs.
         OutputError: a file cannot be written.
 
     Example:
@@ -100,8 +100,11 @@ def export(
     """
     from frcnn.export import graph
 
-    if detector.config.box.kind != "axis_aligned":
-        raise ConfigError("a detector of oriented boxes cannot be exported yet")
+    if detector.config.box.kind != "axis_aligned" and name != "saved_model":
+        raise ConfigError(
+            f"a detector of oriented boxes is exported with --format saved_model, not {name}, which has "
+            "no operation for the NMS of oriented boxes"
+        )
     for setting in ("soft_nms_sigma", "flip", "short_sides"):
         if getattr(detector.config.detection, setting):
             raise ConfigError(

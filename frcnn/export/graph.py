@@ -2,8 +2,8 @@
 
 Input ``images`` (B, H, W, 3) raw RGB, 0 to 255, padded at the right and the bottom; ``image_sizes``
 (B, 2) height and width without padding, pixels. A graph that resizes takes ``images`` of any size
-without padding, and nothing else. Output ``boxes`` (B, M, 4) pixels of the input,
-``scores`` (B, M) falling, ``labels`` (B, M) int32, -1 for padding, ``num_detections`` (B,) int32.
+without padding, and nothing else. Output ``boxes`` (B, M, 4) pixels of the input, or (B, M, 5) oriented
+boxes; ``scores`` (B, M) falling, ``labels`` (B, M) int32, -1 for padding, ``num_detections`` (B,) int32.
 
 The network is the one that is trained: the same layers, traced once more. Where a format lacks
 TensorFlow's kernels, the layers choose others (``frcnn.backend.portable_kernels``).
@@ -97,7 +97,7 @@ class ExportedGraph(tf.Module):
             pixels, new = resizing.resize(images, data, multiple, shape.room, float64)
             found = serve(pixels, tf.tile(new[None], (tf.shape(images)[0], 1)))
             factors = new / tf.cast(tf.shape(images)[1:3], tf.float32)
-            return found | {"boxes": found["boxes"] / tf.tile(factors[::-1], (2,))}
+            return found | {"boxes": resizing.unscaled(found["boxes"], factors[::-1])}
 
         if shape.resizes:
             images = tf.TensorSpec((shape.batch, None, None, 3), dtype, "images")

@@ -73,6 +73,25 @@ def resize(
     return pixels, tf.cast(new, tf.float32)
 
 
+def unscaled(boxes: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Return boxes of a resized image in pixels of the image.
+
+    Args:
+        boxes: (B, M, 4), or (B, M, 5) oriented ones, which change as by ``oriented.stretch``.
+        factors: (2,) by which x and y were multiplied.
+    """
+    if boxes.shape[-1] == 4:
+        return boxes / tf.tile(factors, (2,))
+    cos, sin = tf.cos(boxes[..., 4]), tf.sin(boxes[..., 4])
+    along_x, along_y = cos / factors[0], sin / factors[1]
+    across_x, across_y = sin / factors[0], cos / factors[1]
+    width = boxes[..., 2] * tf.sqrt(along_x**2 + along_y**2)
+    height = boxes[..., 3] * tf.sqrt(across_x**2 + across_y**2)
+    angle = tf.atan2(along_y, along_x)
+    rest = tf.stack([width, height, angle], axis=-1)
+    return tf.concat([boxes[..., :2] / factors, rest], axis=-1)
+
+
 def _new_sides(sides, config, room):
     """Return (2,) int32 height and width of resized images, and whether they shrink."""
     scale = tf.minimum(config.short_side / tf.reduce_min(sides), config.long_side / tf.reduce_max(sides))

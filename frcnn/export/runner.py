@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from frcnn.data import transforms
+from frcnn.data import oriented, transforms
 from frcnn.export.metadata import Metadata
 
 # Cores that this process may use: a runtime's own choice may be all of the machine.
@@ -60,7 +60,8 @@ class FileModels:
             inputs: images (B, H, W, 3) and image sizes (B, 2), as ``FasterRCNN.detector`` takes them.
 
         Returns:
-            boxes (B, M, 4) pixels of ``images``, scores (B, M), labels (B, M).
+            boxes (B, M, 4) pixels of ``images`` (or (B, M, 5) oriented ones), scores (B, M), labels
+            (B, M).
         """
         images, sizes = np.asarray(inputs[0]), np.asarray(inputs[1], "float32")
         if self.description.dtype == "uint8" and images.dtype != np.uint8:
@@ -75,7 +76,7 @@ class FileModels:
         found = [self._run(*batch) for batch in batches]
         boxes, scores, labels = (np.concatenate(part) for part in zip(*found))
         scores = np.where(scores > self.least_score, scores, 0.0)
-        return boxes / np.tile(scales, 2)[:, None], scores, labels
+        return unscaled(boxes, scales), scores, labels
 
     def _cut(self, images, sizes):
         """Return a batch as pairs of images and sizes that one call takes."""
@@ -116,3 +117,10 @@ class FileModels:
             new_sizes.append(image.shape[:2])
             scales.append(image.shape[1::-1] / size[::-1])
         return np.stack(fitted), np.array(new_sizes, "float32"), np.array(scales, "float32")
+
+
+def unscaled(boxes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Return boxes (B, M, E) of images whose x and y were multiplied by ``scales`` (B, 2)."""
+    if boxes.shape[-1] == 4:
+        return boxes / np.tile(scales, 2)[:, None]
+    return np.stack([oriented.stretch(own, 1.0 / scale) for own, scale in zip(boxes, scales)])
