@@ -1,4 +1,4 @@
-"""Any Keras model as a backbone: its strides, and anchors for them.
+"""Any Keras model as a backbone: its strides, anchors for them, and a pyramid on keras-hub's.
 
 B: images, H x W: pixels, h and w: feature map, K: channels.
 """
@@ -12,6 +12,7 @@ import keras
 from frcnn.config.schema import AnchorConfig
 from frcnn.errors import ConfigError
 from frcnn.models.backbones import Backbone
+from frcnn.models.fpn import fpn
 
 # Side of the image from which strides are computed, pixels: a multiple of all usual strides.
 PROBE = 2048
@@ -55,6 +56,38 @@ def from_model(model: keras.Model, pixels: Any) -> Backbone:
         raise ConfigError(f"each feature level must have twice the stride of the one before: {strides}")
     features = tuple(keras.tree.flatten(model(pixels)))
     return Backbone(features, tuple(strides), roi_levels=len(strides), size_multiple=max(strides))
+
+
+def with_pyramid(backbone: Any, channels: int = 256) -> keras.Model:
+    """Put a feature pyramid on a backbone of keras-hub, for ``FasterRCNN``.
+
+    Args:
+        backbone: a model with one input (B, H, W, 3) and ``pyramid_outputs``, {"P2": (B, h, w, K), ...},
+            where level N has stride 2**N; most image backbones of keras-hub, such as ResNet. It needs
+            the preprocessing of its preset: ``FasterRCNN(..., preprocessing=...)``.
+        channels: number of channels of each level.
+
+    Returns:
+        A Keras model from images to the levels from P2 (or the finest there is) to the coarsest.
+
+    Raises:
+        ConfigError: the model has no ``pyramid_outputs``, or another input than one image.
+
+    Example:
+        >>> backbone = keras_hub.models.Backbone.from_preset("resnet_50_imagenet")
+        >>> model = FasterRCNN(with_pyramid(backbone), num_classes=21, preprocessing="caffe")
+    """
+    outputs = getattr(backbone, "pyramid_outputs", None)
+    inputs = keras.tree.flatten(getattr(backbone, "input", None))
+    if not outputs or len(inputs) != 1 or len(inputs[0].shape) != 4:
+        raise ConfigError(
+            f"{type(backbone).__name__} has no pyramid_outputs of one input (B, H, W, 3), which a "
+            "feature pyramid needs"
+        )
+    numbers = sorted(number for number in (int(name[1:]) for name in outputs) if number >= 2)
+    features = [outputs[f"P{number}"] for number in numbers]
+    levels, _ = fpn(features, [2**number for number in numbers], channels)
+    return keras.Model(inputs[0], levels[:-1])  # without the level for the RPN only
 
 
 def default_anchors(strides: tuple[int, ...]) -> AnchorConfig:

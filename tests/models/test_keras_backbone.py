@@ -12,6 +12,7 @@ from frcnn.errors import ConfigError
 from frcnn.layers.roi_align import RoIAlign
 from frcnn.layers.roi_pool import RoIPool
 from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.models.keras_backbone import with_pyramid
 from frcnn.training.compile import compile_sub_models
 
 C = 4
@@ -146,3 +147,28 @@ def test_parts_that_do_not_fit_are_refused():
         FasterRCNN("tiny", 1)
     with pytest.raises(ConfigError, match="model.backbone must be one of vgg16"):
         FasterRCNN("vgg61", C)
+
+
+def test_a_pyramid_is_put_on_a_backbone_of_keras_hub():
+    """A stand-in with the attribute that keras-hub's backbones have, and a finer level that is left."""
+    images = keras.Input((None, None, 3))
+    x, outputs = images, {}
+    for level, width in enumerate((4, 6, 8, 12), start=1):
+        x = layers.Conv2D(width, 3, 2, "same", activation="relu")(x)
+        outputs[f"P{level}"] = x
+    backbone = keras.Model(images, x)
+    backbone.pyramid_outputs = outputs
+    model = FasterRCNN(with_pyramid(backbone, channels=16), C, head=layers.GlobalAveragePooling2D())
+    assert model.anchor_generator.strides == (4, 8, 16)
+    assert [level.shape[-1] for level in model.features] == [16, 16, 16]
+    with pytest.raises(ConfigError, match="Functional has no pyramid_outputs of one input"):
+        with_pyramid(convolutions(8))
+
+
+def test_a_backbone_of_keras_hub_itself():
+    hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed")
+    backbone = hub.models.ResNetBackbone([64], [7], [64, 64], [1, 1], [1, 2], "basic_block")
+    model = FasterRCNN(with_pyramid(backbone, channels=8), C, head=layers.GlobalAveragePooling2D())
+    assert model.anchor_generator.strides == (4, 8)
+    scores, _ = model.rpn.predict_on_batch(np.zeros((1, 64, 96, 3), "float32"))
+    assert scores.shape == (1, 16 * 24 + 8 * 12, model.num_anchors)
