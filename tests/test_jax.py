@@ -23,7 +23,10 @@ PARTS = {
     ),
     "losses": "ops/test_losses training/test_optimizers layers/test_roi_pool layers/test_sparse_rpn",
     "regions": "ops/test_proposals ops/test_postprocessing ops/test_soft_nms layers/test_roi_align",
-    "oriented": ("ops/test_oriented_boxes ops/test_oriented_iou layers/test_rotated_roi_align"),
+    "oriented": (
+        "ops/test_oriented_boxes ops/test_oriented_iou ops/test_oriented_views "
+        "layers/test_rotated_roi_align models/test_oriented"
+    ),
     # Three whole detectors, from torchvision's weights to their boxes.
     "detectors": "convert/test_torchvision benchmark/test_gpu",
 }
@@ -31,7 +34,7 @@ PARTS = {
 # keras.applications for long. What these test besides is in the training steps and in the other tests.
 LEFT_OUT = (
     "vgg16 resnet50 mobilenet frozen papers_settings leading_axes through_keras sample_weight_reaches "
-    "last_axis_of_one"
+    "last_axis_of_one learns_the_boxes_of_an_image"
 )
 
 pytestmark = [

@@ -100,10 +100,10 @@ def export(
     """
     from frcnn.export import graph
 
-    if detector.config.box.kind != "axis_aligned" and name != "saved_model":
+    if detector.config.box.kind == "oriented" and name == "openvino":
         raise ConfigError(
-            f"a detector of oriented boxes is exported with --format saved_model, not {name}, which has "
-            "no operation for the NMS of oriented boxes"
+            "OpenVINO cannot read the loop in the NMS of oriented boxes: export with --format onnx, "
+            "litert or saved_model"
         )
     for setting in ("soft_nms_sigma", "flip", "short_sides"):
         if getattr(detector.config.detection, setting):

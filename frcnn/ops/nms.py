@@ -107,9 +107,10 @@ def blocked_nms(
         suppressed = (iou(ordered, block) > iou_threshold) & kept[:, None]
         overlap = (iou(block, block) > iou_threshold) & earlier_in_block
         kept_in_block = nms_in_block(overlap, exists & ~ops.any(suppressed, axis=0))
-        return ops.slice_update(kept, (start,), kept_in_block)
+        # Not by slice_update, which ONNX lacks.
+        return ops.where(position // BLOCK == number, ops.tile(kept_in_block, (rounds,)), kept)
 
-    kept = ops.fori_loop(0, rounds, round_, ops.zeros((rounds * BLOCK,), "bool"))
     position = ops.cast(ops.arange(rounds * BLOCK), "int32")
+    kept = ops.fori_loop(0, rounds, round_, ops.zeros((rounds * BLOCK,), "bool"))
     position, index = ops.top_k(ops.where(kept, -position, -rounds * BLOCK), max_output)
     return ops.where(position > -rounds * BLOCK, ops.take(order, index), -1)

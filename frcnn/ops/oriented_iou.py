@@ -27,7 +27,8 @@ def iou(boxes: Tensor, others: Tensor, xp: Any = ops) -> Tensor:
     Returns:
         (..., N, M) in [0, 1]; 0 where one of the two boxes is empty.
     """
-    boxes, others = boxes[..., :, None, :], others[..., None, :, :]
+    # Not by an index with "...": tf2onnx cannot convert it where the boxes have no leading axis.
+    boxes, others = xp.expand_dims(boxes, -2), xp.expand_dims(others, -3)
     area, other_area = (xp.maximum(b[..., 2], 0.0) * xp.maximum(b[..., 3], 0.0) for b in (boxes, others))
     smaller = xp.minimum(area, other_area)
     intersection = xp.minimum(xp.maximum(intersection_area(boxes, others, xp), 0.0), smaller)
