@@ -31,6 +31,8 @@ from frcnn.errors import ConfigError
 DEFAULTS = Config()
 DATASET, DIR, BACKBONE, OPTIMIZER = "data.dataset", "data.dir", "model.backbone", "optimizer.name"
 RECIPE = "train.recipe"
+# Settings of a recipe that suit its own optimizer only.
+RATE = (OPTIMIZER, "optimizer.learning_rate", "optimizer.lr_images", "optimizer.weight_decay")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +148,13 @@ def preset_layers(
     of_dataset = presets.preset(dataset)
     recipe = asked.get(RECIPE, DEFAULTS.get(RECIPE))
     of_recipe = presets.RECIPE_PRESETS[recipe]
-    backbone, optimizer = asked.get(BACKBONE), asked.get(OPTIMIZER)
     layers, notes, network = [], [], {}
+    backbone, optimizer = asked.get(BACKBONE), asked.get(OPTIMIZER, of_recipe.get(OPTIMIZER))
+    if of_recipe.get(OPTIMIZER) not in (None, optimizer):
+        notes.append(
+            f"the recipe {recipe} is for {of_recipe[OPTIMIZER]}: its rate is not used for {optimizer}"
+        )
+        of_recipe = {key: value for key, value in of_recipe.items() if key not in RATE}
     if optimizer not in (None, of_dataset.get(OPTIMIZER)):
         layers.append((f"preset {optimizer}", presets.OPTIMIZER_PRESETS[optimizer]))
     layers.append((f"preset {dataset}", presets.PRESETS[dataset]))

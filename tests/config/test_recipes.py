@@ -4,7 +4,7 @@ import pytest
 
 from frcnn.config import precedence, presets, text_format
 from frcnn.config.presets import RECIPE_PRESETS, preset
-from frcnn.config.schema import RECIPES, Config
+from frcnn.config.schema import KEYS, RECIPES, Config
 from frcnn.errors import ConfigError
 
 
@@ -19,11 +19,25 @@ def test_each_name_is_a_file_that_begins_with_its_command():
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("dataset", ["voc", "shapes"])
-def test_its_settings_fit_each_other_and_name_no_other_preset(name, dataset):
+def test_its_settings_fit_each_other_and_name_no_data_or_backbone(name, dataset):
     values = RECIPE_PRESETS[name]
-    assert not {"data.dataset", "model.backbone", "optimizer.name", "train.recipe"} & values.keys()
+    assert not {"data.dataset", "model.backbone", "train.recipe"} & values.keys()
     found = precedence.gather({"train.recipe": name, "data.dataset": dataset}, {})
-    assert found.config == preset(dataset).replace(values | {"train.recipe": name})
+    assert found.config.replace(values | {"train.recipe": name}) == found.config
+    others = {key for key in KEYS if found.config.get(key) != preset(dataset).get(key)}
+    optimizer = presets.OPTIMIZER_PRESETS[values["optimizer.name"]] if "optimizer.name" in values else {}
+    assert others <= values.keys() | optimizer.keys() | {"train.recipe"}
+
+
+def test_the_rate_of_another_optimizer_is_not_used(monkeypatch):
+    of_adam = {"optimizer.name": "adam", "optimizer.learning_rate": 7.0, "train.ema": 0.5}
+    monkeypatch.setitem(RECIPE_PRESETS, "fast", of_adam)
+    found = precedence.gather({"train.recipe": "fast"}, {})
+    assert (found.config.optimizer.name, found.config.optimizer.learning_rate) == ("adam", 7.0)
+    assert found.config.optimizer.weight_decay == 0.0  # of the optimizer's preset
+    found = precedence.gather({"train.recipe": "fast", "optimizer.name": "sgd"}, {})
+    assert found.config.optimizer == Config().optimizer and found.config.train.ema == 0.5
+    assert "the recipe fast is for adam: its rate is not used for sgd" in found.notes
 
 
 def test_it_stands_between_the_presets_and_the_config_file(tmp_path):
