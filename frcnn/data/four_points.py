@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from frcnn.data import oriented
@@ -68,6 +67,8 @@ def least_rectangle(corners: np.ndarray) -> np.ndarray:
         >>> least_rectangle(np.array([[2.0, 3.0], [12.0, 3.0], [12.0, 7.0], [2.0, 7.0]])).tolist()
         [7.0, 5.0, 10.0, 4.0, 0.0]
     """
+    import cv2  # not above: every command's --help imports the readers
+
     middle = corners.mean(axis=0)  # OpenCV calculates in float32
     centre, (width, height), angle = cv2.minAreaRect((corners - middle).astype("float32"))
     turns = round(angle / 90.0)
