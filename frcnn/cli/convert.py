@@ -5,7 +5,7 @@ from pathlib import Path
 
 from frcnn.cli.options import Parser
 from frcnn.config.sections import FORMATS
-from frcnn.errors import ConfigError
+from frcnn.errors import ConfigError, DataError
 from frcnn.text import echo, shown
 
 TARGETS = ("voc", "coco", "yolo", "csv", "cvat", "dota", "labelme", "openimages")
@@ -102,8 +102,9 @@ def main(argv: list[str] | None = None) -> int | None:
             "--val-share and --test-share must be between 0 and 1, and less than 1 together"
         )
 
-    from frcnn.data import conversion, faults, sources, write_dataset
+    from frcnn.data import conversion, faults, sources, voc_layout, write_dataset
     from frcnn.data.labels import Choice
+    from frcnn.data.recognise import unknown_format
 
     out = write_dataset.check_new(arguments.out)
     for folder in arguments.folders:
@@ -115,6 +116,9 @@ def main(argv: list[str] | None = None) -> int | None:
     choice = Choice(classes, bool(classes), rename, arguments.on_bad_data == "clip")
     found = [sources.open_source(one, arguments.format, arguments.year) for one in arguments.folders]
     for source in found:
+        unknown = arguments.format == "auto" and source.found is None and source.root.is_dir()
+        if unknown and not voc_layout.is_voc_data(source.root):
+            raise DataError(unknown_format(source.root))
         echo(f"data: {shown(source.root)} has labels in the format {source.format}")
     parts = conversion.parts_of(found, splits, arguments.to)
     datasets = faults.apply_policy(conversion.collect(parts, choice), arguments.on_bad_data)

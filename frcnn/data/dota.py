@@ -25,7 +25,9 @@ LINE = re.compile(rf"\s*({NUMBER}\s+){{8}}\S*[^\W\d]", re.IGNORECASE)
 
 def recognise(tree: FileTree) -> str | None:
     """Return a file by which a folder is recognised as a DOTA data set; None if it is not one."""
-    for file in _files(tree)[:20]:
+    files = _files(tree)
+    # Below labelTxt, all files: those of images without objects may come first.
+    for file in files if any(_below_labels(file) for file in files[:1]) else files[:20]:
         lines = head(tree.path(file)).splitlines()
         if any(LINE.match(line) for line in lines[:4]):
             return file
@@ -35,8 +37,11 @@ def recognise(tree: FileTree) -> str | None:
 def _files(tree: FileTree) -> list[str]:
     """Return the label files: .txt files below ``labelTxt``, or if there is none, all."""
     files = tree.with_ending(".txt")
-    own = [file for file in files if any(map(_is_labels, file.split("/")[:-1]))]
-    return own or files
+    return [file for file in files if _below_labels(file)] or files
+
+
+def _below_labels(file: str) -> bool:
+    return any(map(_is_labels, file.split("/")[:-1]))
 
 
 def _is_labels(folder: str) -> bool:
@@ -94,9 +99,10 @@ def _object(line: int, text: str) -> RawObject:
     if len(fields) < 9 or any(value != value for value in values):
         fault = f"is {shown(text, 80)!r}; expected eight numbers, a class, and 0 or 1 for difficult"
     else:
-        name, _, last = fields[8].rpartition(" ")
-        if not (name and last.isdecimal()):  # DOTA-v1.0's first files have no flag
-            name, last = fields[8], "0"
-        difficult = last != "0"
+        words = fields[8].split()
+        difficult = len(words) > 1 and words[-1].isdecimal() and words.pop() != "0"
+        name = " ".join(words)  # DOTA-v1.0's first files have no flag
+        if len(words) > 1 and number(words[0]) == number(words[0]):
+            fault = f"is {shown(text, 80)!r}: more than eight numbers; expected four corners"
     corners = list(zip(values[::2], values[1::2]))
     return RawObject(line, name, (0, 0, 0, 0), difficult, fault=fault, corners=corners)

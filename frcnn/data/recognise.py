@@ -62,7 +62,7 @@ def recognise(
         except DataError as error:
             if format == "auto" and (found := formats.find(root)):
                 return _other_format(found, settings)
-            raise DataError(_looks_like(root)) from error
+            raise DataError(unknown_format(root)) from error
         return settings, f"data: {shown(folder)} is a VOC devkit"
     if not (train_split and val_split):
         there = voc_layout.splits(root)
@@ -110,8 +110,8 @@ def _fits(pair: tuple[str, str], given: tuple[str | None, str | None], there: Co
     )
 
 
-def _looks_like(root: Path) -> str:
-    """Return the message for a folder without labels in a known format."""
+def unknown_format(root: Path) -> str:
+    """Return the error message for a folder without labels in a known format."""
     with os.scandir(root) as entries:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in entries)
     below = [root / name for name in names if (root / name / "Annotations").is_dir()]

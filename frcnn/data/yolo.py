@@ -21,7 +21,7 @@ from frcnn.data.label_files import (
     read_yaml,
 )
 from frcnn.data.labels import LabelledSplit
-from frcnn.data.yolo_labels import YoloLabels, are_oriented, without_corners
+from frcnn.data.yolo_labels import YoloLabels, are_oriented, mostly_corners, without_corners
 from frcnn.errors import DataError
 from frcnn.text import shown, shown_value
 
@@ -112,6 +112,7 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
     if labels.missing:
         notes.append(f"{labels.missing} of {len(images)} images have no label file and so no objects")
     if not are_oriented(images):
+        notes += mostly_corners(images)
         for image in images:
             without_corners(image)
     if classes is None:

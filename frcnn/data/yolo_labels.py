@@ -102,6 +102,23 @@ def are_oriented(images: Iterable[RawImage]) -> bool:
     return bool(objects) and all(entry.corners is not None for entry in objects)
 
 
+def mostly_corners(images: Iterable[RawImage]) -> list[str]:
+    """Return a note about the first object that keeps labels from being YOLO-OBB's, if it is one of few.
+
+    Args:
+        images: the images of a split for which ``are_oriented`` is false.
+    """
+    places = [(image, entry) for image in images for entry in image.objects if not entry.fault]
+    others = [(image, entry) for image, entry in places if entry.corners is None]
+    if not 0 < 2 * len(others) < len(places):
+        return []
+    image, entry = others[0]
+    return [
+        f"{len(others)} of {len(places)} objects do not have four corners, the first in {image.place} "
+        f"{entry.place}: so no object has an angle, all are read as polygons or boxes"
+    ]
+
+
 def without_corners(image: RawImage) -> None:
     """Take the four corners from the objects of an image: they are polygons among others."""
     image.objects = [entry._replace(corners=None) for entry in image.objects]

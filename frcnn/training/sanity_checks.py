@@ -41,6 +41,7 @@ def warnings_of(
         _only_difficult(train_set),
         _unmatched(config, train_set, anchor_generator),
         _nothing_to_find(val_set),
+        _no_angle(config, train_set),
     ]
     return [text for text in found if text]
 
@@ -76,6 +77,15 @@ def _nothing_to_find(dataset):
     return (
         f"{dataset.name} has {why}, so there is no object to find: mAP will be nan, and "
         "best.weights.h5 will be the last weights"
+    )
+
+
+def _no_angle(config, dataset):
+    if config.box.kind != "oriented" or any(sample.oriented is not None for sample in dataset.samples):
+        return None
+    return (
+        f"box.kind=oriented, but no object of {dataset.name} has an angle: the detector learns boxes of "
+        "the angle 0; docs/oriented.md lists the labels that have angles"
     )
 
 

@@ -207,6 +207,12 @@ def test_a_fault_writes_nothing(tmp_path, capsys):
     assert "skipped: b: " in capsys.readouterr().out and len(read(tmp_path / "out")) == 2
 
 
+def test_a_folder_without_labels_is_not_called_voc(tmp_path):
+    write(tmp_path, "in/notes.txt", "")
+    with pytest.raises(DataError, match="in holds no labels in a known format .* it holds notes.txt"):
+        convert.main([str(tmp_path / "in"), str(tmp_path / "out"), "--to", "voc"])
+
+
 def test_splits_are_chosen_and_named(tmp_path):
     images(tmp_path / "in" / "images")
     for name in ("fold1", "fold2"):

@@ -99,6 +99,30 @@ def test_folders_of_dota(tmp_path, folders):
     assert len(read(tmp_path, "train" if "train" in folders[1] else "all")) == 2
 
 
+def test_dota_words_are_divided_by_spaces_or_tabs(tmp_path):
+    corners = text_of(CORNERS, sign="\t")
+    ends = "\tlarge\tvehicle\t1", "\tcat\t0", "  cat", " 7 0"
+    dota(tmp_path, *(corners + end for end in ends))
+    dataset = read(tmp_path)
+    assert dataset.classes == ("7", "cat", "large vehicle")
+    assert dataset.samples[0].difficult.tolist() == [True, False, False, False]
+
+
+def test_five_corners_in_dota_are_a_fault_and_not_a_class(tmp_path):
+    dota(tmp_path, f"{text_of(CORNERS)} 3 4 cat 0", f"{text_of(CORNERS)} cat 0")
+    _, faults = open_source(tmp_path).collect("train", Choice())
+    assert "line 3" in str(faults) and "more than eight numbers" in str(faults)
+
+
+def test_dota_begins_with_images_without_objects(tmp_path):
+    for number in range(25):
+        write(tmp_path, f"train/labelTxt/{number:02}.txt", "imagesource:GoogleEarth\ngsd:null\n")
+    write(tmp_path, "train/labelTxt/25.txt", f"{text_of(CORNERS)} cat 0\n")
+    images(tmp_path / "train" / "images", [f"{number:02}" for number in range(26)])
+    assert open_source(tmp_path).format == "dota"
+    assert len(read(tmp_path)) == 26
+
+
 def test_yolo_obb(tmp_path):
     yolo(tmp_path, f"1 {text_of(CORNERS, (40, 30))}", f"0 {text_of(QUAD, (40, 30))}")
     sample = one(tmp_path)
@@ -111,6 +135,14 @@ def test_four_corners_among_polygons_are_a_polygon(tmp_path):
     sample = one(tmp_path)
     assert sample.oriented is None
     np.testing.assert_allclose(sample.boxes[0], oriented.outer(BOX), atol=1e-3)
+
+
+def test_one_polygon_among_many_four_corners_is_named(tmp_path):
+    four = f"1 {text_of(CORNERS, (40, 30))}"
+    yolo(tmp_path, four, "0 0.1 0.1 0.5 0.2 0.3 0.9", four)
+    (note,) = read(tmp_path, "all").notes
+    assert note.startswith("1 of 3 objects do not have four corners, the first in ")
+    assert "a.txt line 2: so no object has an angle" in note
 
 
 @pytest.mark.parametrize("shares", [False, True])

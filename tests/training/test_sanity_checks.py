@@ -1,5 +1,7 @@
 """Warnings of settings and data that are legal and cannot work, and of a loss that explodes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,11 @@ def test_an_explosion_is_seen_over_an_interruption():
     old = progress.to_json()
     del old["loss"]
     assert RunState.from_json(old).loss == RunState().loss
+
+
+def test_oriented_boxes_without_an_angle():
+    (text,) = warned(box__kind="oriented")
+    assert text.startswith("box.kind=oriented, but no object of some train has an angle")
+    turned = np.array([[100, 100, 200, 200, 0.5]], "float32")
+    angled = dataclasses.replace(GOOD.samples[0], oriented=turned)
+    assert warned(dataclasses.replace(GOOD, samples=(angled,)), box__kind="oriented") == []
