@@ -120,7 +120,7 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
         outlines: as for the other readers; these files have none.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or has columns for three corners, or more than four.
     """
     images: dict[str, RawImage] = {}
     files = _files(tree)[split]
@@ -129,7 +129,12 @@ def read(tree: FileTree, split: str | None, outlines: bool = False) -> LabelledS
     order, readable = _class_files(tree)
     path = tree.path(files[0])
     rows = read_csv(path)
-    columns, has_header = _columns(_first_row(tree, files[0])) or (PLAIN, False)
+    first = _first_row(tree, files[0])
+    columns, has_header = _columns(first) or (PLAIN, False)
+    corners = {name for name in map(str.lower, first) if re.fullmatch(r"[xy]\d+", name)}
+    if has_header and corners - {*BOX} and corners != {*FOUR_POINTS}:
+        expected = f"{','.join(BOX)} or {','.join(FOUR_POINTS)}"
+        raise DataError(f"{path}: has the columns {','.join(sorted(corners))}; expected {expected}")
     shares = has_header and _in_shares(rows[1:], columns)
     bases = [posixpath.dirname(files[0])]
     bases += [posixpath.join(*filter(None, (name, split))) for name in ("", "images") if split or name]

@@ -12,6 +12,7 @@ from frcnn.data import four_points, oriented
 from frcnn.data.labels import Choice
 from frcnn.data.recognise import recognise
 from frcnn.data.sources import open_source
+from frcnn.errors import DataError
 
 SHARED = pathlib.Path(__file__).parents[2].parent / "shared" / "data" / "hituav_rotated"
 ORIENTED_FORMATS = ("voc", "dota", "yolo", "csv", "cvat", "labelme")
@@ -156,6 +157,14 @@ def test_four_point_csv(tmp_path, shares):
 def test_four_point_csv_without_header(tmp_path):
     csv(tmp_path, f"a.jpg,{text_of(CORNERS, sign=',')},cat")
     np.testing.assert_allclose(one(tmp_path).oriented, BOX[None], atol=1e-4)
+
+
+@pytest.mark.parametrize("corners", [3, 5])
+def test_csv_of_other_than_four_corners_is_refused(tmp_path, corners):
+    header = ",".join(f"x{number},y{number}" for number in range(1, corners + 1))
+    csv(tmp_path, f"path,{header},class", f"a.jpg{',9' * 2 * corners},cat")
+    with pytest.raises(DataError, match="labels.csv: has the columns x1,x2,x3.* or x1,y1,.*,x4,y4$"):
+        open_source(tmp_path).collect("all", Choice())
 
 
 def test_other_formats_have_angles_too(tmp_path):
