@@ -6,7 +6,9 @@ import pathlib
 import re
 
 from frcnn.cli.common import quiet_import
-from frcnn.cli.options import Parser
+from frcnn.cli.options import Parser, detection_setting
+from frcnn.config.schema import typed
+from frcnn.config.text_format import parse_assignments
 from frcnn.errors import ConfigError, DataError
 from frcnn.files import outputs
 from frcnn.text import echo, shown
@@ -41,6 +43,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", metavar="OUT", help="the new file (default: detector.SUFFIX in RUN, or beside FILE)"
     )
+    detection_setting(parser)
     shape = parser.add_argument_group("input")
     shape.add_argument(
         "--size",
@@ -113,6 +116,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Export, check, print the table, and return the exit status."""
     arguments = parse(argv)
     size, count = size_of(arguments.size), count_of(arguments.check_images)
+    settings = typed(parse_assignments(arguments.set))
     run = pathlib.Path(arguments.run)
     paths = images_in(arguments.images) if arguments.images else []
 
@@ -130,7 +134,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if not run.is_dir():
         outputs.new_file(out.with_name(out.name + exporter.TABLE), overwrite=True, sources=[run])
     backend.prepare_device()
-    detector = Detector.load(run, arguments.weights)
+    detector = Detector.load(run, arguments.weights, settings)
     dataset = None
     if not paths:
         data = detector.config.data

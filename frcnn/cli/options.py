@@ -152,7 +152,7 @@ def any_setting(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def detection_setting(group: argparse._ArgumentGroup) -> None:
+def detection_setting(group: argparse._ActionsContainer) -> None:
     """Add ``--set KEY=VALUE`` for the section ``detection``, which a trained detector can change."""
     group.add_argument(
         "--set",

@@ -105,11 +105,11 @@ def export(
             "OpenVINO cannot read the loop in the NMS of oriented boxes: export with --format onnx, "
             "litert or saved_model"
         )
-    for setting in ("soft_nms_sigma", "flip", "short_sides"):
+    for setting, off in (("soft_nms_sigma", "0"), ("flip", "false"), ("short_sides", "")):
         if getattr(detector.config.detection, setting):
             raise ConfigError(
-                f"detection.{setting} is no part of an exported file: load the detector with the "
-                "setting's default, write it by Detector.save, and export that file"
+                f"detection.{setting} is no part of an exported file: export without it, by --set "
+                f"detection.{setting}={off}"
             )
     detector = type(detector)(graph.in_float32(detector.models), detector.config, detector.classes)
     unchecked = out.with_name(f"unchecked-{out.name}")
