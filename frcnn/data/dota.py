@@ -26,12 +26,16 @@ LINE = re.compile(rf"\s*({NUMBER}\s+){{8}}\S*[^\W\d]", re.IGNORECASE)
 def recognise(tree: FileTree) -> str | None:
     """Return a file by which a folder is recognised as a DOTA data set; None if it is not one."""
     files = _files(tree)
+    named = bool(files) and _below_labels(files[0])
+    empty = None
     # Below labelTxt, all files: those of images without objects may come first.
-    for file in files if any(_below_labels(file) for file in files[:1]) else files[:20]:
+    for file in files if named else files[:20]:
         lines = head(tree.path(file)).splitlines()
         if any(LINE.match(line) for line in lines[:4]):
             return file
-    return None
+        if named and all(line.lower().startswith(HEADER) for line in lines if line.strip()):
+            empty = empty or file
+    return empty  # a data set without objects
 
 
 def _files(tree: FileTree) -> list[str]:

@@ -124,6 +124,14 @@ def test_dota_begins_with_images_without_objects(tmp_path):
     assert len(read(tmp_path)) == 26
 
 
+@pytest.mark.parametrize("text", ["", "imagesource:GoogleEarth\ngsd:null\n"])
+def test_dota_without_objects(tmp_path, text):
+    images(tmp_path / "train" / "images", "a")
+    write(tmp_path, "train/labelTxt/a.txt", text)
+    assert open_source(tmp_path).format == "dota"
+    assert len(read(tmp_path).samples[0].boxes) == 0
+
+
 def test_yolo_obb(tmp_path):
     yolo(tmp_path, f"1 {text_of(CORNERS, (40, 30))}", f"0 {text_of(QUAD, (40, 30))}")
     sample = one(tmp_path)
