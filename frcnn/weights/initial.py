@@ -18,6 +18,7 @@ from frcnn.config.schema import Config, ModelConfig
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.models.backbones import BACKBONES
 from frcnn.models.freezing import weighted_layers
+from frcnn.ops.box_kinds import BOX_KINDS
 from frcnn.text import listed
 from frcnn.weights import imagenet, imagenet_layers
 from frcnn.weights.by_name import LoadReport, fill_layers
@@ -231,16 +232,16 @@ def _network_for(path: str | os.PathLike, names: Iterable[str], backbone: str | 
         WeightsError: it is a detector of another program, or the network is not for this backbone.
     """
     names = set(names)
-    script = "python scripts/import_weights.py"
+    command = "frcnn import"
     if {"rpn_out_class", "rpn_out_regress"} & names:
         raise WeightsError(
             f"{path} is a detector of keras-frcnn, whose channels are in another order: import it by "
-            f"`{script} keras-frcnn {path} OUT.h5 --classes ...`, then give --weights OUT.h5"
+            f"`{command} keras-frcnn {path} OUT.h5 --classes ...`, then give --weights OUT.h5"
         )
     if any(name.startswith(("backbone.body.", "roi_heads.")) for name in names):
         raise WeightsError(
             f"{path} is a detector of torchvision: import it by "
-            f"`{script} torchvision {path} NAME OUT.h5`, where NAME is torchvision's function, such as "
+            f"`{command} torchvision {path} NAME OUT.h5`, where NAME is torchvision's function, such as "
             "fasterrcnn_resnet50_fpn, then give --weights OUT.h5"
         )
     network = imagenet.recognise(names)
@@ -275,13 +276,14 @@ def _for_classes(entries, path, classes):
     logits, deltas = entries["class_logits"], entries.get("box_deltas", [])
     one_box = config is not None and config.model.class_agnostic_boxes
     boxes = 1 if one_box else len(theirs)
-    fits = logits[0].shape[-1] == len(theirs) + 1 and all(d.shape[-1] == 4 * boxes for d in deltas)
+    dim = BOX_KINDS[(config or Config()).box.kind].head_dim
+    fits = logits[0].shape[-1] == len(theirs) + 1 and all(d.shape[-1] == dim * boxes for d in deltas)
     if len(order) == len(classes) == len(theirs) and fits:
         columns = [*order, len(classes)]  # background is last
-        corners = [4 * number + corner for number in order for corner in range(4)]
+        numbers = [dim * place + number for place in order for number in range(dim)]
         moved = {
             "class_logits": [array[..., columns] for array in logits],
-            "box_deltas": deltas if one_box else [array[..., corners] for array in deltas],
+            "box_deltas": deltas if one_box else [array[..., numbers] for array in deltas],
         }
         return entries | moved, ["class_logits and box_deltas: put in the order of this run's classes"]
     if logits[0].shape[-1] != len(classes) + 1:

@@ -429,8 +429,8 @@ def test_without_a_file_it_is_the_backbone_s_own_and_of_an_unknown_file_nobody_s
         ("torchvision", "resnet50", "resnet50", "ResNet50 of torchvision.*takes ResNet50 of keras.appl"),
         ("torchvision", "resnet18", "resnet50_fpn", "another ResNet of torchvision"),
         ("torchvision", "mobilenet_v2", "mobilenet_v2_fpn", "MobileNetV2 of torchvision.*of keras.app"),
-        ("torchvision", "detector", "resnet50_fpn", "import_weights.py torchvision .*detector.npz NAME"),
-        ("keras", "keras_frcnn", "vgg16", "import_weights.py keras-frcnn .*frcnn.h5 OUT.h5 --classes"),
+        ("torchvision", "detector", "resnet50_fpn", "frcnn import torchvision .*detector.npz NAME"),
+        ("keras", "keras_frcnn", "vgg16", "frcnn import keras-frcnn .*frcnn.h5 OUT.h5 --classes"),
     ],
 )
 def test_a_file_of_another_network_is_refused_before_anything_is_built(
@@ -508,6 +508,16 @@ def test_the_same_classes_in_another_order_bring_their_weights_along(of_cat_dog_
     kernel, bias = predictors(target)["box_deltas"]
     assert bias.tolist() == [8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7]
     np.testing.assert_array_equal(kernel[:, :4], predictors(source)["box_deltas"][0][:, 8:])
+
+
+def test_oriented_boxes_in_another_order_bring_their_weights_along(small_config, tmp_path):
+    config = small_config.replace({"data.classes": "cat,dog,bird", "box.kind": "oriented"})
+    source, target = (FasterRCNN.from_config(config, 4, allow_random_frozen=True) for _ in range(2))
+    detector_files.save(source, config, tmp_path / "a.weights.h5")
+    filled = initial.load_weights(target.detector, tmp_path / "a.weights.h5", ("bird", "cat", "dog"))
+    assert not filled.missing
+    (old, _), (new, _) = (predictors(one)["box_deltas"] for one in (source, target))
+    np.testing.assert_array_equal(new, np.roll(old, 5, axis=1))
 
 
 def test_one_box_for_all_classes_needs_no_order(build, small_config, tmp_path):
