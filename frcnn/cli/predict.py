@@ -158,7 +158,13 @@ def main(argv: list[str] | None = None) -> int | None:
     with signals.StopSignals() as asked:
         asked.can_save = True
         taken = make_sinks.make(
-            formats, out, detector.classes, found, arguments.coco_ids, arguments.overwrite
+            formats,
+            out,
+            detector.classes,
+            found,
+            arguments.coco_ids,
+            arguments.overwrite,
+            detector.config.box.kind == "oriented",
         )
         summary = run.predict(
             detector,

@@ -120,9 +120,18 @@ class Config(_Sections):
         if self.model.unfreeze_at and self.train.schedule == "four-step":
             problems.append("model.unfreeze_at must be 0 with train.schedule=four-step")
         if self.model.unfreeze_at > self.train.epochs:
-            problems.append("model.unfreeze_at must not be above train.epochs")
+            problems.append(
+                f"model.unfreeze_at={self.model.unfreeze_at} must not be above "
+                f"train.epochs={self.train.epochs}"
+            )
         if self.loss.hard_examples > self.roi.samples:
-            problems.append("loss.hard_examples must not be above roi.samples")
+            problems.append(
+                f"loss.hard_examples={self.loss.hard_examples} must not be above "
+                f"roi.samples={self.roi.samples}"
+            )
+        if 0 < self.detection.soft_nms_sigma < 0.001:
+            sigma = self.detection.soft_nms_sigma
+            problems.append(f"detection.soft_nms_sigma={sigma:g} must be 0 or at least 0.001")
         if self.train.ema and self.train.schedule == "four-step":
             problems.append("train.ema must be 0 with train.schedule=four-step, which has two networks")
         try:

@@ -19,6 +19,7 @@ def make(
     sources: Sequence[Source],
     coco_ids: str | None = None,
     overwrite: bool = False,
+    is_oriented: bool = False,
 ) -> list[Sink]:
     """Return a sink per format.
 
@@ -29,6 +30,7 @@ def make(
         sources: what is looked at; these files are never replaced.
         coco_ids: COCO file whose ids are used; None: ids from 1.
         overwrite: whether earlier results are replaced.
+        is_oriented: whether the detections are oriented boxes.
 
     Raises:
         DataError: an image or a class has no id in the COCO file.
@@ -43,7 +45,7 @@ def make(
     makers: dict[str, Callable[[], Sink]] = {
         "drawn": lambda: Drawn(out, classes, sources, overwrite),
         "jsonl": lambda: JsonLines(out / "detections.jsonl"),
-        "csv": lambda: CsvRows(out / "detections.csv"),
+        "csv": lambda: CsvRows(out / "detections.csv", is_oriented),
         "coco": lambda: CocoResults(out, classes, ids),
         "voc": lambda: VocLabels(out / "voc"),
         "yolo": lambda: YoloLabels(out / "yolo", classes),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from frcnn.data import oriented, write_voc, write_yolo
+from frcnn.data.write_csv import FOUR_POINTS
 from frcnn.errors import ConfigError, OutputError
 from frcnn.files import outputs, safe_write
 from frcnn.files.streamed import StreamedText
@@ -128,18 +129,25 @@ class JsonLines(_Text):
 
 
 class CsvRows(_Text):
-    """One row per detection, with a header. ``frcnn`` and spreadsheets can read the file."""
+    """One row per detection, with a header. ``frcnn`` and spreadsheets can read the file.
 
-    COLUMNS = ("image", "frame", "x1", "y1", "x2", "y2", "class", "score", "width", "height")
+    Args:
+        path: the file.
+        is_oriented: whether a box has its four corners, x1 to y4, in place of x1, y1, x2, y2.
+    """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, is_oriented: bool = False):
         super().__init__(path)
-        self._write(self.COLUMNS)
+        corners = FOUR_POINTS if is_oriented else FOUR_POINTS[:4]
+        self._write(("image", "frame", *corners, "class", "score", "width", "height"))
 
     def add(self, picture: Picture, found: Found) -> None:
         height, width = picture.pixels.shape[:2]
         frame = "" if picture.frame is None else picture.frame
-        for box, score, name in zip(rounded(found["boxes"]), found["scores"], found["names"]):
+        boxes = found["boxes"]
+        if "oriented" in found:
+            boxes = oriented.corners(found["oriented"].astype("float64")).reshape(-1, 8)
+        for box, score, name in zip(rounded(boxes), found["scores"], found["names"]):
             self._write([picture.source.path, frame, *box, name, f"{score:.6f}", width, height])
 
     def _write(self, row: Sequence[Any]) -> None:

@@ -202,3 +202,18 @@ def test_formats_are_checked():
         sinks.formats_of("jsnl")
     with pytest.raises(ConfigError, match="there is no result format ''; expected some of drawn, jsonl"):
         sinks.formats_of(",")
+
+
+def test_csv_rows_of_oriented_boxes_have_their_corners(place):
+    (place / "out").mkdir()
+    (row,) = make_sinks.make(["csv"], place / "out", ("car",), [], is_oriented=True)
+    source = sources.find(["x/p.jpg"])[0]
+    found = {"scores": [0.5], "names": ["car"], "labels": [0]}
+    found |= {"boxes": np.zeros((1, 4)), "oriented": np.array([[10.0, 8.0, 6.0, 4.0, np.pi / 2]])}
+    row.add(sources.Picture(source, np.zeros((30, 40, 3), "uint8")), found)
+    row.close()
+    (place / "out/detections.csv").rename(place / "x/detections.csv")
+    dataset, faults = formats.collect(place / "x", "all")
+    assert not faults
+    np.testing.assert_allclose(dataset.samples[0].boxes, [[8.0, 5.0, 12.0, 11.0]], atol=1e-3)
+    np.testing.assert_allclose(np.sort(dataset.samples[0].oriented[0, 2:4]), [4.0, 6.0], atol=1e-3)

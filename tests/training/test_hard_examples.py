@@ -87,7 +87,7 @@ def test_a_training_step_has_it_and_a_validation_step_not(small_config, kind):
 
 
 def test_what_cannot_be_is_refused(small_config):
-    with pytest.raises(ConfigError, match="loss.hard_examples must not be above roi.samples"):
+    with pytest.raises(ConfigError, match=r"loss.hard_examples=\d+ must not be above roi.samples=\d+"):
         Config().replace({"roi.samples": 64, "loss.hard_examples": 65})
     config = small_config.replace({"loss.hard_examples": 4})
     with pytest.raises(ConfigError, match="loss.hard_examples needs a schedule of frcnn.train"):
