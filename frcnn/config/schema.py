@@ -20,11 +20,11 @@ from frcnn.config.box_section import BoxConfig
 from frcnn.config.detection_section import DetectionConfig
 from frcnn.config.fields import Settings
 from frcnn.config.log_section import LogConfig
+from frcnn.config.loss_section import LossConfig
 from frcnn.config.sections import (
     BACKBONES,
     AnchorConfig,
     DataConfig,
-    LossConfig,
     ModelConfig,
     OptimizerConfig,
     RoiConfig,
@@ -132,6 +132,8 @@ class Config(_Sections):
         if 0 < self.detection.soft_nms_sigma < 0.001:
             sigma = self.detection.soft_nms_sigma
             problems.append(f"detection.soft_nms_sigma={sigma:g} must be 0 or at least 0.001")
+        if self.model.cascade_stages > 1:
+            problems += self._unfit_for_cascade()
         if self.train.ema and self.train.schedule == "four-step":
             problems.append("train.ema must be 0 with train.schedule=four-step, which has two networks")
         try:
@@ -157,6 +159,15 @@ class Config(_Sections):
             problems.append("box.kind=oriented needs loss.box=smooth_l1")
         if self.detection.soft_nms_sigma:
             problems.append("box.kind=oriented does not work with detection.soft_nms_sigma")
+        return problems
+
+    def _unfit_for_cascade(self) -> list[str]:
+        """Return a line for each setting that several stages do not allow."""
+        problems = []
+        if self.train.schedule == "four-step":
+            problems.append("model.cascade_stages must be 1 with train.schedule=four-step")
+        if self.loss.hard_examples:
+            problems.append("loss.hard_examples must be 0 with model.cascade_stages above 1")
         return problems
 
     def get(self, key: str) -> Any:

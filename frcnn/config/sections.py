@@ -13,7 +13,6 @@ from frcnn.config.fields import (
     LARGEST,
     UNBOUNDED,
     ClassNames,
-    Factor,
     Pixels,
     PositiveFactor,
     Ratio,
@@ -155,6 +154,13 @@ class ModelConfig(Section):
     class_agnostic_boxes: Switch = setting(
         False, "the head predicts one box per RoI for all classes, in place of one per class"
     )
+    cascade_stages: Whole = setting(
+        1,
+        "heads in a row, each of which takes the boxes of the one before as its RoIs (Cascade R-CNN, "
+        "Cai & Vasconcelos 2018), with one box per RoI for all classes; 1: off",
+        ge=1,
+        le=3,
+    )
     pool_size: Whole = setting(
         7, "bins per side of a pooled RoI; resnet50 and mobilenet_v2 always have 14", ge=1, le=64
     )
@@ -167,6 +173,11 @@ class ModelConfig(Section):
     pool_aligned: Switch = setting(
         True, "roi_align: a feature is at the centre of its cell; false: as in the original RoIAlign"
     )
+
+    @property
+    def one_box_per_roi(self) -> bool:
+        """Whether all classes share the box of a RoI."""
+        return self.class_agnostic_boxes or self.cascade_stages > 1
 
 
 class AnchorConfig(Section):
@@ -285,32 +296,4 @@ class OptimizerConfig(Section):
     )
     decay_factor: Number = setting(
         0.1, "decay=steps: factor of the learning rate at each of them", ge=0, le=1e4
-    )
-
-
-class LossConfig(Section):
-    """Weights of the losses and of the classes."""
-
-    rpn: List[Factor] = setting(
-        (1.0, 1.0), "weights of the RPN's class loss and box loss", min_length=2, max_length=2
-    )
-    classifier: List[Factor] = setting(
-        (1.0, 1.0), "weights of the classifier's class and box loss", min_length=2, max_length=2
-    )
-    box: Literal["smooth_l1", "giou"] = setting(
-        "smooth_l1",
-        "the classifier's box loss; giou: 1 - GIoU (Rezatofighi et al. 2019), whose values are smaller",
-    )
-    hard_examples: Whole = setting(
-        0,
-        "only this number of the roi.samples RoIs of an image, those with the greatest loss, count in "
-        "the classifier's training losses (OHEM, Shrivastava et al. 2016); 0: all",
-        ge=0,
-        le=2**16,
-    )
-    class_weights: List[Text] = setting(
-        (),
-        "weights of classes in the classifier's class loss, each as NAME=WEIGHT; the name may be "
-        "background; all others have weight 1",
-        max_length=2**14,
     )

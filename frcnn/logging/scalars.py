@@ -38,6 +38,9 @@ TAGS: dict[str, dict[str, str]] = {
         "dense_class_<C>_loss": "classifier/loss_cls",
         "dense_regress_<C>_loss": "classifier/loss_regr",
         "dense_class_<C>_accuracy": "classifier/accuracy",
+        "dense_class_<C>_stage<N>_loss": "classifier/stage<N>/loss_cls",
+        "dense_regress_<C>_stage<N>_loss": "classifier/stage<N>/loss_regr",
+        "dense_class_<C>_stage<N>_accuracy": "classifier/stage<N>/accuracy",
     },
 }
 

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from frcnn.backend import IS_TENSORFLOW, on_batches
+from frcnn.backend import IS_TENSORFLOW
 from frcnn.config import class_names, conv_tiles, presets
 from frcnn.config.schema import AnchorConfig, Config
 from frcnn.errors import ConfigError
@@ -27,6 +27,8 @@ from frcnn.layers.preprocess import Preprocess
 from frcnn.layers.proposals import PostprocessLayer, ProposalLayer, ProposalTargetLayer
 from frcnn.models import freezing, heads, keras_backbone
 from frcnn.models.backbones import BACKBONES, Backbone
+from frcnn.models.cascade import Cascade
+from frcnn.models.forward import Forward
 from frcnn.ops.anchors import AnchorGenerator
 from frcnn.ops.box_kinds import BOX_KINDS
 from frcnn.ops.sampling import random_order
@@ -65,7 +67,8 @@ class FasterRCNN:
         detector: images and image sizes to boxes (B, M, E), scores (B, M), labels (B, M).
         region_classifier: the classifier without the backbone, from the list of feature levels that RoIs
             are pooled from and rois (B, R, E) to the classifier's outputs.
-        box_classifier: images and rois (B, R, E) to the classifier's class scores (B, R, C).
+        cascade: all stages of the classifier; ``classifier`` and ``region_classifier`` are the first.
+        box_classifier: images and rois (B, R, E) to class scores (B, R, C), the mean of all stages.
         features: Keras tensors of the feature levels, the finest first. All sub-models contain them.
         frozen_backbone: the frozen part of the backbone, from images to the features at which the
             trainable layers begin; None if nothing is frozen.
@@ -225,14 +228,16 @@ class FasterRCNN:
         widths, dropout = [config.model.head_width] * 2, config.model.head_dropout
         dense_head = functools.partial(heads.dense_head, widths=widths, dropout=dropout)
         head = head or levels.head or dense_head
-        one_box = config.model.class_agnostic_boxes
+        one_box = config.model.one_box_per_roi
         outputs = heads.classifier(
             pooled_levels, rois, self.num_classes, pooling, head, kind.head_dim, one_box
         )
         self.classifier = keras.Model([images, rois], outputs, name="classifier")
         # Without the backbone: the detector computes the features once, for the RPN and the classifier.
         self.region_classifier = keras.Model([pooled_levels, rois], outputs, name="region_classifier")
-        self.box_classifier = Forward([images, rois], outputs[0], name="box_classifier")
+        self.cascade = Cascade(self.region_classifier, self.num_classes, config, kind)
+        scores_of_rois = self.cascade.scores(pooled_levels, rois)
+        self.box_classifier = Forward([images, rois], scores_of_rois, name="box_classifier")
 
         def propose(pre_nms, post_nms):
             options = (config.rpn.nms_iou, config.rpn.min_size, config.rpn.score_threshold)
@@ -247,7 +252,7 @@ class FasterRCNN:
 
         proposals = propose(config.rpn.pre_nms_test, config.rpn.post_nms_test)
         postprocess = PostprocessLayer(
-            config.roi.delta_weights,
+            self.cascade.delta_weights[-1],
             config.detection.score_threshold,
             config.detection.min_size,
             config.detection.nms_iou,
@@ -256,7 +261,7 @@ class FasterRCNN:
             kind.name,
             config.detection.soft_nms_sigma,
         )
-        detections = postprocess(proposals, *self.region_classifier([pooled_levels, proposals]), sizes)
+        detections = postprocess(*self.cascade.detect(pooled_levels, proposals, sizes), sizes)
         self.detector = Forward([images, sizes], detections, name="detector")
 
         # XLA has no kernel for TensorFlow's NMS and crop_and_resize, and jit_compile="auto" would use
@@ -301,18 +306,3 @@ def _dtype_policy(precision: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(outside)
-
-
-class Forward(keras.Model):
-    """A functional model that is used only by ``predict_on_batch``.
-
-    With TensorFlow it is traced once for all shapes (``frcnn.backend.on_batches``).
-    """
-
-    predict_function: Any
-
-    def make_predict_function(self, force: bool = False) -> None:
-        if not IS_TENSORFLOW:
-            super().make_predict_function(force)
-        elif force or self.predict_function is None:
-            self.predict_function = on_batches(self, self.predict_step)

@@ -131,6 +131,36 @@ def sample_rois(
     return rois, ops.where(kept, labels, -2), matches, ops.where(kept, best, 0.0)
 
 
+def label_rois(
+    rois: Tensor,
+    gt_boxes: Tensor,
+    gt_labels: Tensor,
+    positive_iou: float,
+    kind: BoxKind = AXIS_ALIGNED,
+) -> tuple[Tensor, Tensor]:
+    """Label all RoIs by their IoU with the ground-truth boxes, without sampling.
+
+    Args:
+        rois: (B, R, E); empty boxes are padding.
+        gt_boxes: (B, G, E).
+        gt_labels: (B, G) int32 object class; -1 is padding.
+        positive_iou: a RoI is positive if its highest IoU with a ground-truth box is at least this.
+        kind: kind of the boxes.
+
+    Returns:
+        labels: (B, R) int32 object class, -1 for background, -2 for padding.
+        matches: (B, R) int32 index of the ground-truth box with the highest IoU.
+    """
+    # At least one box, because argmax over none is an error.
+    gt_boxes = ops.pad(gt_boxes, [[0, 0], [0, 1], [0, 0]])
+    gt_labels = ops.pad(ops.cast(gt_labels, "int32"), [[0, 0], [0, 1]], constant_values=-1)
+    ious = kind.iou(gt_boxes, rois) * ops.cast(gt_labels >= 0, "float32")[..., None]
+    matches = ops.cast(ops.argmax(ious, axis=1), "int32")
+    object_class = ops.take_along_axis(gt_labels, matches, axis=1)
+    labels = ops.where(ops.max(ious, axis=1) >= positive_iou, object_class, -1)
+    return ops.where(kind.area(rois) > 0.0, labels, -2), matches
+
+
 def _first(candidates, order, limit, count=None):
     """Return (B, N) bool: the candidates that come first in ``order``.
 

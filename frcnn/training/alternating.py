@@ -69,7 +69,8 @@ class Alternating(Schedule):
         self.outputs = sampled
         clock.append(time.perf_counter())
 
-        inputs = {**(features or {"images": images}), "rois": sampled["rois"]}
+        known = inputs | features | {"rois": sampled["rois"]}
+        inputs = {name: known[name] for name in self.classifier_step.input}
         names = self.models.classifier.output_names
         targets = dict(zip(names, (sampled["y_class"], sampled["y_regress"])))
         only_if = rpn_logs["applied"] if rpn_learns and classifier_learns else None

@@ -33,7 +33,8 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
         total_steps: number of training steps; warm-up and decay of the learning rate depend on it.
 
     Raises:
-        ConfigError: ``loss.hard_examples`` is set, which Keras' own losses cannot do.
+        ConfigError: ``loss.hard_examples`` or ``model.cascade_stages`` is set, which plain
+            ``train_on_batch`` cannot do.
 
     Example:
         >>> config = preset("shapes").replace({"model.preprocessing": "tf"})
@@ -44,6 +45,8 @@ def compile_sub_models(model: FasterRCNN, config: Config | None = None, *, total
     config = config or model.config
     if config.loss.hard_examples:
         raise ConfigError("loss.hard_examples needs a schedule of frcnn.train: set it to 0")
+    if len(model.cascade.stages) > 1:
+        raise ConfigError("model.cascade_stages needs a schedule of frcnn.train: set it to 1")
     class_terms = classifier_terms(model, config)
     for sub_model, terms, metrics, undecayed in (
         (model.rpn, rpn_terms(model, config.loss.rpn), None, ()),

@@ -151,6 +151,7 @@ def roi_values(outputs: Mapping[str, Any], class_output: str, box_output: str) -
 def weight_histograms(models: FasterRCNN) -> list[Summary]:
     """Return three histograms of kernels: of the backbone, of the RPN's own layers, and of the head."""
     rpn, classifier = flatten_layers(models.rpn), flatten_layers(models.classifier)
+    classifier = classifier.union(*(flatten_layers(stage) for stage in models.cascade.stages))
     groups = {
         "backbone": rpn & classifier,
         "rpn": rpn - classifier,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from frcnn.config import class_weights
+from frcnn.models.cascade import STAGE_WEIGHTS, target_names
 from frcnn.ops import losses
 
 if TYPE_CHECKING:
@@ -74,28 +75,33 @@ def rpn_terms(model: FasterRCNN, weights: Sequence[float]) -> list[LossTerm]:
 
 
 def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -> list[LossTerm]:
-    """Return the classifier's two losses.
+    """Return the classifier's two losses; of a cascade, those of all stages.
 
     Args:
         model: the network.
         config: the settings. If ``loss.class_weights`` is set, ``data.classes`` must be set as well.
-        sampled: whether the targets are outputs of the same step model.
+        sampled: whether the first stage's targets are outputs of the same step model.
 
     Raises:
         ConfigError: ``loss.class_weights`` names a class that ``data.classes`` does not have.
     """
-    weights, (classes, boxes) = config.loss.classifier, model.classifier.output_names
     of_classes = class_weights.of_classes(config.loss.class_weights, config.data.classes)
     class_loss = losses.weighted_class_loss_cls(of_classes)
     box_loss = losses.class_loss_regr(model.num_classes - 1, model.kind.head_dim)
-    if config.loss.box == "giou":
-        box_loss = losses.class_giou_loss_regr(model.num_classes - 1, config.roi.delta_weights)
-    y_class, y_regress = ("y_class", "y_regress") if sampled else (None, None)
-    normalizer = LossNormalizer(classes, y_class, ops.sum)
-    return [
-        LossTerm("classifier", classes, class_loss, weights[0], normalizer, y_class, has_accuracy=True),
-        LossTerm("classifier", boxes, box_loss, weights[1], normalizer, y_regress),
-    ]
+    terms = []
+    for number, stage in enumerate(model.cascade.stages):
+        (classes, boxes), factor = stage.output_names, STAGE_WEIGHTS[number]
+        weights = [factor * weight for weight in config.loss.classifier]
+        if config.loss.box == "giou":
+            of_deltas = model.cascade.delta_weights[number]
+            box_loss = losses.class_giou_loss_regr(model.num_classes - 1, of_deltas)
+        y_class, y_regress = target_names(number) if number or sampled else (None, None)
+        normalizer = LossNormalizer(classes, y_class, ops.sum)
+        terms += [
+            LossTerm("classifier", classes, class_loss, weights[0], normalizer, y_class, True),
+            LossTerm("classifier", boxes, box_loss, weights[1], normalizer, y_regress),
+        ]
+    return terms
 
 
 def correct_rois(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:

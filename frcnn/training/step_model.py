@@ -285,15 +285,16 @@ class StepModel(keras.Model):
         with_accuracy = [term for term in self.terms if term.has_accuracy]
         for term in with_accuracy:
             correct, exists = correct_rois(_y_true(term, y, y_pred), y_pred[term.output])
-            logs |= {"correct": ops.sum(correct * exists), "rois": ops.sum(exists)}
+            logs[f"{term.output}_correct"] = ops.sum(correct * exists)
+            logs[f"{term.output}_rois"] = ops.sum(exists)
         if num_processes() > 1:
             names = sorted(logs)
             # All in one message: its delay takes longer than its few bytes.
             (sums,) = all_reduce_sum([ops.stack([ops.cast(logs[name], "float32") for name in names])])
             logs = dict(zip(names, ops.unstack(sums, len(names))))
         for term in with_accuracy:
-            accuracy = logs.pop("correct") / ops.maximum(logs.pop("rois"), 1.0)
-            logs[f"{term.output}_accuracy"] = accuracy
+            correct, rois = (logs.pop(f"{term.output}_{what}") for what in ("correct", "rois"))
+            logs[f"{term.output}_accuracy"] = correct / ops.maximum(rois, 1.0)
         outputs = {name: y_pred[name] for name in y_pred if name != "losses"}
         return logs | {"outputs": {name: out for name, out in outputs.items() if len(out.shape) > 1}}
 

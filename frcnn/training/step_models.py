@@ -34,23 +34,30 @@ def rpn_step_model(model: FasterRCNN) -> StepModel:
 def classifier_step_model(model: FasterRCNN) -> StepModel:
     """Return the model of a step of the classifier.
 
-    Inputs: ``rois`` (B, R, E), and ``frozen_features``, or ``images`` if nothing is frozen.
-    Outputs: the classifier's predictions.
+    Inputs: ``rois`` (B, R, E), and ``frozen_features``, or ``images`` if nothing is frozen. A cascade
+    also has ``image_sizes``, ``gt_boxes`` and ``gt_labels``, for the targets of its later stages.
+    Outputs: the classifier's predictions, and those of ``Cascade.train``.
     """
     images, rois = model.classifier.inputs
     outputs = dict(zip(model.classifier.output_names, model.classifier.outputs))
     start = _frozen_features(model) if model.frozen_backbone else {"images": images}
-    return StepModel({**start, "rois": rois}, outputs, name="classifier_step")
+    inputs = {**start, "rois": rois}
+    if len(model.cascade.stages) > 1:
+        known = {tensor.name: tensor for tensor in model.proposal_targets.inputs}
+        inputs |= {name: known[name] for name in ("image_sizes", "gt_boxes", "gt_labels")}
+        outputs |= _later_stages(model, rois, outputs, inputs)
+    return StepModel(inputs, outputs, name="classifier_step")
 
 
 def joint_step_model(model: FasterRCNN) -> StepModel:
     """Return the model of a step of both sub-models, in one forward pass.
 
     Inputs: those of ``FasterRCNN.proposal_targets``, and ``cells`` (B, S).
-    Outputs: those of ``rpn_step_model``, and the classifier's predictions for the sampled RoIs.
+    Outputs: those of ``rpn_step_model``, the classifier's predictions for the sampled RoIs, and those of
+    ``Cascade.train``.
     """
     inputs, outputs = _rpn_graph(model)
-    outputs |= _classifier_outputs(model, outputs["rois"])
+    outputs |= _classifier_outputs(model, outputs["rois"], inputs)
     return StepModel(inputs, outputs, name="joint_step")
 
 
@@ -72,10 +79,10 @@ def validation_step_model(model: FasterRCNN, proposer: FasterRCNN | None = None)
         outputs["proposals"] = _layer_of_class(proposer.detector, ProposalLayer).output
         outputs = keras.Model(own_inputs, outputs, name="proposer")(inputs)
         proposals = outputs.pop("proposals")
-    scores, deltas = _classifier_outputs(model, proposals).values()
+    sizes = inputs["image_sizes"]
     postprocess = _layer_of_class(model.detector, PostprocessLayer)
-    detected = postprocess(proposals, scores, deltas, inputs["image_sizes"])
-    outputs |= _classifier_outputs(model, outputs["rois"])
+    detected = postprocess(*model.cascade.detect(_pooled_levels(model), proposals, sizes), sizes)
+    outputs |= _classifier_outputs(model, outputs["rois"], inputs)
     outputs |= dict(zip(("boxes", "scores", "labels"), detected)) | {"proposals": proposals}
     return StepModel(inputs, outputs, name="validation_step")
 
@@ -93,10 +100,23 @@ def _rpn_graph(model):
     return inputs, outputs | model.proposal_targets.output
 
 
-def _classifier_outputs(model, rois):
-    """Return {name: Keras tensor} of the classifier's outputs, computed from ``model.features``."""
-    levels = model.features[: len(model.region_classifier.inputs) - 1]
-    return dict(zip(model.classifier.output_names, model.region_classifier([levels, rois])))
+def _classifier_outputs(model, rois, inputs):
+    """Return {name: Keras tensor} of all stages' outputs, computed from ``model.features``."""
+    outputs = model.region_classifier([_pooled_levels(model), rois])
+    first = dict(zip(model.classifier.output_names, outputs))
+    return first | _later_stages(model, rois, first, inputs)
+
+
+def _later_stages(model, rois, first, inputs):
+    """Return {name: Keras tensor} of ``Cascade.train``; ``first`` has the first stage's outputs."""
+    sizes, gt_boxes, gt_labels = (inputs[name] for name in ("image_sizes", "gt_boxes", "gt_labels"))
+    _, deltas = first.values()
+    return model.cascade.train(_pooled_levels(model), rois, deltas, sizes, gt_boxes, gt_labels)
+
+
+def _pooled_levels(model):
+    """Return the feature levels that RoIs are pooled from."""
+    return model.features[: len(model.region_classifier.inputs) - 1]
 
 
 def _layer_of_class(model, layer_class):

@@ -76,8 +76,8 @@ def step_scalars(models: FasterRCNN, logs: dict[str, float]) -> dict[str, float]
         logs: logs of ``StepModel.run``, of both sub-models together.
     """
     scalars: dict[str, float] = {}
-    for sub_model in ("rpn", "classifier"):
-        outputs = getattr(models, sub_model).output_names
+    of_stages = [name for stage in models.cascade.stages for name in stage.output_names]
+    for sub_model, outputs in (("rpn", models.rpn.output_names), ("classifier", of_stages)):
         keys = [f"{output}_{what}" for output in outputs for what in ("loss", "accuracy")]
         own = {"loss": logs[f"{sub_model}_loss"]} | {key: logs[key] for key in keys if key in logs}
         scalars |= named_scalars(sub_model, own)

@@ -17,12 +17,15 @@ from frcnn.config import in_weights
 from frcnn.config.schema import Config, ModelConfig
 from frcnn.errors import ConfigError, WeightsError
 from frcnn.models.backbones import BACKBONES
+from frcnn.models.cascade import LATER_STAGE
 from frcnn.models.freezing import weighted_layers
 from frcnn.ops.box_kinds import BOX_KINDS
 from frcnn.text import listed
 from frcnn.weights import imagenet, imagenet_layers
 from frcnn.weights.by_name import LoadReport, fill_layers
 from frcnn.weights.entries import STATE_SUFFIXES, read, read_names
+
+OUTPUT_LAYERS = ("class_logits", "box_deltas")
 
 
 def check_weights(model_config: ModelConfig) -> None:
@@ -205,7 +208,8 @@ def load_weights(
     network = _network_for(path, entries)
     if network is not None:
         try:
-            entries = network.convert(entries, weighted_layers(model))
+            own = [layer for layer in weighted_layers(model) if not LATER_STAGE.search(layer.name)]
+            entries = network.convert(entries, own)
         except Exception as error:  # an array is missing or has an impossible shape
             raise WeightsError(f"cannot read weights from {path}: {error}") from error
         notes.append(f"the file holds {network.title}")
@@ -214,7 +218,21 @@ def load_weights(
     if classes is not None and "class_logits" in entries:
         entries, class_notes = _for_classes(entries, path, tuple(classes))
         notes += class_notes
-    return fill_layers(model, entries, path, notes)
+    return fill_layers(model, _for_later_stages(entries, model), path, notes)
+
+
+def _for_later_stages(entries, model):
+    """Add to a file's entries the head of the later stages of a cascade: that of the first stage.
+
+    Only where the file has no weights for them, and not their two output layers, which predict other
+    deltas than those of the first stage.
+    """
+    added = {}
+    for layer in weighted_layers(model):
+        name = LATER_STAGE.sub("", layer.name)
+        if layer.name not in entries and name in entries and name not in OUTPUT_LAYERS:
+            added[layer.name] = entries[name]
+    return entries | added
 
 
 def _network_for(path: str | os.PathLike, names: Iterable[str], backbone: str | None = None) -> Any:
@@ -274,20 +292,23 @@ def _for_classes(entries, path, classes):
         return entries, []
     order = [theirs.index(name) for name in classes if name in theirs]
     logits, deltas = entries["class_logits"], entries.get("box_deltas", [])
-    one_box = config is not None and config.model.class_agnostic_boxes
+    one_box = config is not None and config.model.one_box_per_roi
     boxes = 1 if one_box else len(theirs)
     dim = BOX_KINDS[(config or Config()).box.kind].head_dim
     fits = logits[0].shape[-1] == len(theirs) + 1 and all(d.shape[-1] == dim * boxes for d in deltas)
     if len(order) == len(classes) == len(theirs) and fits:
         columns = [*order, len(classes)]  # background is last
         numbers = [dim * place + number for place in order for number in range(dim)]
-        moved = {
-            "class_logits": [array[..., columns] for array in logits],
-            "box_deltas": deltas if one_box else [array[..., numbers] for array in deltas],
-        }
+        moved = {}
+        for name, arrays in entries.items():
+            first_name = LATER_STAGE.sub("", name)
+            if first_name == "class_logits":
+                moved[name] = [array[..., columns] for array in arrays]
+            elif first_name == "box_deltas" and not one_box:
+                moved[name] = [array[..., numbers] for array in arrays]
         return entries | moved, ["class_logits and box_deltas: put in the order of this run's classes"]
     if logits[0].shape[-1] != len(classes) + 1:
         return entries, []  # the shapes differ, which the load report shows
     why = f"the file has {listed(theirs)}" if theirs else "the file does not name its classes"
-    kept = {name: v for name, v in entries.items() if name not in ("class_logits", "box_deltas")}
+    kept = {name: v for name, v in entries.items() if LATER_STAGE.sub("", name) not in OUTPUT_LAYERS}
     return kept, [f"class_logits, box_deltas not loaded: {why}, this run has {listed(classes)}"]

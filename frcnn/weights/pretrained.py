@@ -65,7 +65,8 @@ def _parts(built):
         "backbone": [layer for layer in backbone if not layer.name.startswith("fpn_")],
         "pyramid": [layer for layer in backbone if layer.name.startswith("fpn_")],
         "RPN": [layer for layer in weighted_layers(built.rpn) if layer.name not in below],
-        "head": [layer for layer in weighted_layers(built.classifier) if layer.name not in below],
+        "head": [layer for layer in weighted_layers(built.classifier) if layer.name not in below]
+        + [layer for stage in built.cascade.stages[1:] for layer in weighted_layers(stage)],
     }
     return {part: layers for part, layers in parts.items() if layers}
 

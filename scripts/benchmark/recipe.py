@@ -83,6 +83,7 @@ WITH_ADAM = {
     "giou": {"loss.box": "giou", "loss.classifier": "1,10"},
     "weight-decay": {"optimizer.weight_decay": 0.05},
     "class-agnostic": {"model.class_agnostic_boxes": True},
+    "cascade": {"model.cascade_stages": 3},
     "hard-examples": {"roi.samples": 256, "loss.hard_examples": 64},
     # The reference trains the last three stages all the time.
     "unfreeze": {"model.unfreeze_at": 3},

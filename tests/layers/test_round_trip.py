@@ -15,7 +15,7 @@ from frcnn.config.schema import Config
 from frcnn.layers.rotated_roi_align import RotatedRoIAlign
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.models.freezing import flatten_layers
-from frcnn.training.step_models import rpn_step_model
+from frcnn.training.step_models import joint_step_model
 
 SMALL = {"model.weights": "none", "model.preprocessing": "tf", "train.conv_tiles": "64:33"}
 
@@ -42,9 +42,9 @@ def network(backbone, **settings):
 def examples():
     """Return {class: a layer of it}, out of networks that have them all."""
     pyramid = network("mobilenet_v3_large_fpn", **{"model.head_width": 8, "model.pooling": "roi_pool"})
-    one_level = network("tiny", **{"model.head_width": 8})
+    one_level = network("tiny", **{"model.head_width": 8, "model.cascade_stages": 2})
     models = [pyramid.detector, one_level.detector, one_level.proposal_targets]
-    layers = [*map(flatten_layers, models), rpn_step_model(one_level).layers, [RotatedRoIAlign((16,))]]
+    layers = [*map(flatten_layers, models), joint_step_model(one_level).layers, [RotatedRoIAlign((16,))]]
     return {type(layer): layer for group in layers for layer in group}
 
 
