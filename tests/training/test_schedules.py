@@ -456,7 +456,8 @@ def test_a_step_s_accuracy_ignores_padding(frozen, batch):
 
 def test_class_weights_come_by_name():
     outputs = SimpleNamespace(output_names=["dense_class_3", "dense_regress_3"])
-    few = SimpleNamespace(classifier=outputs, num_classes=3, kind=AXIS_ALIGNED)
+    cascade = SimpleNamespace(stages=[outputs])
+    few = SimpleNamespace(classifier=outputs, cascade=cascade, num_classes=3, kind=AXIS_ALIGNED)
 
     def class_loss(**values):
         config = Config().replace({key.replace("_", ".", 1): value for key, value in values.items()})
