@@ -34,6 +34,7 @@ EPOCH_TAGS = (
     "rpn/mean_overlapping_boxes",
     "classifier/positive_rois",
 )
+STAGE_TAGS = "classifier/stage"  # how those of a cascade's later stages begin
 SCORE_TAGS = ("F1", "F1_threshold", "calibration_error")  # of validation, beside mAP
 
 
@@ -180,5 +181,6 @@ class RunWriter:
         for index, name in enumerate(self.classes):
             row[f"AP/{name}"] = None if result is None else float(result.ap[index])
         for run, means in (("train", progress.means), ("validation", val_means)):
-            row |= {f"{run}/{tag}": means.get(tag) for tag in EPOCH_TAGS}
+            of_stages = sorted(tag for tag in means if tag.startswith(STAGE_TAGS))
+            row |= {f"{run}/{tag}": means.get(tag) for tag in (*EPOCH_TAGS, *of_stages)}
         metrics_csv.append_row(self.run_dir / run_directory.METRICS, row)

@@ -298,7 +298,7 @@ def test_every_written_scalar_equals_the_one_recomputed_from_the_model(tmp_path,
         logger.write("validation", 3, named_scalars("classifier", logs))
     for run, steps in expected.items():
         events = read_events(tmp_path / run)
-        assert set(events) == set(TAGS["classifier"].values())
+        assert set(events) == {tag for tag in TAGS["classifier"].values() if "<N>" not in tag}
         for step, scalars in steps.items():
             for tag, value in scalars.items():
                 assert events[tag][step] == pytest.approx(value, rel=1e-5), (run, step, tag)

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from frcnn.config.schema import Config
+
 BOX = [1.0, 2.0, 9.5, 8.0]
 
 
@@ -10,6 +12,7 @@ class Finds:
     """Stands in for a ``Detector``: one box in every image, of the second class."""
 
     classes = ("dog", "\u732b")  # not every console knows it
+    config = Config()
 
     def __init__(self):
         self.images = []

@@ -1,10 +1,13 @@
 """Cascade R-CNN: what its stages learn, log and detect, and what its files hold."""
 
+import csv
+
 import keras
 import numpy as np
 import pytest
 from test_schedules import SCHEDULES, first_batch, numpy, set_up
 
+from frcnn import api
 from frcnn.config.schema import Config
 from frcnn.data import build
 from frcnn.detector import Detector
@@ -161,3 +164,14 @@ def test_what_cannot_be_is_refused(config):
     head = keras.Sequential([keras.Input((3, 3, 128)), keras.layers.Flatten()])
     with pytest.raises(ConfigError, match="model.cascade_stages must be 1 with a head that is a Keras"):
         FasterRCNN("tiny", 4, head=head, config=config)
+
+
+def test_a_run_writes_the_losses_of_all_stages(config, tmp_path):
+    result = api.train(
+        config=config.replace({"train.epochs": 1, "train.steps_per_epoch": 1}), out=tmp_path / "run"
+    )
+    with open(result.run_dir / "metrics.csv", newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    for run in ("train", "validation"):
+        for tag in ("stage2/loss_cls", "stage3/loss_regr", "stage3/accuracy"):
+            assert float(row[f"{run}/classifier/{tag}"]) >= 0.0
