@@ -11,7 +11,7 @@ import posixpath
 import re
 
 from frcnn.data.file_tree import FileTree
-from frcnn.data.label_files import by_split_folder, head, number, read_lines
+from frcnn.data.label_files import by_split_folder, head, lines_of, number
 from frcnn.data.labels import LabelledSplit, RawImage, RawObject
 from frcnn.errors import DataError
 from frcnn.text import shown
@@ -84,12 +84,7 @@ def _image(tree: FileTree, file: str, split: str | None) -> RawImage:
         image.path = tree.full(tree.find_image(name, (*twins, split or "", "images", "")))
     except DataError as error:
         image.faults.append((str(path), str(error)))
-    try:
-        lines = read_lines(path)
-    except DataError as error:
-        image.faults.append((str(path), str(error)))
-        return image
-    for line, text in lines:
+    for line, text in lines_of(image, path):
         if not text.lower().startswith(HEADER):
             image.objects.append(_object(line, text))
     return image

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from defusedxml import ElementTree
 
+from frcnn.data.labels import RawImage
 from frcnn.errors import DataError
 from frcnn.files import untrusted
 from frcnn.text import shown
@@ -52,6 +53,15 @@ def read_lines(path: Path | str) -> list[tuple[int, str]]:
     """Return [(line number from 1, text)] of the lines that are not blank. Raises DataError."""
     lines = enumerate(io.StringIO(read_text(path), newline=None), start=1)
     return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def lines_of(image: RawImage, path: Path | str) -> list[tuple[int, str]]:
+    """Return ``read_lines`` of an image's label file; none, and a fault of the image, if that fails."""
+    try:
+        return read_lines(path)
+    except DataError as error:
+        image.faults.append((str(path), str(error)))
+        return []
 
 
 def read_json(path: Path | str, hook: Callable[[dict], Any] | None = None) -> Any:

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 
 from frcnn.data.box_checks import polygon_box
 from frcnn.data.file_tree import FileTree, image_name
-from frcnn.data.label_files import number, read_lines, split_of
+from frcnn.data.label_files import lines_of, number, split_of
 from frcnn.data.labels import RawImage, RawObject
 from frcnn.data.outlines import Outline, of_points
-from frcnn.errors import DataError
 from frcnn.text import shown
 
 
@@ -86,12 +85,7 @@ class YoloLabels:
             return image
         path = self.tree.path(label)
         image.place = f"{path} line"
-        try:
-            lines = read_lines(path)
-        except DataError as error:
-            image.faults.append((str(path), str(error)))
-            return image
-        for line, text in lines:
+        for line, text in lines_of(image, path):
             image.objects.append(_object(line, text, classes, keypoints, outlines))
         return image
 

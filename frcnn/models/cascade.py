@@ -62,9 +62,8 @@ class Cascade:
         if later and any(isinstance(layer, keras.Model) for layer in first.layers):
             raise ConfigError("model.cascade_stages must be 1 with a head that is a Keras model")
         self.stages = [first, *(_copy(first, number) for number in later)]
-        self.delta_weights = [
-            tuple(number * factor for factor in config.roi.delta_weights) for number in (1, *later)
-        ]
+        of_first = config.roi.delta_weights
+        self.delta_weights = [delta_weights_of(index, of_first) for index in range(len(self.stages))]
         self._refine = [
             RefineRois(self.delta_weights[number - 2], kind.name, name=f"rois_stage{number}")
             for number in later
@@ -142,6 +141,16 @@ class Cascade:
 
     def _mean(self, scores):
         return self._average(scores) if len(scores) > 1 else scores[0]
+
+
+def delta_weights_of(index: int, of_first: Sequence[float]) -> tuple[float, ...]:
+    """Return the factors of a stage's box deltas: those of stage n are n times those of the first.
+
+    Example:
+        >>> delta_weights_of(1, (10.0, 10.0, 5.0, 5.0))
+        (20.0, 20.0, 10.0, 10.0)
+    """
+    return tuple((index + 1) * factor for factor in of_first)
 
 
 def target_names(index: int) -> tuple[str, str]:

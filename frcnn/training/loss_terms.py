@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from frcnn.config import class_weights
-from frcnn.models.cascade import STAGE_WEIGHTS, target_names
+from frcnn.models.cascade import STAGE_WEIGHTS, delta_weights_of, target_names
 from frcnn.ops import losses
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -
         (classes, boxes), factor = stage.output_names, STAGE_WEIGHTS[number]
         weights = [factor * weight for weight in config.loss.classifier]
         if config.loss.box == "giou":
-            of_deltas = [(number + 1) * weight for weight in config.roi.delta_weights]
+            of_deltas = delta_weights_of(number, config.roi.delta_weights)
             box_loss = losses.class_giou_loss_regr(model.num_classes - 1, of_deltas)
         y_class, y_regress = target_names(number) if number or sampled else (None, None)
         normalizer = LossNormalizer(classes, y_class, ops.sum)
