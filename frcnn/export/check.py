@@ -1,8 +1,9 @@
 """Compare an exported file with the Keras detector that it was made from: detections, AP and speed.
 
 Both get the same network inputs, so that only their arithmetic can differ. A file that resizes images
-itself gets images; then Keras gets them resized by our own code. A file of open size is run with images
-of several sizes, one and four per call. Runtimes round differently in the last bits. This can change
+itself gets images; then Keras gets them as the file's operations resize them, these pixels are compared
+with those of frcnn's own resizing, and so is AP. A file of open size is run with images of several
+sizes, one and four per call. Runtimes round differently in the last bits. This can change
 which of two boxes of nearly equal score NMS keeps, so one detection in a hundred may differ.
 """
 
@@ -20,15 +21,15 @@ import numpy as np
 from frcnn.data import oriented, transforms
 from frcnn.data.sample import Dataset
 from frcnn.evaluation import evaluator
-from frcnn.export import resizing
+from frcnn.export import reference
 from frcnn.export.formats import Format, files_of, format_of, open_exported
 from frcnn.export.metadata import Metadata
-from frcnn.export.runner import FileModels, unscaled
-from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.export.runner import FileModels
 
 MAX_BOX_ERROR = 0.5  # pixels of the image
 MAX_SCORE_ERROR = 1e-3
 MAX_STRAYS = 0.01  # share of the detections
+MAX_PIXEL_ERROR = 1.0  # of 255, by the file's resizing: halves may be rounded to the other side
 # Largest loss of AP, points of 100, by the precision of the stored weights.
 MAX_AP_LOSS = {"float32": 0.1, "float16": 0.5, "int8": 2.0}
 AGREEMENT_IMAGES = 20
@@ -71,9 +72,11 @@ class Report:
         agreement: how well the detections agree.
         latency, keras_latency: median seconds per call, of the file and of Keras.
         input_shape: shape of the images in that call.
-        ap: mean AP of the file, of Keras on the same inputs and of Keras at its own input sizes; None:
-            there were no labels.
+        ap: mean AP of the file, of Keras with images of the file's size and of Keras at its own input
+            sizes, resized by frcnn's own code; None: there were no labels.
         ap_images: number of images that AP is of.
+        pixel_error: largest difference between pixels that the file and frcnn resize, of 255; infinite
+            if a size differs; None: the file does not resize.
     """
 
     description: Metadata
@@ -85,6 +88,7 @@ class Report:
     input_shape: tuple[int, ...]
     ap: tuple[float, float, float] | None
     ap_images: int
+    pixel_error: float | None = None
 
     def faults(self) -> list[str]:
         """Return a message for each disagreement; an empty list if the file agrees."""
@@ -98,6 +102,10 @@ class Report:
                 f"{self.agreement.strays} of {self.agreement.detections} detections have no partner "
                 f"within {MAX_BOX_ERROR} px and {MAX_SCORE_ERROR:g} of score"
             )
+        if self.pixel_error is not None and self.pixel_error > MAX_PIXEL_ERROR:
+            by = f"pixels differ by {self.pixel_error:.2g} of 255"
+            by = "sizes differ" if self.pixel_error == float("inf") else by
+            found.append(f"the file resizes images otherwise than frcnn does: {by}")
         if self.ap is not None:
             loss = 100 * (self.ap[1] - self.ap[0])
             # More AP than Keras would be a fault of float32 weights as well.
@@ -128,11 +136,17 @@ def check(
     opened, file_format = open_exported(path), format_of(path)
     assert opened is not None and file_format is not None  # the writer has given it its suffix
     description = opened[0]
-    exported = _with_models(detector, FileModels(*opened))
-    run = _keras_resizing(detector, description) if description.resizes else _keras(detector.models)
-    same_input = _with_models(detector, FileModels(description, run))
+    exported = reference.with_models(detector, FileModels(*opened))
+    same_input = trusted = reference.on_same_input(detector, description)
+    pixel_error = None
+    if description.resizes:
+        own = reference.own_resizing(detector, description)
+        of_file = reference.graph_resizing(detector, description, file_format.float64)
+        pixel_error = reference.pixel_error(own, of_file, [_pixels(image) for image in images])
+        trusted = reference.on_resized(detector, description, own)
+        same_input = reference.on_resized(detector, description, of_file)
     arrays = _network_input(exported, images[0])
-    latency, keras_latency = _latencies(exported.models, same_input.models, arrays, latency_runs)
+    latency, keras_latency = _latencies(exported.models, trusted.models, arrays, latency_runs)
     return Report(
         description,
         file_format,
@@ -141,8 +155,9 @@ def check(
         latency,
         keras_latency,
         _shape(description, arrays[0]),
-        None if dataset is None else _ap([exported, same_input, detector], dataset),
+        None if dataset is None else _ap([exported, trusted, detector], dataset),
         0 if dataset is None else len(dataset),
+        pixel_error,
     )
 
 
@@ -165,48 +180,15 @@ def _agreement(one, other, images):
     )
 
 
-def _with_models(detector, models):
-    """Return a detector with the same settings on another network."""
-    return type(detector)(models, detector.config, detector.classes)
-
-
-def _keras(models: FasterRCNN):
-    """Return a function that runs the Keras detector as a file is run."""
-
-    def run(images, sizes):
-        return models.detector.predict_on_batch([images.astype("float32"), sizes])
-
-    return run
-
-
-def _keras_resizing(detector, description):
-    """Return a function that resizes images as training does, and runs the Keras detector."""
-    models, data = detector.models, detector.config.data
-    room = None if description.height is None else (description.height, description.width)
-
-    def run(images, _sizes):
-        height, width = images.shape[1:3]
-        size, shrinks = resizing.fitted_size(width, height, data, room)
-        no_boxes = np.zeros((0, 4), "float32")
-        resized = [transforms.resize_to(image, no_boxes, size, data, shrinks)[0] for image in images]
-        padded = transforms.pad(resized, models.size_multiple, [room] if room else ())
-        sizes = np.array([size[::-1]] * len(images), "float32")
-        found = models.detector.predict_on_batch([padded.astype("float32"), sizes])
-        factors = np.array([[size[0] / width, size[1] / height]] * len(images), "float32")
-        return [unscaled(found[0], factors), *found[1:]]
-
-    return run
-
-
-def compare(reference: Sequence[dict], others: Sequence[dict]) -> Agreement:
+def compare(expected: Sequence[dict], others: Sequence[dict]) -> Agreement:
     """Compare detections, image by image.
 
     Args:
-        reference, others: dicts per image with ``boxes``, ``scores`` and ``labels``, best first; with
+        expected, others: dicts per image with ``boxes``, ``scores`` and ``labels``, best first; with
             ``oriented``, these are compared.
     """
     total, strays, box_error, score_error = 0, 0, 0.0, 0.0
-    for one, other in zip(reference, others):
+    for one, other in zip(expected, others):
         total += len(one["scores"]) + len(other["scores"])
         free = np.ones(len(other["scores"]), bool)
         boxes, other_boxes = _extents(one), _extents(other)
@@ -223,7 +205,7 @@ def compare(reference: Sequence[dict], others: Sequence[dict]) -> Agreement:
             box_error = max(box_error, float(box_errors[partner]))
             score_error = max(score_error, float(score_errors[partner]))
         strays += int(free.sum())
-    return Agreement(len(reference), total, strays, box_error, score_error)
+    return Agreement(len(expected), total, strays, box_error, score_error)
 
 
 def _extents(found):

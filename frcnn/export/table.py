@@ -35,6 +35,8 @@ def table(report: Report, name: str) -> str:
             f"{agreement.box_error:.2g} px, {agreement.score_error:.1g} of score",
         ),
     ]
+    if report.pixel_error is not None:
+        rows.append(("largest difference of resized pixels", f"{report.pixel_error:.2g} of 255"))
     if report.ap is None:
         rows.append(("AP", "not measured: no labels"))
     else:

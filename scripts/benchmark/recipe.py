@@ -62,7 +62,7 @@ class Data:
 
 DATA = {
     "cards": Data("cards", 4, {}),
-    "bccd": Data("bccd", 6, {"data.train_split": "train", "data.on_bad_data": "skip"}),
+    "bccd": Data("bccd", 4, {"data.train_split": "train", "data.on_bad_data": "skip"}),
     "voc": Data("VOCdevkit", 3, {}),
 }
 

@@ -9,7 +9,7 @@ from frcnn.config.schema import DataConfig
 from frcnn.data import transforms
 from frcnn.data.transforms import load
 from frcnn.detector import Detector
-from frcnn.export import exporter, resizing
+from frcnn.export import exporter, reference, resizing
 from frcnn.export.formats import FORMATS
 
 NO_BOXES = np.zeros((0, 4), "float32")
@@ -57,11 +57,40 @@ def test_an_image_is_shrunk_into_the_room(height, width):
     np.testing.assert_allclose(found, transforms.pad([resized], 32, [room]), atol=1.0)
 
 
+def test_halves_are_rounded_up_whatever_the_order_of_the_sum():
+    config = DataConfig(short_side=10, long_side=40)
+    image = np.zeros((100, 400, 3), "uint8")
+    image[::10, ::2] = 50 * np.arange(1, 4)  # each mean of 10x10 pixels is 2.5, 5 or 7.5
+    found, _ = resizing.resize(image[None], config, 2, None)
+    assert (found.numpy() == [3, 5, 8]).all()
+
+
+def test_pixels_and_sizes_of_two_ways_to_resize_are_compared():
+    images = [smooth_image(30, 40), smooth_image(40, 30)]
+
+    def whole(images):
+        return images, images.shape[2:0:-1]
+
+    def brighter(images):
+        return images + np.float32(0.5) * (images.shape[1] == 40), images.shape[2:0:-1]
+
+    assert reference.pixel_error(whole, whole, images) == 0.0
+    assert reference.pixel_error(whole, brighter, images) == 0.5
+    assert reference.pixel_error(whole, lambda images: (images, (40, 30)), images) == float("inf")
+
+
+def test_a_file_that_resizes_otherwise_is_refused(detector, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(resizing, "HALF_UP", 2.0)
+    report, path = exporter.export(detector, "saved_model", tmp_path / "d", photos, resizes=True)
+    assert "resizes images otherwise than frcnn does: pixels differ by" in "".join(report.faults())
+    assert path.name == "d.disagrees"
+
+
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_a_file_that_resizes_finds_the_same(detector, photos, tmp_path, name):
     skip_without(name)
     report, path = exporter.export(detector, name, tmp_path / FILES[name], photos, resizes=True)
-    assert not report.faults() and report.agreement.detections > 40
+    assert not report.faults() and report.agreement.detections > 40 and report.pixel_error <= 1.0
     assert report.description.inputs == ("images",)
     # An image that fits into the room is resized as by the detector itself.
     image = smooth_image(160, 240)
