@@ -225,7 +225,8 @@ def data(options):
     with tempfile.TemporaryDirectory() as folder:
         with quiet_import():
             feed = pipeline.Feed(folder, spec, options.photo)
-        for workers in sorted({1, len(os.sched_getaffinity(0))}):
+        cores = len(os.sched_getaffinity(0))
+        for workers in sorted({1, cores}):
             rates = feed.images_per_second(workers, options.rounds)
             low, median, high = np.quantile(rates, [0.25, 0.5, 0.75]).tolist()
             alone = {
@@ -241,6 +242,13 @@ def data(options):
                 f"{min(options.size)} by {max(options.size)} pixels, with targets",
                 flush=True,
             )
+        rates = pipeline.of_processes(spec, options.photo, options.rounds)
+        low, median, high = np.quantile(rates, [0.25, 0.5, 0.75]).tolist()
+        figures["processes"] = {"images_per_second": median}
+        print(
+            f"{cores} processes with one worker each: {median:.1f} images/s ({low:.1f} to {high:.1f})",
+            flush=True,
+        )
         figures["training"] = found = feed.while_training(options.rounds * options.times)
     print(
         "while training, {steps} steps: {images_per_second:.2f} images/s, "

@@ -3,9 +3,12 @@
 To prepare an image is to decode, resize and flip it, and to make the RPN's targets.
 """
 
+import concurrent.futures
 import itertools
+import multiprocessing
 import os
 import pathlib
+import tempfile
 import time
 
 import cv2
@@ -40,6 +43,35 @@ def make_samples(folder, count=32, height=375, width=500, boxes=5, classes=20):
     return tuple(samples)
 
 
+def of_processes(spec, photo, windows):
+    """Return the rates of one process per core together, images per second, each with one thread.
+
+    Beside the rate of as many threads in one process, it shows what Python's lock costs.
+
+    Args:
+        spec, photo: as for ``Feed``.
+        windows: number of rates.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")  # TensorFlow must not be forked
+    start = context.Barrier(len(cores))
+    pool = concurrent.futures.ProcessPoolExecutor(len(cores), context, _keep, (start,))
+    with pool:
+        rates = pool.map(_of_process, *zip(*[(spec, photo, windows, core) for core in cores]))
+    return [sum(of_window) for of_window in zip(*rates)]
+
+
+def _keep(start):
+    global _start
+    _start = start
+
+
+def _of_process(spec, photo, windows, core):
+    os.sched_setaffinity(0, [core])
+    with tempfile.TemporaryDirectory() as folder:
+        return Feed(folder, spec, photo).images_per_second(1, windows, ready=_start.wait)
+
+
 class Feed:
     """Batches of such images for a network, as it would train on them.
 
@@ -62,13 +94,14 @@ class Feed:
         names = tuple(str(number) for number in range(spec["classes"]))
         self.dataset = Dataset("noise", names, samples)
 
-    def images_per_second(self, workers, windows, seconds=3.0):
+    def images_per_second(self, workers, windows, seconds=3.0, ready=None):
         """Return the rates of the pipeline with nothing else running.
 
         Args:
             workers: number of threads, and largest number of cores.
             windows: number of rates.
             seconds: duration of the measurement of each rate, after one epoch of warm-up.
+            ready: called between warm-up and measurement.
         """
         cores = os.sched_getaffinity(0)
         try:
@@ -77,6 +110,8 @@ class Feed:
             batches = self._batches(workers)
             for _ in itertools.islice(batches, len(self.dataset) // self.config.data.batch_size):
                 pass
+            if ready:
+                ready()
             return [self._rate(batches, seconds) for _ in range(windows)]
         finally:
             os.sched_setaffinity(0, cores)

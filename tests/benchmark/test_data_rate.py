@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from benchmark.pipeline import Feed
+from benchmark.pipeline import Feed, of_processes
 from test_worker import SPEC
 
 
@@ -35,3 +35,9 @@ def slow(batches):
     for batch in batches:
         time.sleep(0.2)
         yield batch
+
+
+@pytest.mark.slow
+def test_one_process_per_core_prepares_images_at_the_same_time():
+    rates = of_processes(SPEC, (64, 96), 2)
+    assert len(rates) == 2 and min(rates) > 0
