@@ -1,7 +1,11 @@
 """Sums and gathers over the processes that train together.
 
-``frcnn.distributed.process_group`` sets the strategy. Without one, this process trains alone: then all
-functions return what they are given.
+``frcnn.distributed.process_group`` joins the processes. Without that, this process trains alone: then
+all functions return what they are given.
+
+With TensorFlow each process computes a step of its share of the batch, and sums make it a step of the
+whole batch. With JAX all processes compute one step of the whole batch, and XLA does the sums, so only
+the gathers outside of steps are needed.
 """
 
 from __future__ import annotations
@@ -15,6 +19,9 @@ from frcnn.backend import IS_TENSORFLOW
 
 if IS_TENSORFLOW:
     import tensorflow as tf
+else:
+    import jax
+    from jax.experimental import multihost_utils
 
 Tensor = Any
 
@@ -39,17 +46,24 @@ def use_strategy(strategy: Any) -> None:
 
 def num_processes() -> int:
     """Return the number of processes that train together."""
+    if not IS_TENSORFLOW:
+        return jax.process_count()
     return _strategy.num_replicas_in_sync if _strategy else 1
 
 
+def shares_are_apart() -> bool:
+    """Return whether each of several processes computes the losses of its share of the batch alone."""
+    return IS_TENSORFLOW and num_processes() > 1
+
+
 def all_reduce_sum(tensors: Iterable[Tensor | None]) -> list[Tensor]:
-    """Return the sums of tensors over all processes. A None stays None.
+    """Return the sums of tensors over all processes, if their shares are apart. A None stays None.
 
     All processes must call this in the same order with the same shapes, so never in a branch that only
     some processes take. It works inside a compiled step and outside.
     """
     tensors = list(tensors)
-    if num_processes() == 1:
+    if not shares_are_apart():
         return tensors
     present = [tensor for tensor in tensors if tensor is not None]
     if tf.executing_eagerly():
@@ -66,7 +80,17 @@ def all_gather(array: np.ndarray) -> np.ndarray:
     """
     if num_processes() == 1:
         return array
+    if not IS_TENSORFLOW:
+        return _gather_by_jax(array)
     return _compiled_gather(tf.convert_to_tensor(array)).numpy()
+
+
+def any_process(flag: bool) -> bool:
+    """Return whether the flag is True in any process. Only outside a compiled step."""
+    if shares_are_apart():
+        (count,) = all_reduce_sum([np.array(flag, "float32")])  # faster than a gather
+        return bool(np.asarray(count) > 0.0)
+    return bool(all_gather(np.array([flag], "int32")).any())
 
 
 def _sum(tensors):
@@ -78,6 +102,18 @@ def _sum(tensors):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, parts, options)
 
     return _strategy.run(on_replica)
+
+
+def _gather_by_jax(array):
+    """Gather arrays of any lengths. They travel as bytes, because JAX may shorten numbers of 64 bits."""
+    array = np.ascontiguousarray(array)
+    lengths = multihost_utils.process_allgather(np.array([len(array)], "int32")).ravel()
+    padded = np.zeros((lengths.max(), *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    sent = np.frombuffer(padded.tobytes(), "uint8")
+    parts = multihost_utils.process_allgather(sent).reshape(len(lengths), -1)
+    arrays = [np.frombuffer(part.tobytes(), array.dtype).reshape(padded.shape) for part in parts]
+    return np.concatenate([own[:length] for own, length in zip(arrays, lengths)])
 
 
 def _gather(tensor):

@@ -14,6 +14,8 @@ import keras
 import pytest
 import train_steps
 
+from frcnn.distributed.launcher import free_ports
+
 HERE = Path(__file__).parent
 # Parts that take about as long as each other, a process each.
 PARTS = {
@@ -43,7 +45,7 @@ pytestmark = [
 ]
 
 
-def start(*arguments, devices=1):
+def start(*arguments, devices=1, **variables):
     """Start python with JAX as the backend, on the CPU, compiling quickly rather than well."""
     environment = {
         **os.environ,
@@ -52,6 +54,7 @@ def start(*arguments, devices=1):
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
+        **variables,
     }
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -92,10 +95,33 @@ def test_train_steps_have_the_losses_of_tensorflow():
 @pytest.mark.slow
 def test_four_devices_do_what_one_does_with_their_images_together():
     output = output_of(str(HERE / "data_parallel_steps.py"), devices=4)
+    check_same_steps(output, devices=4)
+
+
+@pytest.mark.slow
+def test_two_processes_with_two_devices_do_what_one_device_does_with_all_images():
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    clusters = [
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}} for rank in (0, 1)
+    ]
+    script = str(HERE / "data_parallel_steps.py")
+    processes = [start(script, devices=2, TF_CONFIG=json.dumps(one)) for one in clusters]
+    try:
+        outputs = [process.communicate(timeout=900)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, output in zip(processes, outputs):
+        assert process.returncode == 0, output
+        check_same_steps(output, devices=2)
+
+
+def check_same_steps(output, devices):
+    """Check what ``data_parallel_steps`` has printed in a process with some of the four devices."""
     for schedule, found in json.loads(output.splitlines()[-1]).items():
         one, several = found["one"], found["several"]
-        assert (one["devices"], several["devices"]) == (1, 4)
-        assert (one["images"], several["images"]) == ([4, 2, 4, 2], [4, 4, 4, 4])
+        assert (one["devices"], several["devices"]) == (1, devices)
+        assert (one["images"], several["images"]) == ([4, 2, 4, 2], [devices] * 4)
         for step, (expected, logs) in enumerate(zip(one["losses"], several["losses"], strict=True)):
             expected.pop("traces", None), logs.pop("traces", None)
             assert logs == pytest.approx(expected, rel=1e-5, abs=1e-5), (schedule, step)

@@ -2,7 +2,7 @@
 
 - ``choice``: the backend that Keras runs on.
 - ``device``: sets up the device.
-- ``data_parallel``: lets one process use several devices.
+- ``data_parallel``: divides batches among several devices.
 - ``kernels``: operations, most of them TensorFlow's kernels.
 - ``compiling``: functions that are traced once.
 - ``undo``: restores earlier values of variables.
@@ -14,8 +14,15 @@ May import: nothing of frcnn.
 
 from frcnn.backend.choice import IS_TENSORFLOW, Shape, Tensor
 from frcnn.backend.compiling import OpenShapeFunction, compiled, forward, on_batches, with_gradients
-from frcnn.backend.data_parallel import batch_to_device, data_parallel, num_devices
-from frcnn.backend.device import computes_on_cpu, prepare_device
+from frcnn.backend.data_parallel import (
+    batch_to_device,
+    data_parallel,
+    num_devices,
+    on_all_devices,
+    own_rows,
+    this_process_only,
+)
+from frcnn.backend.device import computes_on_cpu, on_cpu, prepare_device
 from frcnn.backend.kernels import (
     has_native_crop,
     has_native_kernels,
@@ -50,11 +57,15 @@ __all__ = [
     "native_momentum",
     "native_nms",
     "num_devices",
+    "on_all_devices",
     "on_batches",
+    "on_cpu",
+    "own_rows",
     "padded_nms",
     "portable_kernels",
     "prepare_device",
     "roi_align_of_format",
     "sum_of_squares",
+    "this_process_only",
     "with_gradients",
 ]

@@ -28,6 +28,14 @@ def computes_on_cpu() -> bool:
     return IS_TENSORFLOW and not tf.config.get_visible_devices("GPU")
 
 
+def on_cpu() -> contextlib.AbstractContextManager:
+    """Return a context in which arrays are made on the CPU of this process's machine."""
+    if IS_TENSORFLOW:
+        return tf.device("cpu:0")
+    # Not keras.device("cpu:0"): with several processes that is the CPU of the first one.
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
+
+
 def prepare_device(deterministic: bool = False, local_rank: int | None = None) -> str:
     """Set up the device for training and return its description.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from keras import ops
 
+from frcnn.backend import on_cpu
 from frcnn.data import oriented
 from frcnn.ops.anchors import AnchorGenerator, match_anchors
 from frcnn.ops.box_kinds import AXIS_ALIGNED, BoxKind
@@ -48,7 +48,7 @@ class AnchorTargetCreator:
         def anchors(height, width):
             # On the CPU, because the GPU is for the training step. In Fortran order, because
             # match_anchors reads the columns.
-            with keras.device("cpu:0"):
+            with on_cpu():
                 return np.asfortranarray(ops.convert_to_numpy(anchor_generator(height, width)[0]))
 
         self._anchors = anchors

@@ -10,11 +10,17 @@ import contextlib
 import re
 from collections.abc import Sequence
 
+from frcnn.backend import IS_TENSORFLOW
 from frcnn.text import shown
 
 
 def report_to_others(message: str) -> None:
-    """Send a message to the other processes, and abort the collective operations in which they wait."""
+    """Send a message to the other processes, and abort the collective operations in which they wait.
+
+    JAX cannot send one: there the others notice that the connection is broken.
+    """
+    if not IS_TENSORFLOW:
+        return
     import tensorflow as tf
     from tensorflow.python.eager import context
 

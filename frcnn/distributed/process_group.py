@@ -1,7 +1,8 @@
 """The processes that train together: joining, collective operations, and ending together.
 
-Each process has a replica of the network on its own GPU, or on its share of the CPU.
-``tf.distribute.MultiWorkerMirroredStrategy`` connects them. They are started by one of these:
+With TensorFlow, each process has a replica of the network on its own GPU, or on its share of the CPU,
+and ``tf.distribute.MultiWorkerMirroredStrategy`` connects them. With JAX, a process has one or all GPUs
+of its machine, and ``jax.distributed`` connects them. They are started by one of these:
 
 - Slurm: ``srun python scripts/train.py ...``;
 - ``TF_CONFIG``, for example from Kubeflow's training operator;
@@ -121,8 +122,7 @@ class ProcessGroup:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is True in any process. Collective operation."""
-        (count,) = collectives.all_reduce_sum([np.array(flag, "float32")])  # faster than a gather
-        return bool(np.asarray(count) > 0.0)
+        return collectives.any_process(flag)
 
     def gather_json(self, value: Any) -> list[Any]:
         """Return the values of all processes, by rank. Collective operation.
@@ -221,9 +221,11 @@ def current() -> ProcessGroup:
 
 
 def join() -> ProcessGroup:
-    """Connect to the other processes, if the environment names any.
+    """Connect to the other processes, if the environment names any and this process has not yet.
 
-    Call it after ``backend.prepare_device`` and before TensorFlow runs any operation.
+    With TensorFlow call it after ``backend.prepare_device``, which chooses the GPU, and before
+    TensorFlow runs any operation. With JAX call it before that, because there it finds the devices of
+    all processes.
 
     Raises:
         ConfigError: the environment variables are wrong.
@@ -231,14 +233,19 @@ def join() -> ProcessGroup:
     """
     global _current
     info = discovery.find()
-    if info.world_size == 1:
+    if info.world_size == 1 or _current.info == info:
         return _current
-    if not backend.IS_TENSORFLOW:
-        raise ConfigError("several workers need Keras' TensorFlow backend: set KERAS_BACKEND=tensorflow")
+    is_loopback_only = (_join_tensorflow if backend.IS_TENSORFLOW else _join_jax)(info, _join_seconds())
+    _current = ProcessGroup(info, is_loopback_only)
+    _current.check_same(**code_versions())
+    return _current
+
+
+def _join_tensorflow(info, seconds):
+    """Connect the processes. Return whether only this machine can connect to the ports."""
     import tensorflow as tf
     from tensorflow.python.eager import context
 
-    seconds = _join_seconds()
     spec = tf.train.ClusterSpec({"worker": list(info.addresses)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec,
@@ -260,9 +267,36 @@ def join() -> ProcessGroup:
         except tf.errors.OpError as error:
             raise WorkerError(_join_error(info, seconds, error)) from error
     collectives.use_strategy(strategy)
-    _current = ProcessGroup(info, is_loopback_only=guard is not None and guard.is_active)
-    _current.check_same(**code_versions())
-    return _current
+    return guard is not None and guard.is_active
+
+
+def _join_jax(info, seconds):
+    """Connect the processes. Return whether only this machine can connect to the coordinator's port."""
+    import jax
+
+    coordinator = info.addresses[0]
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            info.world_size,
+            info.rank,
+            local_device_ids=_own_gpu(info),
+            cluster_detection_method="deactivate",
+            initialization_timeout=seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+            coordinator_bind_address=coordinator if info.is_local else None,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise WorkerError(_join_error(info, seconds, error)) from error
+    return info.is_local
+
+
+def _own_gpu(info, environment=os.environ):
+    """Return the number of this process's GPU; None: all that it sees, as it is alone on its machine."""
+    hosts = [address.rpartition(":")[0] for address in info.addresses]
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    is_chosen = visible is not None and "," not in visible  # by the launcher or by Slurm
+    return None if hosts.count(hosts[info.rank]) == 1 or is_chosen else info.local_rank
 
 
 def _join_seconds(environment: Mapping[str, str] = os.environ) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from frcnn.backend import compiled
+from frcnn.backend import compiled, on_cpu
 from frcnn.config.schema import AnchorConfig, Config
 from frcnn.data.sample import Dataset
 from frcnn.inspection import charts
@@ -49,7 +49,7 @@ def best_overlaps(
 
     best = compiled(lambda own, anchors: ops.max(iou(own, anchors), axis=-1), [(CHUNK, 4), (None, 4)])
     found = []
-    with keras.device("cpu:0"):
+    with on_cpu():
         for own, _, size in tqdm(boxes, "anchors", unit="image", leave=False, **bar_options()):
             for start in range(0, len(own), CHUNK):
                 chunk = own[start : start + CHUNK]

@@ -12,10 +12,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
+from frcnn.backend import on_cpu
 from frcnn.ops import boxes as box_ops
 from frcnn.ops import oriented_boxes, oriented_iou
 from frcnn.ops.nms import blocked_nms, nms, nms_by_class
@@ -81,7 +81,7 @@ def _encode_midpoints(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """Return the (P, 6) midpoint offsets from (P, 4) anchors to (P, 5) boxes. It runs on the CPU."""
     count = len(boxes)
     padding = ((0, -count % ENCODED_AT_ONCE if count else ENCODED_AT_ONCE), (0, 0))
-    with keras.device("cpu:0"):
+    with on_cpu():
         deltas = oriented_boxes.encode_midpoints(
             np.pad(boxes, padding).astype("float32"), np.pad(anchors, padding).astype("float32")
         )

@@ -17,7 +17,7 @@ import numpy as np
 
 from frcnn import rng as rng_module
 from frcnn.backend import IS_TENSORFLOW, Undo, batch_to_device
-from frcnn.collectives import all_reduce_sum, num_processes
+from frcnn.collectives import all_reduce_sum, num_processes, shares_are_apart
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.errors import RunError
@@ -237,12 +237,13 @@ class Schedule(abc.ABC):
     def sync_batch_norm(self) -> None:
         """Replace the statistics of batch normalization by their mean over all processes.
 
-        Each process has updated them with its own images only. Those of frozen layers do not change.
+        With TensorFlow each process has updated them with its own images only. Those of frozen layers do
+        not change.
         """
         variables = self._statistics()
         if self.average:
             variables += self.average.of(variables)
-        if num_processes() > 1 and variables:
+        if shares_are_apart() and variables:
             sums = all_reduce_sum([variable.value for variable in variables])
             for variable, whole in zip(variables, sums):
                 variable.assign(whole / num_processes())

@@ -15,8 +15,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from frcnn.backend import IS_TENSORFLOW, on_batches
-from frcnn.collectives import all_reduce_sum, num_processes
+from frcnn.backend import IS_TENSORFLOW, on_all_devices, on_batches, own_rows
+from frcnn.collectives import all_reduce_sum, shares_are_apart
 from frcnn.training.loss_terms import LossNormalizer, LossTerm, correct_rois
 
 Tensor = Any
@@ -57,9 +57,10 @@ class StepModel(keras.Model):
     to floats, for which the host has to wait. So here the compiled functions take logs and outputs out
     of the result before Keras sees it, and keep them for ``run``.
 
-    If several processes train together, each computes the losses of its share of the batch, scaled so
-    that the sum over the processes is the loss of the whole batch. The optimizer adds up the gradients,
-    and the logs are those of the whole batch in every process.
+    If several processes train together with TensorFlow, each computes the losses of its share of the
+    batch, scaled so that the sum over the processes is the loss of the whole batch. The optimizer adds
+    up the gradients, and the logs are those of the whole batch in every process. With JAX, the losses
+    are those of the whole batch anyway.
 
     Attributes:
         terms: the losses.
@@ -108,7 +109,7 @@ class StepModel(keras.Model):
         """Run one step, without waiting for its numbers.
 
         Args:
-            inputs: {name of the input: array}.
+            inputs: {name of the input: array of the images of this process}.
             targets: {name of the prediction: its ``y_true``}, for all losses whose ``y_true`` is not an
                 output of the model (``LossTerm.target``).
             sample_weight: (B,) weights of the images.
@@ -125,12 +126,14 @@ class StepModel(keras.Model):
             - if ``learn``: ``applied`` (1.0, or 0.0 if the update was skipped), ``learning_rate`` and,
               except with ``mixed_float16``, ``gradient_norm``.
 
-            outputs: {name: tensor} of all outputs with two axes or more, on the device.
+            outputs: {name: tensor} of all outputs with two axes or more, on the device, for the images
+            of this process.
         """
         if only_if is not None:
             # Repeated once per image, because all arrays of a batch are divided among the devices.
             per_image = ops.broadcast_to(only_if, (len(sample_weight),))
             targets = targets | {"only_if": per_image}
+        inputs, targets = ({name: own_rows(x) for name, x in own.items()} for own in (inputs, targets))
         on_batch = self.train_on_batch if learn else self.test_on_batch
         on_batch(inputs, targets, sample_weight=sample_weight, return_dict=True)
         return self._latest.logs, self._latest.outputs
@@ -180,7 +183,7 @@ class StepModel(keras.Model):
         outputs = logs.pop("outputs")
         self._latest.names[kind] = list(logs)
         values = ops.stack([ops.cast(own, "float32") for own in logs.values()])
-        return {"values": values, "outputs": outputs}
+        return {"values": on_all_devices(values), "outputs": outputs}
 
     def make_train_function(self, force: bool = False) -> None:
         if force or self.train_function is None:
@@ -208,7 +211,8 @@ class StepModel(keras.Model):
             result = function(*arguments)
             packed = result if IS_TENSORFLOW else result[0]  # JAX also returns the state
             self._latest.logs = StepLogs(self._latest.names[kind], packed.pop("values"))
-            self._latest.outputs = packed.pop("outputs")
+            outputs = packed.pop("outputs")
+            self._latest.outputs = {name: own_rows(output) for name, output in outputs.items()}
             return result
 
         return on_batch
@@ -232,7 +236,7 @@ class StepModel(keras.Model):
         for term in self.terms:
             y_true = _y_true(term, y, outputs)
             values[term.output] = term.loss(y_true, outputs[term.output], sample_weight)
-        if num_processes() > 1:
+        if shares_are_apart():
             values = self._scaled_to_whole_batch(values, y, outputs)
         for term in self.terms:
             weighted = term.weight * values[term.output]
@@ -287,7 +291,7 @@ class StepModel(keras.Model):
             correct, exists = correct_rois(_y_true(term, y, y_pred), y_pred[term.output])
             logs[f"{term.output}_correct"] = ops.sum(correct * exists)
             logs[f"{term.output}_rois"] = ops.sum(exists)
-        if num_processes() > 1:
+        if shares_are_apart():
             names = sorted(logs)
             # All in one message: its delay takes longer than its few bytes.
             (sums,) = all_reduce_sum([ops.stack([ops.cast(logs[name], "float32") for name in names])])

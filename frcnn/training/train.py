@@ -25,7 +25,6 @@ from frcnn.training.trainer import Trainer
 from frcnn.weights import initial, pretrained
 
 
-@backend.data_parallel()
 def train(
     config: Config,
     run_dir: str | os.PathLike,
@@ -64,17 +63,37 @@ def train(
     """
     run_dir = pathlib.Path(run_dir)
     preflight.check(run_dir, resume)
+    if not backend.IS_TENSORFLOW:
+        process_group.join()
+    print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
+    group = process_group.join()
+    if config.train.xla and backend.IS_TENSORFLOW and group.info.world_size > 1:
+        raise ConfigError(
+            "train.xla goes with one worker only: XLA adds up no gradients between workers"
+        )
+    with backend.data_parallel():
+        return _train(
+            config,
+            run_dir,
+            group,
+            resume,
+            allow_config_change,
+            make_trainer or Trainer,
+            asked,
+            datasets,
+            callbacks,
+        )
+
+
+def _train(
+    config, run_dir, group, resume, allow_config_change, make_trainer, asked, datasets, callbacks
+):
+    """Train in a group of processes. Other arguments and the result: see ``train``."""
     before = run_directory.read_config(run_dir)
     # A checkpoint has all weights, so the initial weights are not needed. Only four-step uses them
     # again, in later phases.
     has_checkpoint = bool(checkpoints.list_checkpoints(run_dir / "checkpoints"))
     restores = has_checkpoint and config.train.schedule != "four-step"
-    print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
-    group = process_group.join()
-    if config.train.xla and group.info.world_size > 1:
-        raise ConfigError(
-            "train.xla goes with one worker only: XLA adds up no gradients between workers"
-        )
     print(group.summary(config), end="")
     if text := learning_rate.summary(config):
         print(text)
@@ -110,7 +129,7 @@ def train(
     with run_directory.lock(run_dir) if group.is_main else contextlib.nullcontext():
         if group.is_main:
             preflight.check(run_dir, resume)  # again, because another process may have started a run
-        trainer = (make_trainer or Trainer)(built, config, train_set, val_set, run_dir)
+        trainer = make_trainer(built, config, train_set, val_set, run_dir)
         trainer.callbacks = tuple(callbacks)
         trainer.begin(before, allow_config_change, asked)
         return trainer.fit()

@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 
+from frcnn import backend
 from frcnn.config import in_weights
 from frcnn.config.schema import Config
 from frcnn.errors import WeightsError
@@ -27,7 +28,8 @@ def save(models: FasterRCNN, config: Config, path: str | os.PathLike) -> None:
     """
     # Written to memory first, because HDF5 ends the process (SIGSEGV) if the disk is full.
     file = _NamedMemory()
-    models.detector.save_weights(file)  # the detector contains all layers
+    with backend.this_process_only():  # Keras makes an optimizer to compare with
+        models.detector.save_weights(file)  # the detector contains all layers
     in_weights.write(file, config.to_json())
     safe_write.replace(pathlib.Path(path), file.getbuffer())
 
