@@ -1,7 +1,7 @@
 """The same steps on one device and on four, on JAX: ``python data_parallel_steps.py`` prints both.
 
-Start it with ``XLA_FLAGS=--xla_force_host_platform_device_count=4``, or two processes with 2 in place of 4
-and a ``TF_CONFIG`` each.
+Start it with ``XLA_FLAGS=--xla_force_host_platform_device_count=4``, or start two processes with 2 in
+place of 4, and a ``TF_CONFIG`` each.
 """
 
 import json
@@ -42,6 +42,7 @@ def results(schedule, per_device, dataset, share=(0, 1)):
         "optimizer.lr_scaling": "none",
     }
     config = CONFIG.replace(SIZES | settings)
+    keras.utils.set_random_seed(0)  # JAX wants the same first values in all processes
     models = made_models(config)
     trained = schedule(models, config, 100)
     batches = batches_of(dataset, config, models, devices=num_devices(), share=share)

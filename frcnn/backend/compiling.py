@@ -76,7 +76,10 @@ class OpenShapeFunction:
         present = [dtype for dtype in dtypes if dtype is not None]
         signature = [tf.TensorSpec(shape, dtype) for shape, dtype in zip(shapes, present)]
         options = {"autograph": False, "jit_compile": self.jit_compile or None}
-        return tf.function(on_given, input_signature=signature, **options)
+        compiled_function = tf.function(on_given, input_signature=signature, **options)
+        # Of the only trace: calling it takes the host half as long as calling the function, which first
+        # looks for the trace that fits.
+        return compiled_function.get_concrete_function()
 
 
 def forward(model: keras.Model) -> Callable[[Tensor], Tensor]:
@@ -119,9 +122,9 @@ def on_batches(model: keras.Model, step: Callable, uses_xla: bool = False) -> Ca
     def shapes_of(arrays):
         return [*inputs, *(shape_of_target(*array.shape) for array in arrays[len(inputs) :])]
 
-    def shape_of_target(_, *sizes):
-        # The last axis of a target is fixed. Weights have only the batch axis.
-        return (None,) * len(sizes) + (sizes[-1:] or (None,))
+    def shape_of_target(*sizes):
+        # The last axis of a target is fixed. Weights have only the batch axis, a flag has none.
+        return (None,) * (len(sizes) - 1) + sizes[-1:] if sizes[1:] else (None,) * len(sizes)
 
     run = OpenShapeFunction(step, shapes_of)
     return lambda batches: run(next(iter(batches)))

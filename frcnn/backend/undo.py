@@ -40,8 +40,12 @@ class Undo:
                 "dtypes": [own.dtype for own in self.variables],
                 "shared_name": f"undo{id(self)}",
             }
-            self._keep = tf.function(self._keep_in_graph, autograph=False)
-            self._restore = tf.function(self._restore_in_graph, autograph=False)
+            if self.variables:
+                keep = tf.function(self._keep_in_graph, autograph=False)
+                self._keep = keep.get_concrete_function()
+                signature = [tf.TensorSpec((), tf.float32)]
+                restore = tf.function(self._restore_in_graph, signature, autograph=False)
+                self._restore = restore.get_concrete_function()
         else:
             self._keep = jax.jit(lambda values: [jnp.copy(value) for value in values])
             self._restore = jax.jit(

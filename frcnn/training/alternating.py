@@ -73,7 +73,7 @@ class Alternating(Schedule):
         inputs = {name: known[name] for name in self.classifier_step.input}
         names = self.models.classifier.output_names
         targets = dict(zip(names, (sampled["y_class"], sampled["y_regress"])))
-        only_if = rpn_logs["applied"] if rpn_learns and classifier_learns else None
+        only_if = rpn_logs.applied if rpn_learns and classifier_learns else None
         classifier_logs, _ = self.classifier_step.run(
             inputs, targets, batch.weights, classifier_learns, only_if
         )

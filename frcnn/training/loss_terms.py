@@ -104,6 +104,25 @@ def classifier_terms(model: FasterRCNN, config: Config, sampled: bool = False) -
     return terms
 
 
+def with_common_divisor(terms: Sequence[LossTerm], y: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the targets of a whole batch with masks of boxes that have its divisor.
+
+    A mask has the divisor in it. If each of several processes has made the targets of its own images, it
+    is the number of anchors or RoIs in these.
+
+    Args:
+        terms: the losses.
+        y: {prediction: ``y_true``} of all images.
+    """
+    changed = {}
+    for term in terms:
+        if term.target is None and term.output != term.normalizer.output:
+            mask, deltas = ops.split(y[term.output], 2, axis=-1)
+            count = ops.maximum(term.normalizer.count(y[term.normalizer.output]), 1.0)
+            changed[term.output] = ops.concatenate([ops.where(mask > 0, 1 / count, 0), deltas], axis=-1)
+    return y | changed
+
+
 def correct_rois(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
     """Return which RoIs have their highest score at the true class, and which are not padding.
 

@@ -104,7 +104,7 @@ class Schedule(abc.ABC):
         images = batch_to_device(batch.images)
         logs, of_host = self._train(batch, images, rng)
         # The last sub-model that was updated: ``applied`` of it is 0 if any part of the step failed.
-        *_, applied = (own["applied"] for own in logs.values() if "applied" in own)
+        *_, applied = (own.applied for own in logs.values() if own.applied is not None)
         self._undo.restore_unless(applied)
         if self.average:
             self.average.update(applied)

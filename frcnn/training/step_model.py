@@ -16,8 +16,8 @@ import keras
 from keras import ops
 
 from frcnn.backend import IS_TENSORFLOW, on_all_devices, on_batches, own_rows
-from frcnn.collectives import all_reduce_sum, shares_are_apart
-from frcnn.training.loss_terms import LossNormalizer, LossTerm, correct_rois
+from frcnn.collectives import all_reduce_sum, num_processes, shares_are_apart
+from frcnn.training.loss_terms import LossNormalizer, LossTerm, correct_rois, with_common_divisor
 
 Tensor = Any
 
@@ -28,22 +28,19 @@ class StepLogs:
     Args:
         names: names of the numbers.
         values: (len(names),) float32 on the device.
+        applied: 1.0 on the device if the step updated the weights, 0.0 if the update was skipped; None:
+            the step does not learn. It is a tensor of its own, because taking it out of ``values`` would
+            cost the host a millisecond.
 
     Example:
         >>> logs, _ = step_model.run(inputs, targets, weights, learn=True)
-        >>> logs["applied"]  # a tensor: the host does not wait
+        >>> logs.applied  # a tensor: the host does not wait
         >>> logs.read()  # the host waits until the step is done
         {"applied": 1.0, "rpn_loss": 0.7, ...}
     """
 
-    def __init__(self, names: Sequence[str], values: Tensor):
-        self.names, self.values = tuple(names), values
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.values[self.names.index(name)]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.names
+    def __init__(self, names: Sequence[str], values: Tensor, applied: Tensor | None = None):
+        self.names, self.values, self.applied = tuple(names), values, applied
 
     def read(self) -> dict[str, float]:
         """Wait until the step is done, and return {name: number}."""
@@ -130,9 +127,9 @@ class StepModel(keras.Model):
             of this process.
         """
         if only_if is not None:
-            # Repeated once per image, because all arrays of a batch are divided among the devices.
-            per_image = ops.broadcast_to(only_if, (len(sample_weight),))
-            targets = targets | {"only_if": per_image}
+            if not IS_TENSORFLOW:  # all arrays of a batch are divided among the devices
+                only_if = ops.broadcast_to(only_if, (len(sample_weight),))
+            targets = targets | {"only_if": only_if}
         inputs, targets = ({name: own_rows(x) for name, x in own.items()} for own in (inputs, targets))
         on_batch = self.train_on_batch if learn else self.test_on_batch
         on_batch(inputs, targets, sample_weight=sample_weight, return_dict=True)
@@ -156,7 +153,7 @@ class StepModel(keras.Model):
         # The optimizer has counted this step by now. The rate is that of the count before it.
         with keras.StatelessScope([(optimizer.iterations, before)]):
             logs["learning_rate"] = optimizer.learning_rate
-        logs["applied"] = _iterations(optimizer, state) > before
+        logs["applied"] = ops.cast(_iterations(optimizer, state) > before, "float32")
         if hasattr(optimizer, "norm"):
             logs["gradient_norm"] = optimizer.norm  # the same in all processes
         packed = self._packed(logs, "train")
@@ -177,13 +174,14 @@ class StepModel(keras.Model):
             kind: "train" or "test".
 
         Returns:
-            {"values": (number of logs,) float32, "outputs": {name: tensor}}. The names of the logs are
-            kept when the step is traced.
+            {"values": (number of logs,) float32, "applied": one of them or None, "outputs":
+            {name: tensor}}. The names of the logs are kept when the step is traced.
         """
         outputs = logs.pop("outputs")
         self._latest.names[kind] = list(logs)
         values = ops.stack([ops.cast(own, "float32") for own in logs.values()])
-        return {"values": on_all_devices(values), "outputs": outputs}
+        applied = logs.get("applied")
+        return {"values": on_all_devices(values), "applied": applied, "outputs": outputs}
 
     def make_train_function(self, force: bool = False) -> None:
         if force or self.train_function is None:
@@ -202,15 +200,13 @@ class StepModel(keras.Model):
             self.test_function = self._keeping_logs(self.test_function, "test")
 
     def _keeping_logs(self, function: Callable, kind: str) -> Callable:
-        """Wrap a compiled step: take logs and outputs out of its result, and keep them for ``run``.
-
-        Keras gets an empty dict, so it reads nothing from the device.
-        """
+        """Wrap a compiled step: keep logs and outputs for ``run``, so that Keras reads nothing."""
 
         def on_batch(*arguments):
             result = function(*arguments)
             packed = result if IS_TENSORFLOW else result[0]  # JAX also returns the state
-            self._latest.logs = StepLogs(self._latest.names[kind], packed.pop("values"))
+            values, applied = packed.pop("values"), packed.pop("applied")
+            self._latest.logs = StepLogs(self._latest.names[kind], values, applied)
             outputs = packed.pop("outputs")
             self._latest.outputs = {name: own_rows(output) for name, output in outputs.items()}
             return result
@@ -230,6 +226,8 @@ class StepModel(keras.Model):
         It also adds {log: value} of all losses to ``y_pred``, under the name "losses".
         """
         assert y is not None and y_pred is not None
+        if num_processes() > 1 and not shares_are_apart():
+            y = with_common_divisor(self.terms, y)
         y, outputs = self.select(y, y_pred) if self.select else (y, y_pred)
         values: dict[str, Tensor] = {}
         by_sub_model: dict[str, Tensor] = {}
@@ -248,7 +246,7 @@ class StepModel(keras.Model):
         # skips the update.
         may_update = ops.isfinite(loss)
         if "only_if" in y:
-            may_update = may_update & (y["only_if"][0] > 0)
+            may_update = may_update & (ops.max(y["only_if"]) > 0)
         return loss * ops.where(may_update, 1.0, float("nan"))
 
     def _scaled_to_whole_batch(self, values, y, y_pred):
@@ -318,5 +316,5 @@ def _iterations(optimizer, state):
 
 
 def _y_true(term: LossTerm | LossNormalizer, y: dict, y_pred: dict) -> Tensor:
-    """Return the ``y_true`` of a loss: an output of the model, or one of the targets."""
+    """Return the ``y_true`` of a loss."""
     return y_pred[term.target] if term.target else y[term.output]

@@ -88,7 +88,7 @@ class Watch:
 
         def traced(function, *arguments):
             compiled = original(function, *arguments)
-            self.graphs.append(compiled.get_concrete_function().graph)
+            self.graphs.append(compiled.graph)
 
             def call(*given):
                 start = time.perf_counter()

@@ -335,7 +335,7 @@ def test_a_steps_chance_comes_of_the_seed():
 
         def _train(self, batch, images, rng):
             drawn.append(rng.random())
-            return {"joint": StepLogs(("applied",), [1.0])}, {}
+            return {"joint": StepLogs(("applied",), [1.0], 1.0)}, {}
 
     no_layers = SimpleNamespace(detector=SimpleNamespace(layers=()))
     schedule = Drawing(no_layers, changed(train__seed=7), 10)

@@ -440,7 +440,7 @@ class Counting(Schedule):
     def _train(self, batch, images, rng):
         """Return as logs the steps that the weight has seen."""
         self.bias.assign(self.bias + 1.0)
-        return {"joint": StepLogs(("applied", "loss"), keras.ops.stack([1.0, self.bias[0]]))}, {}
+        return {"joint": StepLogs(("applied", "loss"), keras.ops.stack([1.0, self.bias[0]]), 1.0)}, {}
 
     def _scalars(self, logs):
         return dict.fromkeys(("rpn/loss", "classifier/loss", "total_loss"), logs["joint"]["loss"])
