@@ -40,12 +40,8 @@ class Undo:
                 "dtypes": [own.dtype for own in self.variables],
                 "shared_name": f"undo{id(self)}",
             }
-            if self.variables:
-                keep = tf.function(self._keep_in_graph, autograph=False)
-                self._keep = keep.get_concrete_function()
-                signature = [tf.TensorSpec((), tf.float32)]
-                restore = tf.function(self._restore_in_graph, signature, autograph=False)
-                self._restore = restore.get_concrete_function()
+            self._keep = tf.function(self.keep_in_graph, autograph=False)
+            self._restore = tf.function(self.restore_in_graph, autograph=False)
         else:
             self._keep = jax.jit(lambda values: [jnp.copy(value) for value in values])
             self._restore = jax.jit(
@@ -54,14 +50,14 @@ class Undo:
 
     def keep(self) -> None:
         """Keep the current values."""
-        if self.variables and IS_TENSORFLOW:
+        if IS_TENSORFLOW:
             self._keep()
         elif self.variables:
             self.values = self._keep(self._present())
 
     def restore_unless(self, flag: Tensor) -> None:
         """Set the variables to the kept values, bit for bit, unless ``flag`` is above 0."""
-        if self.variables and IS_TENSORFLOW:
+        if IS_TENSORFLOW:
             self._restore(flag)
         elif self.variables:
             for variable, value in zip(
@@ -72,12 +68,18 @@ class Undo:
     def _present(self):
         return [variable.value for variable in self.variables]
 
-    def _keep_in_graph(self):
+    def keep_in_graph(self) -> None:
+        """Do as ``keep`` within a compiled step: with TensorFlow, without XLA."""
+        if not self.variables:
+            return
         tf.raw_ops.StageClear(**self._area)  # values of a step that ended with an error
         values = [tf.convert_to_tensor(value) for value in self._present()]
         tf.raw_ops.Stage(values=values, shared_name=self._area["shared_name"])
 
-    def _restore_in_graph(self, flag):
+    def restore_in_graph(self, flag: Tensor) -> None:
+        """Do as ``restore_unless`` within a compiled step."""
+        if not self.variables:
+            return
         values = tf.raw_ops.Unstage(**self._area)
 
         def restore():

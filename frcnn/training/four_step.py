@@ -36,9 +36,10 @@ from frcnn.models.freezing import flatten_layers
 from frcnn.training import hard_examples
 from frcnn.training.alternating import Alternating
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
-from frcnn.training.schedule import Schedule, numbered
+from frcnn.training.schedule import Schedule
 from frcnn.training.step_models import classifier_step_model, rpn_step_model
 from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, Tensor
+from frcnn.training.variable_names import numbered
 
 NUM_PHASES = 4
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,6 +28,7 @@ from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
 from frcnn.training.step_model import StepModel
 from frcnn.training.step_models import validation_step_model
 from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, step_scalars
+from frcnn.training.variable_names import numbered
 from frcnn.training.weight_average import WeightAverage
 
 Tensor = Any
@@ -74,6 +74,7 @@ class Schedule(abc.ABC):
         self.total_steps = total_steps
         self.steps_done = 0
         self._uses_xla = USE_XLA or config.train.xla
+        self._undoes_in_steps = not self._uses_xla
         self._validation_step: StepModel | None = None
         self._undo: Undo | None = None  # made by the first step
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
@@ -97,20 +98,31 @@ class Schedule(abc.ABC):
         """
         self._unfreeze_if_due(self.steps_done)
         rng = rng_module.generator(self.config.train.seed, rng_module.ROIS, self.steps_done)
-        if self._undo is None:
-            self._undo = Undo(self._undone_variables())
-        self._undo.keep()
+        undo = self._undo or self._prepare_undo()
+        if not self._undoes_in_steps:
+            undo.keep()
         # Copied to the device once, though several models take the images.
         images = batch_to_device(batch.images)
         logs, of_host = self._train(batch, images, rng)
         # The last sub-model that was updated: ``applied`` of it is 0 if any part of the step failed.
         *_, applied = (own.applied for own in logs.values() if own.applied is not None)
-        self._undo.restore_unless(applied)
+        if not self._undoes_in_steps:
+            undo.restore_unless(applied)
         if self.average:
             self.average.update(applied)
         self.steps_done += 1
         traces = sum(step_model.traces for step_model in self.step_models)
         return StepScalars(logs, self._scalars, of_host | {"traces": float(traces)})
+
+    def _prepare_undo(self) -> Undo:
+        """Make ``_undo``. Without XLA, the compiled steps keep and restore: no calls of their own."""
+        self._undo = Undo(self._undone_variables())
+        if self._undoes_in_steps and self._undo.variables:
+            learners = [id(optimizer) for optimizer in self.optimizers.values()]
+            learning = [own for own in self.step_models if id(own.optimizer) in learners]
+            learning[0].undo_keep = self._undo.keep_in_graph
+            learning[-1].undo_restore = self._undo.restore_in_graph
+        return self._undo
 
     def _unfreeze_if_due(self, steps_done: int) -> None:
         """Before the first step of ``model.unfreeze_at``: let the frozen stages learn from now on."""
@@ -301,16 +313,3 @@ class Schedule(abc.ABC):
 def is_batch_norm(layer: keras.layers.Layer) -> bool:
     """Return whether a layer is batch normalization; its statistics change unless it is frozen."""
     return isinstance(layer, keras.layers.BatchNormalization)
-
-
-def numbered(group: str, variables: Sequence[keras.Variable]) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield (name, variable), with names that are equal in all processes that build the same network.
-
-    Args:
-        group: first part of the names.
-        variables: Keras variables.
-    """
-    for number, variable in enumerate(variables):
-        # Keras appends a number to the names of optimizers and random generators. It depends on what the
-        # process built before, so it is removed.
-        yield f"{group}/{number:04d}/{re.sub(r'_[0-9]+/', '/', variable.path)}", variable

@@ -55,17 +55,20 @@ class StepModel(keras.Model):
     of the result before Keras sees it, and keep them for ``run``.
 
     If several processes train together with TensorFlow, each computes the losses of its share of the
-    batch, scaled so that the sum over the processes is the loss of the whole batch. The optimizer adds
-    up the gradients, and the logs are those of the whole batch in every process. With JAX, the losses
-    are those of the whole batch anyway.
+    batch, scaled so that their sum over the processes is the loss of the whole batch. The optimizer adds
+    up the gradients. The logs are those of the whole batch in every process, as they are with JAX.
 
     Attributes:
         terms: the losses.
         traces: number of times that a step was traced.
+        undo_keep, undo_restore: functions of ``Undo`` that a training step runs first and, with
+            ``applied``, after its update; None: nothing. ``compile`` sets both to None.
     """
 
     train_function: Any  # the compiled steps; Keras sets them to None before the first step
     test_function: Any
+    undo_keep: Callable[[], None] | None
+    undo_restore: Callable[[Tensor], None] | None
 
     def compile(
         self,
@@ -90,6 +93,7 @@ class StepModel(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile and not IS_TENSORFLOW, **options)
         self.uses_xla = jit_compile
         self.terms, self.select = tuple(terms), select
+        self.undo_keep = self.undo_restore = None
         self.traces = 0
         # Logs and outputs of the latest step, and {"train" or "test": names of its logs}. They are in a
         # namespace because Keras would wrap a dict that is an attribute of a model.
@@ -147,6 +151,8 @@ class StepModel(keras.Model):
         """
         optimizer = self.optimizer
         state = None if IS_TENSORFLOW else arguments[0]
+        if self.undo_keep:
+            self.undo_keep()
         before = _iterations(optimizer, state)
         result = super().train_step(*arguments)
         logs, state = (result, None) if IS_TENSORFLOW else result
@@ -154,6 +160,8 @@ class StepModel(keras.Model):
         with keras.StatelessScope([(optimizer.iterations, before)]):
             logs["learning_rate"] = optimizer.learning_rate
         logs["applied"] = ops.cast(_iterations(optimizer, state) > before, "float32")
+        if self.undo_restore:
+            self.undo_restore(logs["applied"])
         if hasattr(optimizer, "norm"):
             logs["gradient_norm"] = optimizer.norm  # the same in all processes
         packed = self._packed(logs, "train")
@@ -169,13 +177,8 @@ class StepModel(keras.Model):
     def _packed(self, logs, kind):
         """Put all logs of a step into one array, so that the host reads them at once.
 
-        Args:
-            logs: the result of ``compute_metrics``, and more logs.
-            kind: "train" or "test".
-
-        Returns:
-            {"values": (number of logs,) float32, "applied": one of them or None, "outputs":
-            {name: tensor}}. The names of the logs are kept when the step is traced.
+        Returns {"values": (number of logs,) float32, "applied": one of them or None, "outputs":
+        {name: tensor}}. The names of the logs are kept when the step is traced.
         """
         outputs = logs.pop("outputs")
         self._latest.names[kind] = list(logs)
@@ -253,11 +256,8 @@ class StepModel(keras.Model):
         """Scale the losses of this process, so that their sum over all processes is the batch's loss.
 
         Each loss was divided by this process's number of anchors or RoIs. It is multiplied by this
-        number, and divided by the sum of these numbers over all processes.
-
-        Args:
-            values: {prediction: loss}.
-            y, y_pred: as Keras passes them.
+        number, and divided by the sum of these numbers over all processes. ``values`` is
+        {prediction: loss}.
         """
         counts = {}
         for term in self.terms:
