@@ -14,7 +14,7 @@ import keras
 import pytest
 import train_steps
 
-from frcnn.distributed.launcher import free_ports
+from frcnn.distributed.launcher import worker_environments
 
 HERE = Path(__file__).parent
 # Parts that take about as long as each other, a process each.
@@ -100,12 +100,8 @@ def test_four_devices_do_what_one_does_with_their_images_together():
 
 @pytest.mark.slow
 def test_two_processes_with_two_devices_do_what_one_device_does_with_all_images():
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
-    clusters = [
-        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}} for rank in (0, 1)
-    ]
     script = str(HERE / "data_parallel_steps.py")
-    processes = [start(script, devices=2, TF_CONFIG=json.dumps(one)) for one in clusters]
+    processes = [start(script, devices=2, **one) for one in worker_environments(2)]
     try:
         outputs = [process.communicate(timeout=900)[0] for process in processes]
     finally:

@@ -34,13 +34,9 @@ def data_parallel() -> Iterator[None]:
     if IS_TENSORFLOW or jax.device_count() == 1:
         yield
         return
-    before = keras.distribution.distribution()
     devices = [f"{device.platform}:{device.id}" for device in jax.devices()]
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
-    try:
+    with keras.distribution.DataParallel(devices=devices).scope():
         yield
-    finally:
-        keras.distribution.set_distribution(before)
 
 
 @contextlib.contextmanager
@@ -51,13 +47,11 @@ def this_process_only() -> Iterator[None]:
     together; otherwise JAX mixes up what they tell each other.
     """
     before = keras.distribution.distribution()
-    if before is not None:
-        keras.distribution.set_distribution(None)
+    keras.distribution.set_distribution(None)
     try:
         yield
     finally:
-        if before is not None:
-            keras.distribution.set_distribution(before)
+        keras.distribution.set_distribution(before)
 
 
 def num_devices() -> int:

@@ -50,14 +50,14 @@ class Undo:
 
     def keep(self) -> None:
         """Keep the current values."""
-        if IS_TENSORFLOW:
+        if self.variables and IS_TENSORFLOW:
             self._keep()
         elif self.variables:
             self.values = self._keep(self._present())
 
     def restore_unless(self, flag: Tensor) -> None:
         """Set the variables to the kept values, bit for bit, unless ``flag`` is above 0."""
-        if IS_TENSORFLOW:
+        if self.variables and IS_TENSORFLOW:
             self._restore(flag)
         elif self.variables:
             for variable, value in zip(
@@ -69,17 +69,13 @@ class Undo:
         return [variable.value for variable in self.variables]
 
     def keep_in_graph(self) -> None:
-        """Do as ``keep`` within a compiled step: with TensorFlow, without XLA."""
-        if not self.variables:
-            return
+        """Do as ``keep`` within a compiled step: with TensorFlow, without XLA, for some variables."""
         tf.raw_ops.StageClear(**self._area)  # values of a step that ended with an error
         values = [tf.convert_to_tensor(value) for value in self._present()]
         tf.raw_ops.Stage(values=values, shared_name=self._area["shared_name"])
 
     def restore_in_graph(self, flag: Tensor) -> None:
         """Do as ``restore_unless`` within a compiled step."""
-        if not self.variables:
-            return
         values = tf.raw_ops.Unstage(**self._area)
 
         def restore():

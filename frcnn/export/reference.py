@@ -35,13 +35,13 @@ def on_same_input(detector: Any, description: Metadata) -> Any:
 
 def on_resized(detector: Any, description: Metadata, resize: Resize) -> Any:
     """Return the detector, run on images of any size as the file is, which are resized by ``resize``."""
-    models = detector.models
+    detect = _run(detector.models)
 
     def run(images, _sizes):
         height, width = images.shape[1:3]
         padded, size = resize(images)
         sizes = np.array([size[::-1]] * len(images), "float32")
-        found = _run(models)(padded, sizes)
+        found = detect(padded, sizes)
         factors = np.array([[size[0] / width, size[1] / height]] * len(images), "float32")
         return [unscaled(found[0], factors), *found[1:]]
 

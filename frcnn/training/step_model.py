@@ -1,10 +1,4 @@
-"""A Keras model that runs training and validation steps, and the logs of a step.
-
-The logs of a step are the numbers that belong to it, such as losses. They stay on the device until they
-are read, so that the host can prepare the next step meanwhile.
-
-B: images.
-"""
+"""A Keras model that runs training and validation steps. B: images."""
 
 from __future__ import annotations
 
@@ -18,33 +12,9 @@ from keras import ops
 from frcnn.backend import IS_TENSORFLOW, on_all_devices, on_batches, own_rows
 from frcnn.collectives import all_reduce_sum, num_processes, shares_are_apart
 from frcnn.training.loss_terms import LossNormalizer, LossTerm, correct_rois, with_common_divisor
+from frcnn.training.step_scalars import StepLogs
 
 Tensor = Any
-
-
-class StepLogs:
-    """The logs of one step, {name: number}, as one array on the device.
-
-    Args:
-        names: names of the numbers.
-        values: (len(names),) float32 on the device.
-        applied: 1.0 on the device if the step updated the weights, 0.0 if the update was skipped; None:
-            the step does not learn. It is a tensor of its own, because taking it out of ``values`` would
-            cost the host a millisecond.
-
-    Example:
-        >>> logs, _ = step_model.run(inputs, targets, weights, learn=True)
-        >>> logs.applied  # a tensor: the host does not wait
-        >>> logs.read()  # the host waits until the step is done
-        {"applied": 1.0, "rpn_loss": 0.7, ...}
-    """
-
-    def __init__(self, names: Sequence[str], values: Tensor, applied: Tensor | None = None):
-        self.names, self.values, self.applied = tuple(names), values, applied
-
-    def read(self) -> dict[str, float]:
-        """Wait until the step is done, and return {name: number}."""
-        return dict(zip(self.names, ops.convert_to_numpy(self.values).tolist()))
 
 
 class StepModel(keras.Model):
@@ -177,8 +147,13 @@ class StepModel(keras.Model):
     def _packed(self, logs, kind):
         """Put all logs of a step into one array, so that the host reads them at once.
 
-        Returns {"values": (number of logs,) float32, "applied": one of them or None, "outputs":
-        {name: tensor}}. The names of the logs are kept when the step is traced.
+        Args:
+            logs: the result of ``compute_metrics``, and more logs.
+            kind: "train" or "test".
+
+        Returns:
+            {"values": (number of logs,) float32, "applied": one of them or None, "outputs":
+            {name: tensor}}. The names of the logs are kept when the step is traced.
         """
         outputs = logs.pop("outputs")
         self._latest.names[kind] = list(logs)
@@ -203,7 +178,10 @@ class StepModel(keras.Model):
             self.test_function = self._keeping_logs(self.test_function, "test")
 
     def _keeping_logs(self, function: Callable, kind: str) -> Callable:
-        """Wrap a compiled step: keep logs and outputs for ``run``, so that Keras reads nothing."""
+        """Wrap a compiled step: take logs and outputs out of its result, and keep them for ``run``.
+
+        Keras gets an empty dict, so it reads nothing from the device.
+        """
 
         def on_batch(*arguments):
             result = function(*arguments)
@@ -256,8 +234,11 @@ class StepModel(keras.Model):
         """Scale the losses of this process, so that their sum over all processes is the batch's loss.
 
         Each loss was divided by this process's number of anchors or RoIs. It is multiplied by this
-        number, and divided by the sum of these numbers over all processes. ``values`` is
-        {prediction: loss}.
+        number, and divided by the sum of these numbers over all processes.
+
+        Args:
+            values: {prediction: loss}.
+            y, y_pred: as Keras passes them.
         """
         counts = {}
         for term in self.terms:
@@ -316,5 +297,5 @@ def _iterations(optimizer, state):
 
 
 def _y_true(term: LossTerm | LossNormalizer, y: dict, y_pred: dict) -> Tensor:
-    """Return the ``y_true`` of a loss."""
+    """Return the ``y_true`` of a loss: an output of the model, or one of the targets."""
     return y_pred[term.target] if term.target else y[term.output]

@@ -1,16 +1,48 @@
-"""The named scalars of a step, made from the logs of the step models."""
+"""The logs of a step, and the named scalars that are made from them.
+
+The logs of a step are the numbers that belong to it, such as losses. They stay on the device until they
+are read, so that the host can prepare the next step meanwhile.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+from keras import ops
 
 from frcnn.logging import named_scalars, with_total_loss
 from frcnn.models.faster_rcnn import FasterRCNN
-from frcnn.training.step_model import StepLogs
 
 Tensor = Any
+
+
+class StepLogs:
+    """The logs of one step, {name: number}, as one array on the device.
+
+    Args:
+        names: names of the numbers.
+        values: (len(names),) float32 on the device.
+        applied: 1.0 on the device if the step updated the weights, 0.0 if the update was skipped; None:
+            the step does not learn. It is a tensor of its own, because taking it out of ``values`` would
+            cost the host a millisecond.
+
+    Example:
+        >>> logs, _ = step_model.run(inputs, targets, weights, learn=True)
+        >>> logs.applied  # a tensor: the host does not wait
+        >>> logs.read()  # the host waits until the step is done
+        {"applied": 1.0, "rpn_loss": 0.7, ...}
+    """
+
+    def __init__(self, names: Sequence[str], values: Tensor, applied: Tensor | None = None):
+        self.names, self.values, self.applied = tuple(names), values, applied
+
+    def read(self) -> dict[str, float]:
+        """Wait until the step is done, and return {name: number}."""
+        return dict(zip(self.names, ops.convert_to_numpy(self.values).tolist()))
+
+
 Logs = dict[str, StepLogs]  # by "rpn" and "classifier", or "joint"
 HostScalars = dict[str, float]  # by tag: scalars that are already on the host
 

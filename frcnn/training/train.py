@@ -63,7 +63,7 @@ def train(
     """
     run_dir = pathlib.Path(run_dir)
     preflight.check(run_dir, resume)
-    if not backend.IS_TENSORFLOW:
+    if not backend.IS_TENSORFLOW:  # JAX must join before it looks for devices
         process_group.join()
     print(f"device: {backend.prepare_device(config.train.deterministic, discovery.find().local_rank)}")
     group = process_group.join()

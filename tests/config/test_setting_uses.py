@@ -31,7 +31,7 @@ from frcnn.ops.box_kinds import AXIS_ALIGNED
 from frcnn.runs import checkpoints, writer
 from frcnn.training import learning_rate, loss_terms, train, trainer, validation
 from frcnn.training import schedule as schedule_module
-from frcnn.training.step_model import StepLogs
+from frcnn.training.step_scalars import StepLogs
 
 
 def changed(**values):

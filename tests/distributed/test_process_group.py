@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from frcnn.distributed import discovery, failures, process_group, versions
+from frcnn.distributed import discovery, failures, joining, process_group, versions
 from frcnn.errors import ConfigError, WorkerError
 
 
@@ -212,11 +212,11 @@ def test_the_source_s_digest_is_that_of_the_files(monkeypatch, tmp_path):
 
 
 def test_the_wait_for_others_is_a_number_of_seconds():
-    assert process_group._join_seconds({}) == 120
-    assert process_group._join_seconds({"FRCNN_JOIN_SECONDS": "7"}) == 7
+    assert joining.join_seconds({}) == 120
+    assert joining.join_seconds({"FRCNN_JOIN_SECONDS": "7"}) == 7
     for text in ("", "0", "-1", "soon", "1e3"):
         with pytest.raises(ConfigError, match="FRCNN_JOIN_SECONDS"):
-            process_group._join_seconds({"FRCNN_JOIN_SECONDS": text})
+            joining.join_seconds({"FRCNN_JOIN_SECONDS": text})
 
 
 def test_ports_that_are_open_to_the_network_are_said_to_be(small_config):

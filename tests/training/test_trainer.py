@@ -30,7 +30,7 @@ from frcnn.training import step_models, trainer, validation
 from frcnn.training import train as train_module
 from frcnn.training.best_weights import BestWeights
 from frcnn.training.schedule import Schedule
-from frcnn.training.step_model import StepLogs
+from frcnn.training.step_scalars import StepLogs
 
 LOSSES = {"loss", "loss_cls", "loss_regr"}
 BOTH_RUNS = {
