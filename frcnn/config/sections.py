@@ -143,6 +143,9 @@ class ModelConfig(Section):
     batch_norm_epsilon: Number = setting(
         1e-5, "epsilon of batch normalization in pyramid backbones", ge=0, le=1e3
     )
+    pyramid_channels: Whole = setting(
+        256, "channels of each level of a feature pyramid; fewer are faster", ge=1, le=2**12
+    )
     rpn_channels: Whole = setting(512, "channels of the RPN's convolution", ge=1, le=2**12)
     head_width: Whole = setting(
         4096,

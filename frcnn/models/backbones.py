@@ -206,7 +206,9 @@ def _split(network, last_shared, name):
 
 def _pyramid(stages, strides, config, batch_norm=False, **settings):
     """Build a feature pyramid on the outputs of stages. Its last level is for the RPN only."""
-    levels, strides = fpn.fpn(stages, strides, batch_norm=batch_norm, epsilon=config.batch_norm_epsilon)
+    levels, strides = fpn.fpn(
+        stages, strides, config.pyramid_channels, batch_norm, epsilon=config.batch_norm_epsilon
+    )
     return Backbone(tuple(levels), strides, roi_levels=len(stages), size_multiple=32, **settings)
 
 

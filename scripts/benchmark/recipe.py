@@ -35,7 +35,8 @@ COMMON = {
     "data.cache_mib": 2000,
     "anchors.sizes": "12,24,48,96,192",
     "anchors.size_per_level": True,
-    "model.rpn_channels": 128,
+    "model.pyramid_channels": 64,
+    "model.rpn_channels": 64,
     "model.head_width": 256,
     "model.head_dropout": 0,
     "roi.samples": 64,
@@ -61,9 +62,9 @@ class Data:
 
 
 DATA = {
-    "cards": Data("cards", 4, {}),
-    "bccd": Data("bccd", 4, {"data.train_split": "train", "data.on_bad_data": "skip"}),
-    "voc": Data("VOCdevkit", 3, {}),
+    "cards": Data("cards", 6, {}),
+    "bccd": Data("bccd", 6, {"data.train_split": "train", "data.on_bad_data": "skip"}),
+    "voc": Data("VOCdevkit", 4, {}),
 }
 
 # What is tried. The gain is that over "default", or over "adam" if the item is one of ``WITH_ADAM``.
