@@ -15,6 +15,7 @@ from frcnn.data.loader import DataLoader
 from frcnn.data.sample import Dataset, Sample
 from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.joint import Joint
+from frcnn.training.step_arrays import ToDevice
 
 
 def random_images(folder, count, seed=0):
@@ -35,7 +36,8 @@ def random_images(folder, count, seed=0):
 def batches_of(dataset, config, models, **options):
     """Return the ``DataLoader`` of a data set for a network, with RPN targets."""
     targets = AnchorTargetCreator(models.anchor_generator, config.rpn)
-    return DataLoader(dataset, config.data, models.size_multiple, make_targets=targets, **options)
+    options |= {"make_targets": targets, "to_device": ToDevice()}
+    return DataLoader(dataset, config.data, models.size_multiple, **options)
 
 
 def results(multiple, count=8, epochs=2):

@@ -15,7 +15,7 @@ May import: nothing of frcnn.
 from frcnn.backend.choice import IS_TENSORFLOW, Shape, Tensor
 from frcnn.backend.compiling import OpenShapeFunction, compiled, forward, on_batches, with_gradients
 from frcnn.backend.data_parallel import (
-    batch_to_device,
+    batch_placement,
     data_parallel,
     num_devices,
     on_all_devices,
@@ -44,7 +44,7 @@ __all__ = [
     "Shape",
     "Tensor",
     "Undo",
-    "batch_to_device",
+    "batch_placement",
     "compiled",
     "computes_on_cpu",
     "data_parallel",

@@ -9,7 +9,7 @@ a process per GPU instead, each with losses of its own (``frcnn.collectives``).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -60,26 +60,27 @@ def num_devices() -> int:
     return distribution.num_model_replicas // jax.process_count() if distribution else 1
 
 
-def batch_to_device(array: Tensor) -> Tensor:
-    """Return an array on the device; in ``data_parallel``, an equal share of its rows on each device.
+def batch_placement() -> Callable[[np.ndarray], Tensor]:
+    """Return a function that puts an array of a batch on the device. Other threads may call it.
 
-    Args:
-        array: the rows of this process.
-
-    Returns:
-        The rows of all processes.
+    It takes the rows of this process. In ``data_parallel`` it puts an equal share of them on each
+    device, and returns an array of the rows of all processes.
     """
     if IS_TENSORFLOW:
-        return tf.convert_to_tensor(array)  # a fifth of the time that keras.ops.convert_to_tensor takes
-    distribution = keras.distribution.distribution()
+        return tf.convert_to_tensor  # a fifth of the time that keras.ops.convert_to_tensor takes
+    distribution = keras.distribution.distribution()  # Keras keeps one per thread
     if distribution is None:
-        return keras.ops.convert_to_tensor(array)
-    layout = distribution.get_data_layout(array.shape).backend_layout
-    return jax.make_array_from_process_local_data(layout, array)
+        return keras.ops.convert_to_tensor
+
+    def divided(array):
+        layout = distribution.get_data_layout(array.shape).backend_layout
+        return jax.make_array_from_process_local_data(layout, array)
+
+    return divided
 
 
 def own_rows(array: Tensor) -> Tensor:
-    """Return the rows of this process of an array that ``batch_to_device`` or a step has made.
+    """Return the rows of this process of an array that ``batch_placement`` or a step has made.
 
     Keras takes these, and makes the whole array of them again. Each device keeps its rows.
     """

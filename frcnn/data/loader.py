@@ -23,7 +23,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -34,7 +34,7 @@ from frcnn.config.schema import AugmentConfig, DataConfig
 from frcnn.data import repeats, transforms
 from frcnn.data.augmentation import mosaic
 from frcnn.data.augmentation.augmenter import Augmenter
-from frcnn.data.batch import Batch
+from frcnn.data.batch import Batch, padded_objects
 from frcnn.data.cache import ImageCache
 from frcnn.data.faults import announce
 from frcnn.data.sample import Dataset
@@ -55,6 +55,8 @@ class DataLoader:
         training: whether to shuffle and flip. If not, the order is that of the data set.
         make_targets: function of (Batch, list of one random generator per image), such as an
             ``AnchorTargetCreator``. It runs in the threads. Its result becomes ``Batch.targets``.
+        to_device: function of a batch with targets, such as a ``ToDevice``. It runs in the threads. Its
+            result becomes ``Batch.on_device``.
         on_skip: function of (name of the data set, name of the image, fault), called each time that an
             image is skipped.
         cache: cache of the resized images; loaders with the same ``config`` may share one. None: no
@@ -80,6 +82,7 @@ class DataLoader:
         seed: int = 0,
         training: bool = True,
         make_targets: Callable[[Batch, list[np.random.Generator]], Any] | None = None,
+        to_device: Callable[[Batch], Mapping[str, Any]] | None = None,
         on_skip: Callable[[str, str, str], None] = announce,
         cache: ImageCache | None = None,
         share: tuple[int, int] = (0, 1),
@@ -93,6 +96,7 @@ class DataLoader:
         self.seed = seed
         self.training = training
         self.make_targets = make_targets
+        self.to_device = to_device
         self.on_skip = on_skip
         self.cache = ImageCache(0) if cache is None else cache
         self.box_kind = box_kind
@@ -233,19 +237,14 @@ class DataLoader:
         # image cannot be decoded.
         counts, resized = self._most_boxes_and_sizes(whole, plans)
         most = -(-max(self.min_boxes, *counts) // BOX_MULTIPLE) * BOX_MULTIPLE
-        gt_boxes = np.zeros((len(images), most, boxes[0].shape[1]), "float32")
-        gt_labels = np.full((len(images), most), -1, "int32")
-        for row, (own_boxes, own_labels) in enumerate(zip(boxes, labels)):
-            gt_boxes[row, : len(own_boxes)] = own_boxes
-            gt_labels[row, : len(own_labels)] = own_labels
+        gt_boxes, gt_labels = padded_objects(boxes, labels, most)
         batch = Batch(
             images=transforms.pad(images, self.multiple, [size[::-1] for size in resized]),
             image_sizes=np.array([image.shape[:2] for image in images], "float32"),
             gt_boxes=gt_boxes,
             gt_labels=gt_labels,
             weights=np.pad(
-                np.array([sample.weight for sample in samples], "float32"),
-                (0, len(images) - len(samples)),
+                np.float32([sample.weight for sample in samples]), (0, len(images) - len(samples))
             ),
             samples=samples,
             position=position,
@@ -255,6 +254,8 @@ class DataLoader:
         )
         if self.make_targets is not None:
             batch = dataclasses.replace(batch, targets=self.make_targets(batch, generators))
+        if self.to_device is not None:
+            batch = dataclasses.replace(batch, on_device=self.to_device(batch))
         return batch, faults
 
     def _filling(self):

@@ -14,7 +14,7 @@ from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
 from frcnn.training.schedule import Schedule
 from frcnn.training.step_models import classifier_step_model, rpn_step_model
-from frcnn.training.step_scalars import HostScalars, Logs, Tensor
+from frcnn.training.step_scalars import HostScalars, Logs
 
 
 class Alternating(Schedule):
@@ -60,12 +60,14 @@ class Alternating(Schedule):
             ),
         }
 
-    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
+    def _train(self, batch: Batch, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
         clock = [time.perf_counter()]
-        features = {"frozen_features": self.frozen_part(images)} if self.frozen_part else {}
-        inputs, targets = self._rpn_data(batch, images, rng)
+        arrays = self._on_device(batch)
+        weights = arrays["weights"]
+        features = {"frozen_features": self.frozen_part(arrays["images"])} if self.frozen_part else {}
+        inputs, targets = self._rpn_data(arrays, batch, rng)
         rpn_learns, classifier_learns = ("rpn" in self.optimizers, "classifier" in self.optimizers)
-        rpn_logs, sampled = self.rpn_step.run(inputs | features, targets, batch.weights, rpn_learns)
+        rpn_logs, sampled = self.rpn_step.run(inputs | features, targets, weights, rpn_learns)
         self.outputs = sampled
         clock.append(time.perf_counter())
 
@@ -75,7 +77,7 @@ class Alternating(Schedule):
         targets = dict(zip(names, (sampled["y_class"], sampled["y_regress"])))
         only_if = rpn_logs.applied if rpn_learns and classifier_learns else None
         classifier_logs, _ = self.classifier_step.run(
-            inputs, targets, batch.weights, classifier_learns, only_if
+            inputs, targets, weights, classifier_learns, only_if
         )
         clock.append(time.perf_counter())
         seconds = dict(zip(("time/rpn", "time/classifier"), np.diff(clock).tolist()))

@@ -38,7 +38,7 @@ from frcnn.training.alternating import Alternating
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
 from frcnn.training.schedule import Schedule
 from frcnn.training.step_models import classifier_step_model, rpn_step_model
-from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, Tensor
+from frcnn.training.step_scalars import HostScalars, Logs, StepScalars
 from frcnn.training.variable_names import numbered
 
 NUM_PHASES = 4
@@ -86,8 +86,8 @@ class FourStep(Alternating):
             self._begin(phase)
         return super().train_step(batch)
 
-    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
-        logs, of_host = super()._train(batch, images, rng)
+    def _train(self, batch: Batch, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
+        logs, of_host = super()._train(batch, rng)
         return logs, of_host | {"phase": float(self.phase)}
 
     def _scalars(self, logs: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training.loss_terms import classifier_terms, rpn_terms
 from frcnn.training.schedule import Schedule
 from frcnn.training.step_models import joint_step_model
-from frcnn.training.step_scalars import HostScalars, Logs, Tensor
+from frcnn.training.step_scalars import HostScalars, Logs
 
 
 class Joint(Schedule):
@@ -34,8 +34,9 @@ class Joint(Schedule):
         optimizer = self._compile(self.joint_step, terms)
         self.optimizers = {"rpn": optimizer, "classifier": optimizer}
 
-    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
+    def _train(self, batch: Batch, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
         start = time.perf_counter()
-        inputs, targets = self._rpn_data(batch, images, rng)
-        logs, self.outputs = self.joint_step.run(inputs, targets, batch.weights, learn=True)
+        arrays = self._on_device(batch)
+        inputs, targets = self._rpn_data(arrays, batch, rng)
+        logs, self.outputs = self.joint_step.run(inputs, targets, arrays["weights"], learn=True)
         return {"joint": logs}, {"time/step": time.perf_counter() - start}

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from frcnn import rng as rng_module
-from frcnn.backend import IS_TENSORFLOW, Undo, batch_to_device
+from frcnn.backend import IS_TENSORFLOW, Undo
 from frcnn.collectives import all_reduce_sum, num_processes, shares_are_apart
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
@@ -25,6 +25,7 @@ from frcnn.models.freezing import flatten_layers
 from frcnn.ops.sampling import random_order
 from frcnn.training import hard_examples, learning_rate, optimizers, unfreezing
 from frcnn.training.loss_terms import LossTerm, classifier_terms, rpn_terms
+from frcnn.training.step_arrays import ToDevice
 from frcnn.training.step_model import StepModel
 from frcnn.training.step_models import validation_step_model
 from frcnn.training.step_scalars import HostScalars, Logs, StepScalars, step_scalars
@@ -101,9 +102,7 @@ class Schedule(abc.ABC):
         undo = self._undo or self._prepare_undo()
         if not self._undoes_in_steps:
             undo.keep()
-        # Copied to the device once, though several models take the images.
-        images = batch_to_device(batch.images)
-        logs, of_host = self._train(batch, images, rng)
+        logs, of_host = self._train(batch, rng)
         # The last sub-model that was updated: ``applied`` of it is 0 if any part of the step failed.
         *_, applied = (own.applied for own in logs.values() if own.applied is not None)
         if not self._undoes_in_steps:
@@ -143,12 +142,11 @@ class Schedule(abc.ABC):
         """Set ``step_models`` and ``optimizers`` for the layers that are trainable now."""
 
     @abc.abstractmethod
-    def _train(self, batch: Batch, images: Tensor, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
+    def _train(self, batch: Batch, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
         """Run the step models on a batch.
 
         Args:
             batch: with RPN targets.
-            images: the batch's images, on the device.
             rng: generator for sampling RoIs.
 
         Returns:
@@ -198,8 +196,9 @@ class Schedule(abc.ABC):
         """
         if self._validation_step is None:
             self._validation_step = self._make_validation_step()
-        inputs, targets = self._rpn_data(batch, batch.images, rng)
-        logs, outputs = self._validation_step.run(inputs, targets, batch.weights, learn=False)
+        arrays = self._on_device(batch)
+        inputs, targets = self._rpn_data(arrays, batch, rng)
+        logs, outputs = self._validation_step.run(inputs, targets, arrays["weights"], learn=False)
         self.outputs = outputs
         names = ("boxes", "scores", "labels")
         detections = tuple(keras.ops.convert_to_numpy(outputs[name]) for name in names)
@@ -291,22 +290,28 @@ class Schedule(abc.ABC):
         options = self.config.train.precision, undecayed
         return optimizers.make(self.config.optimizer, rate, step_model.trainable_variables, *options)
 
+    def _on_device(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the batch's arrays on the device, as ``ToDevice`` does; the loader may have done it."""
+        return ToDevice()(batch) if batch.on_device is None else batch.on_device
+
     def _rpn_data(
-        self, batch: Batch, images: Tensor, rng: np.random.Generator
+        self, arrays: Mapping[str, Tensor], batch: Batch, rng: np.random.Generator
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the inputs of a step model with an RPN, and the RPN's targets."""
-        count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
+        """Return the inputs of a step model with an RPN, and the RPN's targets.
+
+        Args:
+            arrays: the batch's arrays on the device.
+            batch: the batch.
+            rng: generator for sampling RoIs.
+        """
         inputs = {
-            "images": images,
-            "image_sizes": batch.image_sizes,
-            "gt_boxes": batch.gt_boxes,
-            "gt_labels": batch.gt_labels,
-            # Each process draws random orders for the whole batch and takes those of its own images. So
-            # the sampled RoIs do not depend on the number of processes.
-            "order": random_order(rng, batch.total, count)[batch.rows],
-            "cells": batch.targets.cells,
+            name: arrays[name] for name in ("images", "image_sizes", "gt_boxes", "gt_labels", "cells")
         }
-        targets = batch.targets.y_class, batch.targets.y_regress
+        count = self.config.rpn.post_nms_train + batch.gt_boxes.shape[1]
+        # Each process draws random orders for the whole batch and takes those of its own images. So the
+        # sampled RoIs do not depend on the number of processes.
+        inputs["order"] = random_order(rng, batch.total, count)[batch.rows]
+        targets = arrays["y_class"], arrays["y_regress"]
         return inputs, dict(zip(self.models.rpn.output_names, targets))
 
 

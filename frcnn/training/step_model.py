@@ -100,6 +100,7 @@ class StepModel(keras.Model):
             outputs: {name: tensor} of all outputs with two axes or more, on the device, for the images
             of this process.
         """
+        sample_weight = own_rows(sample_weight)
         if only_if is not None:
             if not IS_TENSORFLOW:  # all arrays of a batch are divided among the devices
                 only_if = ops.broadcast_to(only_if, (len(sample_weight),))

@@ -34,6 +34,7 @@ from frcnn.training.four_step import FourStep
 from frcnn.training.joint import Joint
 from frcnn.training.progress_bar import ProgressBar, best_epoch, time_spent
 from frcnn.training.schedule import Schedule
+from frcnn.training.step_arrays import ToDevice
 from frcnn.training.step_log import StepLog
 from frcnn.training.validation import validate
 from frcnn.training.visual_log import VisualLog
@@ -85,6 +86,7 @@ class Trainer:
             multiple=models.size_multiple,
             seed=config.train.seed,
             make_targets=AnchorTargetCreator(models.anchor_generator, config.rpn, models.kind),
+            to_device=ToDevice(),
             on_skip=self.skipped.add,
             cache=self.cache,
             share=self.group.share,

@@ -22,6 +22,7 @@ from benchmark.worker import config_of, random_batch, with_measured_convolutions
 from frcnn import backend
 from frcnn.data.sample import Dataset
 from frcnn.models.faster_rcnn import FasterRCNN
+from frcnn.training.step_arrays import ToDevice
 from frcnn.training.trainer import Trainer
 
 WARM_UP = 3  # steps in which graphs are traced and the first scalars are logged
@@ -148,6 +149,8 @@ def measure(spec, steps, folder):
     batch = dataclasses.replace(
         random_batch(models, config, spec), samples=dataset.samples, position=(0, 0)
     )
+    # The loader's threads do this in a run, before the step.
+    batch = dataclasses.replace(batch, on_device=ToDevice()(batch))
     run_dir = pathlib.Path(folder) / "run"
     run_dir.mkdir()
     watch = Watch()

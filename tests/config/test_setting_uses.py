@@ -333,7 +333,7 @@ def test_a_steps_chance_comes_of_the_seed():
         def _build(self):
             pass
 
-        def _train(self, batch, images, rng):
+        def _train(self, batch, rng):
             drawn.append(rng.random())
             return {"joint": StepLogs(("applied",), [1.0], 1.0)}, {}
 

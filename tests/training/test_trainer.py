@@ -437,7 +437,7 @@ class Counting(Schedule):
     def _build(self):
         pass
 
-    def _train(self, batch, images, rng):
+    def _train(self, batch, rng):
         """Return as logs the steps that the weight has seen."""
         self.bias.assign(self.bias + 1.0)
         return {"joint": StepLogs(("applied", "loss"), keras.ops.stack([1.0, self.bias[0]]), 1.0)}, {}
