@@ -141,11 +141,12 @@ def main(argv: list[str] | None = None) -> int | None:
         from frcnn.distributed import process_group
         from frcnn.training import lr_finder, train
 
-    if discovery.find().world_size > 1 and not arguments.out:
+    process = discovery.find()
+    if process.world_size > 1 and not arguments.out:
         raise ConfigError("several processes need one run directory: give it with --out")
     try:
         with signals.handle_with(signals.stop_main_thread), process_group.exit_together(out):
-            if discovery.find().rank == 0:
+            if process.rank == 0:
                 echo("\n".join([*found, settings.summary()]))
             if arguments.find_lr:
                 train.train(config, out, make_trainer=lr_finder.LearningRateFinder, asked=asked)
@@ -154,11 +155,12 @@ def main(argv: list[str] | None = None) -> int | None:
     except Interrupted as stop:  # the user asked for it, so the status is that of success
         print(stop)
         return None
-    run = shlex.quote(str(out))
-    echo(
-        f"run directory: {out}; TensorBoard's page Images has the pictures\n"
-        f"look at it:  tensorboard --logdir {run}\n"
-        f"score it:    frcnn evaluate {run} --report report.html\n"
-        f"use it:      frcnn predict {run} IMAGE"
-    )
+    if process.rank == 0:
+        run = shlex.quote(str(out))
+        echo(
+            f"run directory: {out}; TensorBoard's page Images has the pictures\n"
+            f"look at it:  tensorboard --logdir {run}\n"
+            f"score it:    frcnn evaluate {run} --report report.html\n"
+            f"use it:      frcnn predict {run} IMAGE"
+        )
     return None

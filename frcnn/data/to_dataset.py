@@ -117,13 +117,23 @@ def look_alikes(names: Iterable[str]) -> list[str]:
 
 
 def misspelt(dataset: Dataset, choice: Choice) -> list[str]:
-    """Return a sentence for each class asked for that no object has, if a dropped one is named alike."""
-    if not choice.only or not dataset.dropped:
+    """Return a sentence for each class to rename, or asked for, that no object has.
+
+    One asked for is passed over unless a dropped class is named alike.
+    """
+    if not choice.rename and not (choice.only and dataset.dropped):
         return []
     found = {dataset.classes[label] for sample in dataset.samples for label in sample.labels}
-    names = [name for name, _ in dataset.dropped]
-    hints = {name: did_you_mean(name, names, 0.6) for name in dataset.classes if name not in found}
-    return [f"no object has the class {shown(name)!r}{hint}" for name, hint in hints.items() if hint]
+    dropped = [name for name, _ in dataset.dropped]
+    hints = {
+        old: f" to rename{did_you_mean(old, sorted(found | set(dropped)), 0.6)}"
+        for old, new in choice.rename.items()
+        if new not in found and new not in dropped
+    }
+    if choice.only:
+        asked = {name: did_you_mean(name, dropped, 0.6) for name in dataset.classes if name not in found}
+        hints = {name: hint for name, hint in asked.items() if hint} | hints
+    return [f"no object has the class {shown(name)!r}{hint}" for name, hint in hints.items()]
 
 
 class _Reader:
