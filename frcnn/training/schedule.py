@@ -75,7 +75,6 @@ class Schedule(abc.ABC):
         self.total_steps = total_steps
         self.steps_done = 0
         self._uses_xla = USE_XLA or config.train.xla
-        self._undoes_in_steps = not self._uses_xla
         self._validation_step: StepModel | None = None
         self._undo: Undo | None = None  # made by the first step
         norms = [layer for layer in flatten_layers(models.detector) if is_batch_norm(layer)]
@@ -99,29 +98,31 @@ class Schedule(abc.ABC):
         """
         self._unfreeze_if_due(self.steps_done)
         rng = rng_module.generator(self.config.train.seed, rng_module.ROIS, self.steps_done)
-        undo = self._undo or self._prepare_undo()
-        if not self._undoes_in_steps:
+        undo = self._undo or self._prepare_steps()
+        if self._uses_xla:
             undo.keep()
         logs, of_host = self._train(batch, rng)
         # The last sub-model that was updated: ``applied`` of it is 0 if any part of the step failed.
         *_, applied = (own.applied for own in logs.values() if own.applied is not None)
-        if not self._undoes_in_steps:
+        if self._uses_xla:
             undo.restore_unless(applied)
-        if self.average:
-            self.average.update(applied)
+            if self.average:
+                self.average.update(applied)
         self.steps_done += 1
         traces = sum(step_model.traces for step_model in self.step_models)
         return StepScalars(logs, self._scalars, of_host | {"traces": float(traces)})
 
-    def _prepare_undo(self) -> Undo:
-        """Make ``_undo``. Without XLA, the compiled steps keep and restore: no calls of their own."""
-        self._undo = Undo(self._undone_variables())
-        if self._undoes_in_steps and self._undo.variables:
-            learners = [id(optimizer) for optimizer in self.optimizers.values()]
-            learning = [own for own in self.step_models if id(own.optimizer) in learners]
-            learning[0].undo_keep = self._undo.keep_in_graph
-            learning[-1].undo_restore = self._undo.restore_in_graph
-        return self._undo
+    def _prepare_steps(self) -> Undo:
+        """Make ``_undo``. Without XLA, undo and average become part of the compiled steps."""
+        undo = self._undo = Undo(self._undone_variables())
+        if not self._uses_xla:
+            learning = [own for own in self.step_models if own.optimizer in self.optimizers.values()]
+            if undo.variables:
+                learning[0].before_step = (undo.keep_in_graph,)
+                learning[-1].after_step = (undo.restore_in_graph,)
+            if self.average:
+                learning[-1].after_step += (self.average.update_in_graph,)
+        return undo
 
     def _unfreeze_if_due(self, steps_done: int) -> None:
         """Before the first step of ``model.unfreeze_at``: let the frozen stages learn from now on."""
@@ -198,10 +199,9 @@ class Schedule(abc.ABC):
             self._validation_step = self._make_validation_step()
         arrays = self._on_device(batch)
         inputs, targets = self._rpn_data(arrays, batch, rng)
-        logs, outputs = self._validation_step.run(inputs, targets, arrays["weights"], learn=False)
-        self.outputs = outputs
-        names = ("boxes", "scores", "labels")
-        detections = tuple(keras.ops.convert_to_numpy(outputs[name]) for name in names)
+        logs, found = self._validation_step.run(inputs, targets, arrays["weights"], learn=False)
+        self.outputs, names = found, ("boxes", "scores", "labels")
+        detections = tuple(keras.ops.convert_to_numpy(found[name]) for name in names)
         return step_scalars(self.models, logs.read()), detections
 
     def _make_validation_step(self, proposer=None):

@@ -31,14 +31,15 @@ class StepModel(keras.Model):
     Attributes:
         terms: the losses.
         traces: number of times that a step was traced.
-        undo_keep, undo_restore: functions of ``Undo`` that a training step runs first and, with
-            ``applied``, after its update; None: nothing. ``compile`` sets both to None.
+        before_step, after_step: functions without arguments that a training step runs first, and
+            functions of ``applied`` that it runs after its update. They are part of the compiled step,
+            and may change variables, so there are some with TensorFlow only. ``compile`` removes all.
     """
 
     train_function: Any  # the compiled steps; Keras sets them to None before the first step
     test_function: Any
-    undo_keep: Callable[[], None] | None
-    undo_restore: Callable[[Tensor], None] | None
+    before_step: tuple[Callable[[], None], ...]
+    after_step: tuple[Callable[[Tensor], None], ...]
 
     def compile(
         self,
@@ -63,7 +64,7 @@ class StepModel(keras.Model):
         super().compile(optimizer=optimizer, jit_compile=jit_compile and not IS_TENSORFLOW, **options)
         self.uses_xla = jit_compile
         self.terms, self.select = tuple(terms), select
-        self.undo_keep = self.undo_restore = None
+        self.before_step = self.after_step = ()
         self.traces = 0
         # Logs and outputs of the latest step, and {"train" or "test": names of its logs}. They are in a
         # namespace because Keras would wrap a dict that is an attribute of a model.
@@ -122,8 +123,8 @@ class StepModel(keras.Model):
         """
         optimizer = self.optimizer
         state = None if IS_TENSORFLOW else arguments[0]
-        if self.undo_keep:
-            self.undo_keep()
+        for prepare in self.before_step:
+            prepare()
         before = _iterations(optimizer, state)
         result = super().train_step(*arguments)
         logs, state = (result, None) if IS_TENSORFLOW else result
@@ -131,8 +132,8 @@ class StepModel(keras.Model):
         with keras.StatelessScope([(optimizer.iterations, before)]):
             logs["learning_rate"] = optimizer.learning_rate
         logs["applied"] = ops.cast(_iterations(optimizer, state) > before, "float32")
-        if self.undo_restore:
-            self.undo_restore(logs["applied"])
+        for finish in self.after_step:
+            finish(logs["applied"])
         if hasattr(optimizer, "norm"):
             logs["gradient_norm"] = optimizer.norm  # the same in all processes
         packed = self._packed(logs, "train")

@@ -66,6 +66,18 @@ class WeightAverage:
         for average, value in zip(self.averages, mixed):
             average.assign(value)
 
+    def update_in_graph(self, applied: Tensor) -> None:
+        """Do as ``update`` within a compiled step: with TensorFlow.
+
+        A call of its own with hundreds of arrays takes the host longer than a small step.
+        """
+        values = [ops.convert_to_tensor(own) for own in self.variables]
+        averages = [ops.convert_to_tensor(own) for own in self.averages]
+        count, mixed = self._mix(ops.convert_to_tensor(self.count), applied, values, averages)
+        self.count.assign(count)
+        for average, value in zip(self.averages, mixed):
+            average.assign(value)
+
     def _mix(self, count, applied, values, averages):
         is_applied = ops.cast(applied, "float32") > 0
         keep = ops.minimum(self.decay, (1.0 + count) / (10.0 + count))

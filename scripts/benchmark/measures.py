@@ -175,7 +175,7 @@ def host(options):
     calls, reads, up, down = each.values()
     print(
         f"host {median * 1e3:.2f} ms ({low * 1e3:.2f} to {high * 1e3:.2f}) a step beside {calls:.0f} "
-        f"compiled calls; {reads:.0f} blocking reads; {up:.0f} bytes go in, of which the batch has "
+        f"compiled calls; {reads:.0f} blocking reads; {up:.0f} bytes go in beside the batch's "
         f"{batch_bytes}; {down:.0f} come out; {figures['nodes']} nodes"
     )
     return {"spec": spec, "ours": {"median_s": median, "spread_s": [low, high]}, "host": figures}

@@ -1,6 +1,7 @@
 """``train.ema``: the average against its formula, and which weights a run validates and saves."""
 
 import contextlib
+import dataclasses
 import io
 
 import h5py
@@ -9,9 +10,15 @@ import numpy as np
 import pytest
 
 from frcnn.config.schema import Config
+from frcnn.data import build
+from frcnn.data.anchor_targets import AnchorTargetCreator
+from frcnn.data.loader import DataLoader
 from frcnn.detector import Detector
 from frcnn.errors import ConfigError
+from frcnn.models.faster_rcnn import FasterRCNN
 from frcnn.training import train as train_module
+from frcnn.training.alternating import Alternating
+from frcnn.training.joint import Joint
 from frcnn.training.weight_average import WeightAverage
 
 
@@ -57,6 +64,29 @@ def test_the_weights_come_back_as_they_were():
     np.testing.assert_array_equal(weight, [3, 5])
     (own,) = average.of([weight])
     assert own is average.averages[0]
+
+
+@pytest.mark.parametrize("schedule", [Alternating, Joint])
+def test_the_steps_of_a_schedule_average_their_weights(small_config, schedule):
+    """Of the steps that are applied: here all but the third."""
+    config = small_config.replace({"train.ema": 0.5})
+    models = FasterRCNN.from_config(config, 4)
+    steps = schedule(models, config, 10)
+    creator = AnchorTargetCreator(models.anchor_generator, config.rpn)
+    loader = DataLoader(build.load(config.data)[0], config.data, 8, make_targets=creator)
+    batch = next(loader.epoch())
+    broken = dataclasses.replace(batch, weights=batch.weights * np.float32("nan"))
+    expected, done = values(steps.average.variables), 0
+    for number in range(5):
+        applied = number != 2
+        assert steps.train_step(batch if applied else broken).applied == applied
+        if applied:
+            keep = min(0.5, (1 + done) / (10 + done))
+            now = values(steps.average.variables)
+            expected = [keep * old + (1 - keep) * new for old, new in zip(expected, now)]
+            done += 1
+    for found, own in zip(values(steps.average.averages), expected, strict=True):
+        np.testing.assert_allclose(found, own, rtol=1e-5, atol=1e-7)
 
 
 def test_a_run_validates_and_saves_the_average(small_config, tmp_path):
