@@ -1,13 +1,12 @@
 """Measures the gain in mAP by a setting: the same small training with and without it, for several seeds.
 
 Each run is ``frcnn train`` in a process of its own, on one of three real data sets, with a small
-backbone, small images and few epochs. A finished run is one line of JSON in a file. A run that is in the
-file is not repeated, so the benchmark can be interrupted. The score is the mAP@0.5 of the last weights
-on the test split.
+backbone, small images and few epochs. Then ``frcnn evaluate`` scores its last weights on the test split:
+COCO's AP, the mean over IoUs from 0.5 to 0.95, and AP50. A finished run is one line of JSON in a file. A
+run that is in the file is not repeated, so the benchmark can be interrupted.
 """
 
 import concurrent.futures
-import csv
 import dataclasses
 import itertools
 import json
@@ -18,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 from benchmark import compare
 from frcnn.config import text_format
@@ -50,6 +48,10 @@ COMMON = {
 }
 # With so few steps SGD has not got far, so most items are tried with Adam.
 ADAM = {"optimizer.name": "adam", "optimizer.learning_rate": 3e-4, "optimizer.lr_images": 4}
+
+
+# Numbers of ``frcnn evaluate --metric coco``.
+SCORES = ("AP", "AP50")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,12 @@ WITH_ADAM = {
     "hard-examples": {"roi.samples": 256, "loss.hard_examples": 64},
     # The reference trains the last three stages all the time.
     "unfreeze": {"model.unfreeze_at": 3},
+}
+# What changes detection only: the runs of "adam" are scored once more with each.
+DETECTION = {
     "soft-nms": {"detection.soft_nms_sigma": 0.5},
+    "flip-in-detection": {"detection.flip": True},
+    "scales-in-detection": {"detection.short_sides": "120,144,168"},
 }
 ITEMS = {
     "default": {},
@@ -120,6 +127,12 @@ def command_of(settings, folder, run_dir):
     ]
 
 
+def score_command(run_dir, file, changed):
+    """Return the arguments after ``python -m`` that score a run with some settings of detection."""
+    sets = [x for key, value in changed.items() for x in ("--set", f"{key}={value}")]
+    return ["frcnn", "evaluate", run_dir, "--metric", "coco", "--json", str(file), *sets]
+
+
 def read(path):
     """Return the runs that a file holds, a list of dicts.
 
@@ -131,7 +144,8 @@ def read(path):
     for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else [], 1):
         try:
             run = json.loads(line)
-            runs.append(run | {"score": float(run["score"]), "key": key_of(run)})
+            scores = {name: float(run[name]) for name in SCORES}
+            runs.append(run | scores | {"key": key_of(run)})
         except (ValueError, KeyError, TypeError):
             raise ConfigError(f"{path}, line {number}: not a run of this benchmark") from None
     return runs
@@ -144,41 +158,62 @@ def key_of(run):
 
 
 def measure(item, data, seed, data_dir, weights, root, threads):
-    """Train once and return the run as a dict.
+    """Train once, and score the weights.
+
+    Returns:
+        A list of runs as dicts: that of the item and, for "adam", one for each of ``DETECTION``.
 
     Raises:
-        FrcnnError: the run failed; the message has its last lines.
+        FrcnnError: a command failed; the message has its last lines.
     """
     settings = settings_of(item, data, seed, weights)
     folder = pathlib.Path(data_dir) / DATA[data].folder
     environment = compare.environment(root) | {"TF_NUM_INTRAOP_THREADS": str(threads)}
+    changes = {item: {}} | (DETECTION if item == "adam" else {})
     with tempfile.TemporaryDirectory() as temporary:
-        run_dir, output = str(pathlib.Path(temporary) / "run"), pathlib.Path(temporary) / "output"
-        started = time.perf_counter()
-        with output.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command_of(settings, folder, run_dir)],
-                env=environment,
-                stdout=file,
-                stderr=file,
-            )
-            _, status, used = os.wait4(process.pid, 0)
+        run_dir = str(pathlib.Path(temporary) / "run")
+        spent = cpu_seconds(command_of(settings, folder, run_dir), environment)
+        scores = {}
+        for name, changed in changes.items():
+            file = pathlib.Path(temporary) / f"{name}.json"
+            cpu_seconds(score_command(run_dir, file, changed), environment)
+            scores[name] = json.loads(file.read_text("utf-8"))["summary"]
+    return [
+        {
+            "data": data,
+            "item": name,
+            "seed": seed,
+            "AP": round(scores[name]["AP"], 4),
+            "AP50": round(scores[name]["AP50"], 4),
+            "cpu_seconds": spent,
+            "commit": commit(root),
+            "commands": [
+                shlex.join(command_of(settings, folder, "RUN")),
+                shlex.join(score_command("RUN", "SCORES.json", changed)),
+            ],
+            "settings": settings | changed,
+        }
+        for name, changed in changes.items()
+    ]
+
+
+def cpu_seconds(command, environment):
+    """Run ``python -m`` with the arguments, and return the processor time that it took.
+
+    Raises:
+        FrcnnError: it failed; the message has its last lines.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, stdout=output, stderr=output
+        )
+        _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)  # Popen did not wait itself
         if process.returncode:
-            raise FrcnnError(f"{item} on {data} failed:\n{output.read_text(errors='replace')[-2000:]}")
-        with open(pathlib.Path(run_dir) / "metrics.csv", newline="", encoding="utf-8") as file:
-            last = list(csv.DictReader(file))[-1]
-    return {
-        "data": data,
-        "item": item,
-        "seed": seed,
-        "score": round(float(last["mAP"]), 4),
-        "seconds": round(time.perf_counter() - started),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime),
-        "commit": commit(root),
-        "command": shlex.join(command_of(settings, folder, "RUN")),
-        "settings": settings,
-    }
+            output.seek(0)
+            said = output.read().decode(errors="replace")[-2000:]
+            raise FrcnnError(f"{shlex.join(command)} failed:\n{said}")
+    return round(used.ru_utime + used.ru_stime)
 
 
 def commit(root):
@@ -209,13 +244,17 @@ def run(items, data_sets, seeds, data_dir, weights, file, root, write=print, par
         futures = [pool.submit(measure, *one, data_dir, weights, root, threads) for one in missing]
         try:
             for future in concurrent.futures.as_completed(futures):
-                one = future.result()
-                with open(file, "a", encoding="utf-8") as lines:
-                    lines.write(json.dumps(one) + "\n")
-                name = f"{one['data']} {one['item']} seed {one['seed']}"
-                write(f"{name}: mAP {one['score']:.3f} in {one['cpu_seconds']} s of a core")
+                for one in future.result():
+                    with open(file, "a", encoding="utf-8") as lines:
+                        lines.write(json.dumps(one) + "\n")
+                    name = f"{one['data']} {one['item']} seed {one['seed']}"
+                    scores = ", ".join(f"{score} {one[score]:.3f}" for score in SCORES)
+                    write(f"{name}: {scores}; {one['cpu_seconds']} s of a core")
         finally:
             pool.shutdown(cancel_futures=True)
+    for data, item, settings in list(keys):
+        for name, changed in DETECTION.items() if item == "adam" else ():
+            keys[key_of({"data": data, "item": name, "settings": dict(settings) | changed})] = None
     return [one for one in read(file) if one["key"] in keys]
 
 
@@ -225,18 +264,23 @@ def table(runs):
     The gain is the mean, over the seeds that both have, of the difference to the ``reference`` with the
     same seed.
     """
-    lines = ["| data | item | seeds | mAP@0.5 | gain | seconds of a core |", "|---|---|---|---|---|---|"]
+    scores = [column for name in SCORES for column in (name, "gain")]
+    columns = ["data", "item", "seeds", *scores, "over", "seconds of a core"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for data in dict.fromkeys(one["data"] for one in runs):
-        of_data = [one for one in runs if one["data"] == data]
-        scores = {}
-        for one in of_data:
-            scores.setdefault(one["item"], {})[one["seed"]] = one["score"]
-        for item in dict.fromkeys(one["item"] for one in of_data):
-            own, other = scores[item], scores.get(reference(item), {})
-            gains = [score - other[seed] for seed, score in own.items() if seed in other]
-            seconds = statistics.mean(one["cpu_seconds"] for one in of_data if one["item"] == item)
-            gain = f"{spread(gains, '+')} over {reference(item)}" if gains else ""
-            row = (data, item, len(own), spread(own.values()), gain, f"{seconds:.0f}")
+        by_seed = {}
+        for one in runs:
+            if one["data"] == data:
+                by_seed.setdefault(one["item"], {})[one["seed"]] = one
+        for item, own in by_seed.items():
+            other = by_seed.get(reference(item), {})
+            both = [(run, other[seed]) for seed, run in own.items() if seed in other]
+            row = [data, item, len(own)]
+            for name in SCORES:
+                row.append(spread(run[name] for run in own.values()))
+                row.append(spread((one[name] - base[name] for one, base in both), "+") if both else "")
+            row.append(reference(item) if both else "")
+            row.append(round(statistics.mean(run["cpu_seconds"] for run in own.values())))
             lines.append(f"| {' | '.join(map(str, row))} |")
     return "\n".join(lines)
 
@@ -245,11 +289,11 @@ def reference(item):
     """Return the item that an item is compared with; None: with nothing."""
     if item == "default":
         return None
-    return "adam" if item in WITH_ADAM else "default"
+    return "adam" if item in WITH_ADAM or item in DETECTION else "default"
 
 
 def spread(values, sign=""):
-    """Return mean and standard deviation as text, in points of mAP."""
+    """Return mean and standard deviation as text, in points."""
     values = list(values)
     about = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):{sign}.1f}{about}"
