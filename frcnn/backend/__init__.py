@@ -13,7 +13,7 @@ May import: nothing of frcnn.
 """
 
 from frcnn.backend.choice import IS_TENSORFLOW, Shape, Tensor
-from frcnn.backend.compiling import OpenShapeFunction, compiled, forward, on_batches, with_gradients
+from frcnn.backend.compiling import OpenShapeFunction, compiled, on_batches, with_gradients
 from frcnn.backend.data_parallel import (
     batch_placement,
     data_parallel,
@@ -48,7 +48,6 @@ __all__ = [
     "compiled",
     "computes_on_cpu",
     "data_parallel",
-    "forward",
     "has_native_crop",
     "has_native_kernels",
     "has_native_momentum",

@@ -82,23 +82,6 @@ class OpenShapeFunction:
         return compiled_function.get_concrete_function()
 
 
-def forward(model: keras.Model) -> Callable[[Tensor], Tensor]:
-    """Return a function from a Keras model's input to its output, which stays on the device.
-
-    (``predict_on_batch`` copies the output to the host.)
-    """
-    if IS_TENSORFLOW:
-        shapes = [tensor.shape for tensor in model.inputs]
-        return compiled(lambda x: model(x, training=False), shapes)
-    run = jax.jit(lambda trained, other, x: model.stateless_call(trained, other, x, training=False)[0])
-
-    def on_device(x):
-        variables = model.trainable_variables, model.non_trainable_variables
-        return run(*([variable.value for variable in group] for group in variables), x)
-
-    return on_device
-
-
 def on_batches(model: keras.Model, step: Callable, uses_xla: bool = False) -> Callable:
     """Compile a model's ``train_step``, ``test_step`` or ``predict_step`` for Keras' ``*_on_batch``.
 

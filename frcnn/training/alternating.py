@@ -7,7 +7,6 @@ import time
 import keras
 import numpy as np
 
-from frcnn.backend import forward
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.models.faster_rcnn import FasterRCNN
@@ -28,7 +27,7 @@ class Alternating(Schedule):
        changed the shared layers. The RoIs are constants: no gradient flows through them (Ren et al.
        2015, section 3.2).
 
-    The frozen layers of the backbone run once per step. Both parts use their output.
+    The frozen layers of the backbone run once per step: part 2 begins with their output in part 1.
 
     The old trainers ran the backbone three times per step, frozen layers included: ``train_on_batch``
     and ``predict_on_batch`` of the RPN, and ``train_on_batch`` of the classifier. Here it runs twice.
@@ -46,7 +45,6 @@ class Alternating(Schedule):
 
     def _build(self) -> None:
         models, config = self.models, self.config
-        self.frozen_part = forward(models.frozen_backbone) if models.frozen_backbone else None
         self.rpn_step, self.classifier_step = rpn_step_model(models), classifier_step_model(models)
         self.step_models = (self.rpn_step, self.classifier_step)
         self.optimizers = {
@@ -64,14 +62,13 @@ class Alternating(Schedule):
         clock = [time.perf_counter()]
         arrays = self._on_device(batch)
         weights = arrays["weights"]
-        features = {"frozen_features": self.frozen_part(arrays["images"])} if self.frozen_part else {}
         inputs, targets = self._rpn_data(arrays, batch, rng)
         rpn_learns, classifier_learns = ("rpn" in self.optimizers, "classifier" in self.optimizers)
-        rpn_logs, sampled = self.rpn_step.run(inputs | features, targets, weights, rpn_learns)
-        self.outputs = sampled
+        rpn_logs, sampled = self.rpn_step.run(inputs, targets, weights, rpn_learns)
+        known = inputs | sampled
+        self.outputs = {name: own for name, own in sampled.items() if name != "frozen_features"}
         clock.append(time.perf_counter())
 
-        known = inputs | features | {"rois": sampled["rois"]}
         inputs = {name: known[name] for name in self.classifier_step.input}
         names = self.models.classifier.output_names
         targets = dict(zip(names, (sampled["y_class"], sampled["y_regress"])))

@@ -27,7 +27,6 @@ import bisect
 import keras
 import numpy as np
 
-from frcnn.backend import forward
 from frcnn.config.schema import Config
 from frcnn.data.loader import Batch
 from frcnn.errors import ConfigError
@@ -74,7 +73,6 @@ class FourStep(Alternating):
         rpn, classifier = flatten_layers(models.rpn), flatten_layers(models.classifier)
         self.learning = {1: rpn, 2: classifier, 3: rpn - classifier, 4: classifier - rpn}
         self.trainable = {layer for layer in rpn | classifier if layer.trainable}
-        self.frozen_part = forward(models.frozen_backbone) if models.frozen_backbone else None
         self.own_rpn_step = rpn_step_model(models)
         self.classifier_step = classifier_step_model(models)
         self._begin(1)

@@ -21,13 +21,13 @@ from frcnn.training.step_model import StepModel
 def rpn_step_model(model: FasterRCNN) -> StepModel:
     """Return the model of a step of the RPN. It also samples RoIs from the RPN's proposals.
 
-    Inputs: those of ``FasterRCNN.proposal_targets``; ``cells`` (B, S); and, if a part of the backbone is
-    frozen, ``frozen_features``, its output.
-    Outputs: the RPN's predictions at ``cells``, and all outputs of ``FasterRCNN.proposal_targets``.
+    Inputs: those of ``FasterRCNN.proposal_targets``, and ``cells`` (B, S).
+    Outputs: the RPN's predictions at ``cells``; all outputs of ``FasterRCNN.proposal_targets``; and, if
+    a part of the backbone is frozen, ``frozen_features``, its output.
     """
     inputs, outputs = _rpn_graph(model)
     if model.frozen_backbone:
-        inputs |= _frozen_features(model)
+        outputs |= _frozen_features(model)
     return StepModel(inputs, outputs, name="rpn_step")
 
 
@@ -126,7 +126,7 @@ def _layer_of_class(model, layer_class):
 
 
 def _frozen_features(model):
-    """Return {"frozen_features": the output of the frozen part of the backbone}, as a model's input."""
+    """Return {"frozen_features": the output of the frozen part of the backbone}, a Keras tensor."""
     features = model.frozen_backbone.output
-    features.name = "frozen_features"  # Keras needs the same name for the tensor and the dict's key
+    features.name = "frozen_features"  # as an input, Keras needs the name of the dict's key
     return {features.name: features}

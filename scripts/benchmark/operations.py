@@ -23,7 +23,7 @@ def operations(spec):
     import keras
     from keras import ops
 
-    from frcnn.backend import compiled, forward
+    from frcnn.backend import compiled
     from frcnn.data.anchor_targets import AnchorTargetCreator
     from frcnn.logging import RunLogger
     from frcnn.logging.running_mean import RunningMean
@@ -59,8 +59,8 @@ def operations(spec):
     (layer,) = (
         layer for layer in models.proposal_targets.layers if isinstance(layer, proposals.ProposalLayer)
     )
-    predict = forward(keras.Model(models.proposal_targets.inputs[0], layer.input[1:3]))
-    predicted = [ops.convert_to_tensor(part) for part in predict(ops.convert_to_tensor(batch.images))]
+    rpn_maps = keras.Model(models.proposal_targets.inputs[0], layer.input[1:3])
+    predicted = [ops.convert_to_tensor(part) for part in rpn_maps.predict_on_batch(batch.images)]
 
     @compiled
     def propose(images, logits, deltas, image_sizes):

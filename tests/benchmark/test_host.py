@@ -24,5 +24,6 @@ def test_a_step_that_logs_nothing_reads_nothing(schedule, tmp_path):
     for step in watch.steps:
         assert (step.reads, step.bytes_down) == (0, 0)
         assert step.calls == (1 if schedule == "joint" else 2)
-        assert batch_bytes <= step.bytes_up < batch_bytes + 1000  # the order in which RoIs are drawn
+        # The order in which RoIs are drawn; the loader's threads copy the batch.
+        assert 0 < step.bytes_up < 1000 < batch_bytes
         assert 0 < step.seconds < 1

@@ -149,16 +149,18 @@ class Witness:
         original = step_models.StepModel.run
 
         def run(step, inputs, targets, sample_weight, learn, only_if=None):
+            to_numpy = keras.ops.convert_to_numpy
+            seen = [keras.tree.map_structure(to_numpy, own) for own in (inputs, targets, sample_weight)]
             if step.name != "classifier_step":
-                self.rpn(learn, inputs, targets, sample_weight)
+                self.rpn(learn, *seen)
             if step.name == "classifier_step":
-                self.classifier(inputs, targets, sample_weight)
+                self.classifier(*seen)
             result = original(step, inputs, targets, sample_weight, learn, only_if)
             if step.name == "validation_step":  # RoIs and their targets are made inside
-                _, made = result
+                made = {name: to_numpy(own) for name, own in result[1].items()}
                 names = self.models.classifier.output_names
                 targets = dict(zip(names, (made["y_class"], made["y_regress"])))
-                self.classifier(inputs | {"rois": made["rois"]}, targets, sample_weight)
+                self.classifier(seen[0] | {"rois": made["rois"]}, targets, seen[2])
             return result
 
         def build(*args, **kwargs):
