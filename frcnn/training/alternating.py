@@ -60,9 +60,7 @@ class Alternating(Schedule):
 
     def _train(self, batch: Batch, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
         clock = [time.perf_counter()]
-        arrays = self._on_device(batch)
-        weights = arrays["weights"]
-        inputs, targets = self._rpn_data(arrays, batch, rng)
+        inputs, targets, weights = self._rpn_data(batch, rng)
         rpn_learns, classifier_learns = ("rpn" in self.optimizers, "classifier" in self.optimizers)
         rpn_logs, sampled = self.rpn_step.run(inputs, targets, weights, rpn_learns)
         known = inputs | sampled

@@ -36,7 +36,6 @@ class Joint(Schedule):
 
     def _train(self, batch: Batch, rng: np.random.Generator) -> tuple[Logs, HostScalars]:
         start = time.perf_counter()
-        arrays = self._on_device(batch)
-        inputs, targets = self._rpn_data(arrays, batch, rng)
-        logs, self.outputs = self.joint_step.run(inputs, targets, arrays["weights"], learn=True)
+        inputs, targets, weights = self._rpn_data(batch, rng)
+        logs, self.outputs = self.joint_step.run(inputs, targets, weights, learn=True)
         return {"joint": logs}, {"time/step": time.perf_counter() - start}

@@ -197,9 +197,8 @@ class Schedule(abc.ABC):
         """
         if self._validation_step is None:
             self._validation_step = self._make_validation_step()
-        arrays = self._on_device(batch)
-        inputs, targets = self._rpn_data(arrays, batch, rng)
-        logs, found = self._validation_step.run(inputs, targets, arrays["weights"], learn=False)
+        inputs, targets, weights = self._rpn_data(batch, rng)
+        logs, found = self._validation_step.run(inputs, targets, weights, learn=False)
         self.outputs, names = found, ("boxes", "scores", "labels")
         detections = tuple(keras.ops.convert_to_numpy(found[name]) for name in names)
         return step_scalars(self.models, logs.read()), detections
@@ -290,20 +289,18 @@ class Schedule(abc.ABC):
         options = self.config.train.precision, undecayed
         return optimizers.make(self.config.optimizer, rate, step_model.trainable_variables, *options)
 
-    def _on_device(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the batch's arrays on the device, as ``ToDevice`` does; the loader may have done it."""
-        return ToDevice()(batch) if batch.on_device is None else batch.on_device
-
     def _rpn_data(
-        self, arrays: Mapping[str, Tensor], batch: Batch, rng: np.random.Generator
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the inputs of a step model with an RPN, and the RPN's targets.
+        self, batch: Batch, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Return the inputs of a step model with an RPN, the RPN's targets, and the images' weights.
+
+        They are on the device; the loader may have put them there.
 
         Args:
-            arrays: the batch's arrays on the device.
-            batch: the batch.
+            batch: a batch with RPN targets.
             rng: generator for sampling RoIs.
         """
+        arrays = ToDevice()(batch) if batch.on_device is None else batch.on_device
         inputs = {
             name: arrays[name] for name in ("images", "image_sizes", "gt_boxes", "gt_labels", "cells")
         }
@@ -312,7 +309,7 @@ class Schedule(abc.ABC):
         # sampled RoIs do not depend on the number of processes.
         inputs["order"] = random_order(rng, batch.total, count)[batch.rows]
         targets = arrays["y_class"], arrays["y_regress"]
-        return inputs, dict(zip(self.models.rpn.output_names, targets))
+        return inputs, dict(zip(self.models.rpn.output_names, targets)), arrays["weights"]
 
 
 def is_batch_norm(layer: keras.layers.Layer) -> bool:

@@ -59,21 +59,19 @@ class WeightAverage:
             applied: a number on the device: unless it is above 0, nothing changes. The host does not
                 read it.
         """
-        values = [own.value for own in self.variables]
-        averages = [own.value for own in self.averages]
-        count, mixed = self._mixed(self.count.value, applied, values, averages)
-        self.count.assign(count)
-        for average, value in zip(self.averages, mixed):
-            average.assign(value)
+        self._update(applied, self._mixed)
 
     def update_in_graph(self, applied: Tensor) -> None:
         """Do as ``update`` within a compiled step: with TensorFlow.
 
         A call of its own with hundreds of arrays takes the host longer than a small step.
         """
+        self._update(applied, self._mix)
+
+    def _update(self, applied, mix):
         values = [ops.convert_to_tensor(own) for own in self.variables]
         averages = [ops.convert_to_tensor(own) for own in self.averages]
-        count, mixed = self._mix(ops.convert_to_tensor(self.count), applied, values, averages)
+        count, mixed = mix(ops.convert_to_tensor(self.count), applied, values, averages)
         self.count.assign(count)
         for average, value in zip(self.averages, mixed):
             average.assign(value)

@@ -116,21 +116,18 @@ def settings_of(item, data, seed, weights):
 
 def command_of(settings, folder, run_dir):
     """Return the arguments after ``python -m``."""
-    sets = [f"{key}={value}" for key, value in settings.items()]
-    return [
-        "frcnn",
-        "train",
-        str(folder),
-        "--out",
-        run_dir,
-        *(x for one in sets for x in ("--set", one)),
-    ]
+    return ["frcnn", "train", str(folder), "--out", run_dir, *set_options(settings)]
 
 
 def score_command(run_dir, file, changed):
     """Return the arguments after ``python -m`` that score a run with some settings of detection."""
-    sets = [x for key, value in changed.items() for x in ("--set", f"{key}={value}")]
-    return ["frcnn", "evaluate", run_dir, "--metric", "coco", "--json", str(file), *sets]
+    scored = ["frcnn", "evaluate", run_dir, "--metric", "coco", "--json", str(file)]
+    return scored + set_options(changed)
+
+
+def set_options(settings):
+    """Return the options ``--set`` of settings, {key: value}."""
+    return [x for key, value in settings.items() for x in ("--set", f"{key}={value}")]
 
 
 def read(path):
@@ -183,8 +180,7 @@ def measure(item, data, seed, data_dir, weights, root, threads):
             "data": data,
             "item": name,
             "seed": seed,
-            "AP": round(scores[name]["AP"], 4),
-            "AP50": round(scores[name]["AP50"], 4),
+            **{score: round(scores[name][score], 4) for score in SCORES},
             "cpu_seconds": spent,
             "commit": commit(root),
             "commands": [
@@ -244,9 +240,10 @@ def run(items, data_sets, seeds, data_dir, weights, file, root, write=print, par
         futures = [pool.submit(measure, *one, data_dir, weights, root, threads) for one in missing]
         try:
             for future in concurrent.futures.as_completed(futures):
-                for one in future.result():
-                    with open(file, "a", encoding="utf-8") as lines:
-                        lines.write(json.dumps(one) + "\n")
+                made = future.result()
+                with open(file, "a", encoding="utf-8") as lines:  # all or none
+                    lines.write("".join(json.dumps(one) + "\n" for one in made))
+                for one in made:
                     name = f"{one['data']} {one['item']} seed {one['seed']}"
                     scores = ", ".join(f"{score} {one[score]:.3f}" for score in SCORES)
                     write(f"{name}: {scores}; {one['cpu_seconds']} s of a core")

@@ -100,7 +100,7 @@ def without_seconds(scalars):
 def test_each_sub_model_trains_its_own_layers_and_the_shared_ones(frozen, batch):
     built, schedule = frozen
     start = weights(built)
-    inputs, targets = schedule._rpn_data(schedule._on_device(batch), batch, np.random.default_rng(0))
+    inputs, targets, _ = schedule._rpn_data(batch, np.random.default_rng(0))
     _, sampled = schedule.rpn_step.run(inputs, targets, batch.weights, learn=True)
     middle = weights(built)
     assert changed(start, middle) == {*SHARED, *RPN}
@@ -246,7 +246,7 @@ def plain_steps(built, schedule, batch, in_turn, generator=None):
     """
     if generator is None:  # that of a schedule's first step
         generator = rng_module.generator(schedule.config.train.seed, rng_module.ROIS, 0)
-    inputs, _ = schedule._rpn_data(schedule._on_device(batch), batch, generator)
+    inputs, *_ = schedule._rpn_data(batch, generator)
     sampled = built.proposal_targets.predict_on_batch(
         [inputs[one.name] for one in built.proposal_targets.inputs]
     )
