@@ -115,7 +115,9 @@ class MomentumSgd(SkipNonFinite, keras.optimizers.SGD):
         index = self._get_variable_index(variable)
         own = self._trainable_variables[index]  # ``variable`` may be TensorFlow's, with another name
         if self.kernel_decay and len(variable.shape) > 1 and id(own) not in self.undecayed:
-            self.assign(variable, variable * (1.0 - self.kernel_decay * learning_rate))
+            # Not ``assign``: with TensorFlow the kernel would get new memory in each step, and VGG16's
+            # head would leave gaps of up to a gigabyte.
+            self.assign_sub(variable, variable * (self.kernel_decay * learning_rate))
         rate = learning_rate * self.shrink  # the same as multiplying the gradient by ``shrink``
         if own.name == "bias":
             rate = rate * self.bias_rate
