@@ -62,7 +62,8 @@ def test_a_run_of_adam_is_scored_once_more_with_each_setting_of_detection(tmp_pa
         return 7
 
     monkeypatch.setattr(recipe, "cpu_seconds", cpu_seconds)
-    given = "in", "w.h5", tmp_path / "runs.jsonl", ".", lambda line: None
+    (tmp_path / "cards" / "ImageSets" / "Main").mkdir(parents=True)
+    given = tmp_path, "w.h5", tmp_path / "runs.jsonl", ".", lambda line: None
     found = recipe.run(["adam"], ["cards"], [0], *given)
     assert [one["item"] for one in found] == ["adam", *recipe.DETECTION]
     assert [one["AP"] for one in found] == [0.2, 0.3, 0.4, 0.5] and len(commands) == 5
