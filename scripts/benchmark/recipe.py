@@ -2,10 +2,10 @@
 
 Each run is ``frcnn train`` in a process of its own, with a small backbone and small images, on a third
 of the training images of one of three real data sets. So many epochs of so few images show what a
-setting does against overfitting, at a third of the cost of all images. Then ``frcnn evaluate`` scores its last
-weights on the whole test split: COCO's AP, the mean over IoUs from 0.5 to 0.95, and AP50. A finished run
-is one line of JSON in a file. A run that is in the file is not repeated, so the benchmark can be
-interrupted.
+setting does against overfitting, at a third of the cost of all images. Then ``frcnn evaluate`` scores
+its last weights on the whole test split: COCO's AP, the mean over IoUs from 0.5 to 0.95, and AP50. A
+finished run is one line of JSON in a file. A run that is in the file is not repeated, so the benchmark
+can be interrupted.
 """
 
 import concurrent.futures
