@@ -85,7 +85,6 @@ WITH_ADAM = {
     "blur-jpeg": {"augment.blur": 1.0, "augment.jpeg_quality": 40},
     "mosaic": {"augment.mosaic": 0.5},
     "ema": {"train.ema": 0.99},
-    "augmented": {"augment.scale_jitter": "0.7,1.3", "augment.crop": 0.5, "augment.colour": 0.4},
     "repeat-factor": {"data.repeat_threshold": 0.3},
     # mmdetection gives GIoU ten times the weight of smooth L1.
     "giou": {"loss.box": "giou", "loss.classifier": "1,10"},

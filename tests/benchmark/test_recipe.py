@@ -16,6 +16,7 @@ def test_every_item_is_settings_that_there_are():
         for item in recipe.ITEMS:
             config = Config().replace(recipe.settings_of(item, data, 3, "none"))
             assert config.train.seed == 3 and config.model.backbone == "mobilenet_v2_fpn"
+            assert config.train.epochs == recipe.DATA[data].epochs  # small-data has its own
 
 
 def run_of(item, seed, score, data="cards"):
